@@ -1,0 +1,37 @@
+"""Names of environment variables, ports and paths that the operator sets and the workloads read."""
+
+# Environment variables set on every pod of a job or dataset.
+RUN_CONFIG_PATH = "DEEPSEEK_RUN_CONFIG"  # path of the mounted run config (JSON)
+ROLE = "DEEPSEEK_ROLE"  # coordinator | worker
+POD_NAME = "POD_NAME"
+POD_IP = "POD_IP"
+WORKER_INDEX = "DEEPSEEK_WORKER_INDEX"  # 0..numNodes-1, stable over replacements
+INCARNATION = "DEEPSEEK_INCARNATION"  # counts the replacements of this (role, index)
+COORDINATOR_HOST = "DEEPSEEK_COORDINATOR_HOST"  # headless Service of the coordinator
+# The job's own token, from the Secret `<name>-token`, key `token`; it is also Ray's.
+JOB_TOKEN = "DEEPSEEK_JOB_TOKEN"  # noqa: S105
+RAY_AUTH_TOKEN = "RAY_AUTH_TOKEN"  # noqa: S105
+JOB_TOKEN_SECRET_KEY = "token"  # noqa: S105
+# Credentials come from the user's Secret under these keys, as environment variables of the same names.
+AWS_ACCESS_KEY_ID = "AWS_ACCESS_KEY_ID"
+AWS_SECRET_ACCESS_KEY = "AWS_SECRET_ACCESS_KEY"  # noqa: S105
+AWS_SESSION_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105
+TERMINATION_GRACE_SECONDS = "DEEPSEEK_TERMINATION_GRACE_SECONDS"
+
+# Ports.
+COORDINATOR_PORT = 8080  # GET /progress, /healthz, /readyz, /metrics; POST /control, /report
+EPOCH_PORT = 8081  # workers hold one connection; its end means: restart Ray in place
+RAY_PORT = 6379
+# Ray's other ports are pinned to this range on every pod, so that a NetworkPolicy can name them.
+RAY_PORT_RANGE = (20000, 20999)
+# gloo and NCCL listen on ports of the kernel's choice: pods of one job may reach each other on every port.
+
+# Paths. The root file system is read-only; these are volumes.
+RUN_CONFIG_FILE = "/etc/deepseek/run-config.json"
+SCRATCH_DIR = "/tmp"  # noqa: S108 - an emptyDir; Ray's session, caches
+SHARED_MEMORY_DIR = "/dev/shm"  # noqa: S108 - a memory emptyDir for Ray's object store
+TERMINATION_MESSAGE_PATH = "/dev/termination-log"
+DRAIN_FILE = "/tmp/drain"  # noqa: S108 - exists once SIGTERM was received by this pod's supervisor
+
+ROLE_COORDINATOR = "coordinator"
+ROLE_WORKER = "worker"

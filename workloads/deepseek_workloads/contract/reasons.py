@@ -1,0 +1,26 @@
+"""CamelCase reasons of verdicts and conditions that both sides name. One list, so that none is spelt twice."""
+
+COMPLETED = "Completed"
+STOPPED = "Stopped"
+# Preflight (the coordinator, before any worker exists)
+INVALID_CREDENTIALS = "InvalidCredentials"
+ACCESS_DENIED = "AccessDenied"
+BUCKET_NOT_FOUND = "BucketNotFound"
+STORE_UNREACHABLE = "StoreUnreachable"
+OBJECT_NOT_FOUND = "ObjectNotFound"
+DATASET_DIGEST_MISMATCH = "DatasetDigestMismatch"
+DATASET_INVALID = "DatasetInvalid"
+TOKENIZER_TOO_LARGE = "TokenizerTooLarge"
+UNSAFE_STORE = "UnsafeStore"  # conditional writes are ignored
+INVALID_RUN_CONFIG = "InvalidRunConfig"
+CHECKPOINT_MISMATCH = "CheckpointMismatch"
+# Training
+NUMERIC_FAILURE = "NumericFailure"
+FENCED = "Fenced"
+BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
+TRAINING_FAILED = "TrainingFailed"
+OUT_OF_MEMORY = "OOMKilled"
+# Datasets
+NO_RAW_OBJECTS = "NoRawObjects"
+TOO_MANY_BAD_RECORDS = "TooManyBadRecords"
+EMPTY_DATASET = "EmptyDataset"

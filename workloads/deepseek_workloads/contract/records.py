@@ -1,0 +1,141 @@
+"""Records of the commit log (`log/00000001.json` ...) and manifests: what is true in the object store.
+
+A record is the only way in which anything is published; what no record names is garbage.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from deepseek_workloads.contract.wire import TolerantWireModel
+
+
+class FileEntry(TolerantWireModel):
+    """One object: `key` is relative to the storage URI."""
+
+    key: str
+    size: int = Field(ge=0)  # bytes
+    checksum: str  # xxh3-128:<hex> of the content
+
+
+class EpochRecord(TolerantWireModel):
+    """A writer takes over: from here on only it may commit."""
+
+    kind: Literal["epoch"] = "epoch"
+    epoch: int = Field(ge=1)
+    writer: str  # UUID; tells an own lost response from another's success
+    created_at: str  # RFC 3339, display only
+    run_config_digest: str
+    pod: str = ""
+
+
+class CheckpointRecord(TolerantWireModel):
+    kind: Literal["checkpoint"] = "checkpoint"
+    epoch: int = Field(ge=1)
+    writer: str
+    created_at: str
+    step: int = Field(ge=0)
+    consumed_samples: int = Field(ge=0)
+    tokens: int = Field(ge=0)
+    prefix: str  # data/<uuid>/, in torch DCP format
+    files: list[FileEntry]
+    metrics: dict[str, float] = Field(default_factory=dict)
+    architecture_digest: str = ""
+    dataset_digests: list[str] = Field(default_factory=list)
+    reason: Literal["schedule", "preemption", "control", "final"] = "schedule"
+
+
+class RetireRecord(TolerantWireModel):
+    """These checkpoints are no longer readable: their files may be deleted after this record is durable."""
+
+    kind: Literal["retire"] = "retire"
+    epoch: int = Field(ge=1)
+    writer: str
+    created_at: str
+    indices: list[int]  # of the log records of the checkpoints
+
+
+class ExportRecord(TolerantWireModel):
+    kind: Literal["export"] = "export"
+    epoch: int = Field(ge=1)
+    writer: str
+    created_at: str
+    step: int = Field(ge=0)
+    digest: str  # of exports/<digest>/manifest.json
+    prefix: str
+
+
+LogRecord = Annotated[EpochRecord | CheckpointRecord | RetireRecord | ExportRecord, Field(discriminator="kind")]
+_RECORD: TypeAdapter[EpochRecord | CheckpointRecord | RetireRecord | ExportRecord] = TypeAdapter(LogRecord)
+
+
+def parse_record(document: bytes) -> EpochRecord | CheckpointRecord | RetireRecord | ExportRecord:
+    """Raises pydantic.ValidationError."""
+    return _RECORD.validate_json(document)
+
+
+class Provenance(TolerantWireModel):
+    """From an answer of the model back to the data it saw."""
+
+    owner_namespace: str
+    owner_name: str
+    owner_uid: str
+    epoch: int
+    step: int
+    consumed_samples: int
+    checkpoint_prefix: str
+    run_config_digest: str
+    dataset_digests: list[str]
+
+
+class ExportManifest(TolerantWireModel):
+    """`exports/<digest>/manifest.json`; the digest of a model is the sha256 of this document."""
+
+    format_version: Literal[1] = 1
+    files: list[FileEntry]  # config.json, model*.safetensors, tokenizer.json, generation_config.json, ...
+    provenance: Provenance
+    evaluation: dict[str, float] = Field(default_factory=dict)
+    parameters: int
+    architecture: str = "DeepseekV3ForCausalLM"
+
+
+class Shard(TolerantWireModel):
+    """Token ids of whole documents one after another, little-endian, each document ended by the EOS id."""
+
+    key: str
+    dtype: Literal["uint16", "uint32"]
+    tokens: int
+    documents: int
+    size: int  # bytes
+    chunk_tokens: int  # every chunk but the last has this many tokens
+    chunk_checksums: list[str]  # xxh3-64:<hex> each, over the bytes of a chunk
+    document_offsets_key: str  # uint64 little-endian token offsets of the documents' starts
+    document_offsets_checksum: str
+
+
+class SplitStatistics(TolerantWireModel):
+    documents: int = 0
+    tokens: int = 0
+    bytes: int = 0  # of UTF-8 text
+    unigram_bits_per_byte: float | None = None  # of the tokens under their own training unigram distribution
+
+
+class DatasetManifest(TolerantWireModel):
+    """`<uri>/manifest.json`: the digest of a dataset is the sha256 of this document."""
+
+    format_version: Literal[1] = 1
+    tokenizer_key: str
+    tokenizer_digest: str
+    vocab_size: int
+    bos_token_id: int | None = None
+    eos_token_id: int
+    pad_token_id: int | None = None
+    train: list[Shard]
+    held_out: list[Shard]
+    statistics: dict[str, SplitStatistics]  # by split: train, heldOut
+    languages: dict[str, int] = Field(default_factory=dict)  # documents by language, where known
+    documents_in: int = 0
+    duplicates_dropped: int = 0
+    bad_records: int = 0
+    raw_fingerprint: str = ""  # sha256 over (uri, etag, size) of the raw objects
+    owner_uid: str = ""

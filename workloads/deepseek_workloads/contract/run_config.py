@@ -1,0 +1,174 @@
+"""What a pod set is asked to do: rendered once by the operator, pinned by its hash, read by every process.
+
+Everything is resolved: presets are expanded, dataset references have become URIs with digests, tokens have
+become steps. It holds no secret. It does not know Kubernetes objects.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.wire import WireModel
+
+SCHEMA_VERSION = 1
+
+
+class Owner(WireModel):
+    """The resource that asked for the run; its uid is the first link of provenance."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int = 1
+
+
+class Storage(WireModel):
+    """An object-store prefix. Credentials come from the environment."""
+
+    uri: str  # s3://bucket/prefix or file:///path
+    endpoint_url: str | None = None
+    region: str = "us-east-1"
+
+
+class Source(WireModel):
+    """A prepared dataset (a manifest and its token shards)."""
+
+    name: str
+    storage: Storage
+    digest: str | None = None  # sha256:... of the manifest; None: taken as found, and recorded
+    weight: float = Field(default=1.0, gt=0)
+
+
+class Data(WireModel):
+    sources: list[Source] = Field(min_length=1)
+    sequence_length: int = Field(ge=2)  # tokens a sample that the model sees; a sample reads one token more
+    seed: int = 0
+
+
+class Optimizer(WireModel):
+    name: Literal["adamw"] = "adamw"
+    learning_rate: float = Field(default=3e-4, gt=0)
+    weight_decay: float = Field(default=0.1, ge=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    epsilon: float = Field(default=1e-8, gt=0)
+
+
+class Schedule(WireModel):
+    """Linear warm-up, then a decay to `min_ratio` of the learning rate at the last step."""
+
+    name: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_steps: int = Field(default=0, ge=0)
+    min_ratio: float = Field(default=0.1, ge=0, le=1)
+
+
+class Parallelism(WireModel):
+    zero_stage: Literal[0, 1, 2, 3] = 2  # 0: DDP; 1-3: FSDP2
+    expert_parallel_degree: int = Field(default=1, ge=1)
+    tensor_parallel_degree: int = Field(default=1, ge=1)
+    pipeline_parallel_degree: int = Field(default=1, ge=1)
+    context_parallel_degree: int = Field(default=1, ge=1)
+
+
+class Training(WireModel):
+    objective: Literal["pretrain"] = "pretrain"
+    steps: int = Field(ge=1)
+    global_batch_size: int = Field(ge=1)  # sequences; accumulation absorbs the world size
+    micro_batch_size: int | None = Field(default=None, ge=1)  # sequences a rank and pass; None: chosen
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    precision: Literal["fp32", "bf16"] = "fp32"  # the spec's `auto` is resolved before
+    parallelism: Parallelism = Parallelism()
+    gradient_clip_norm: float = Field(default=1.0, gt=0)
+    deterministic: bool = False
+
+
+class Checkpoint(WireModel):
+    every_steps: int = Field(default=100, ge=1)
+    keep_last: int = Field(default=3, ge=1)
+
+
+class Evaluation(WireModel):
+    every_steps: int | None = Field(default=None, ge=1)  # None: at the end only
+    max_samples: int = Field(default=64, ge=1)  # sequences of the held-out split
+    prompts: list[str] = Field(default_factory=list, max_length=8)
+
+
+class Workers(WireModel):
+    num_nodes: int = Field(ge=1)
+    num_proc_per_node: int = Field(default=1, ge=1)
+    min_nodes: int = Field(default=1, ge=1)
+    cpus_per_node: float = Field(default=1.0, gt=0)
+    gpus_per_node: int = Field(default=0, ge=0)
+    memory_bytes: int | None = Field(default=None, ge=1)  # the limit of a worker pod
+
+    @property
+    def world_size(self) -> int:
+        return self.num_nodes * self.num_proc_per_node
+
+
+class RunPolicy(WireModel):
+    backoff_limit: int = Field(default=3, ge=0)  # restarts of the driver after failures of the user's run
+    startup_deadline_seconds: int = Field(default=600, ge=1)
+    drain_seconds: int = Field(default=25, ge=0)  # below the pods' grace period
+
+
+class TrainingRun(WireModel):
+    kind: Literal["training"] = "training"
+    schema_version: Literal[1] = SCHEMA_VERSION
+    owner: Owner
+    backend: Literal["ray", "horovod"] = "ray"
+    architecture: Architecture
+    init_from: Storage | None = None  # an export's prefix: weights and tokenizer to start from
+    data: Data
+    training: Training
+    checkpoint: Checkpoint = Checkpoint()
+    evaluation: Evaluation = Evaluation()
+    workers: Workers
+    storage: Storage
+    run_policy: RunPolicy = RunPolicy()
+
+
+class TokenizerTraining(WireModel):
+    kind: Literal["byteLevelBPE"] = "byteLevelBPE"
+    vocab_size: int = Field(ge=257)
+    special_tokens: list[str] = Field(default_factory=lambda: ["<|begin_of_text|>", "<|end_of_text|>"])
+
+
+class RawSource(WireModel):
+    """Raw objects: every object below the prefix that matches `include` and not `exclude` (fnmatch)."""
+
+    name: str
+    uri: str
+    format: Literal["text", "jsonl"] = "text"
+    text_field: str = "text"  # of a JSONL record
+    include: list[str] = Field(default_factory=lambda: ["*"])
+    exclude: list[str] = Field(default_factory=list)
+
+
+class DatasetRun(WireModel):
+    kind: Literal["dataset"] = "dataset"
+    schema_version: Literal[1] = SCHEMA_VERSION
+    owner: Owner
+    raw_sources: list[RawSource] = Field(min_length=1)
+    raw_storage: Storage  # endpoint and region of the raw sources
+    tokenizer: TokenizerTraining | None = None  # exactly one of tokenizer and tokenizer_uri
+    tokenizer_uri: str | None = None  # a tokenizer.json
+    normalization: Literal["none", "nfc", "nfkc"] = "nfc"
+    deduplicate: bool = True
+    held_out_fraction: float = Field(default=0.01, ge=0, lt=0.5)
+    shard_tokens: int = Field(default=8_388_608, ge=1024)
+    max_bad_records: int = Field(default=0, ge=0)
+    workers: Workers
+    storage: Storage
+    run_policy: RunPolicy = RunPolicy()
+
+
+Run = Annotated[TrainingRun | DatasetRun, Field(discriminator="kind")]
+_RUN: TypeAdapter[TrainingRun | DatasetRun] = TypeAdapter(Run)
+
+
+def parse_run(document: bytes | str) -> TrainingRun | DatasetRun:
+    """Raises pydantic.ValidationError when the document is no run config of this schema version."""
+    return _RUN.validate_json(document)

@@ -1,0 +1,15 @@
+"""One reason why a run is refused, in the form of a Kubernetes field error."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    field: str  # path in the resource's spec, e.g. spec.training.parallelism.expertParallelDegree
+    value: str
+    rule: str  # what must hold
+    remedy: str  # what to do, with the nearest valid values where there are any
+    reason: str = "InvalidSpec"  # CamelCase, becomes the condition's reason
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.value}: {self.rule}; {self.remedy}"
