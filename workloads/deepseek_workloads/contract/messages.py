@@ -13,7 +13,15 @@ MAX_PROGRESS_BYTES = 16 * 1024
 MAX_VERDICT_BYTES = 4 * 1024  # the kubelet's limit of a termination message
 
 Phase = Literal[
-    "Preflight", "WaitingForWorkers", "Starting", "Training", "Evaluating", "Exporting", "Preparing", "Stopping", "Done"
+    "Preflight",
+    "WaitingForWorkers",
+    "Starting",
+    "Training",
+    "Evaluating",
+    "Exporting",
+    "Preparing",
+    "Stopping",
+    "Done",
 ]
 
 
@@ -60,7 +68,9 @@ class Progress(TolerantWireModel):
     evaluation: dict[str, float] = Field(default_factory=dict)
     goodput: dict[str, float] = Field(default_factory=dict)  # seconds by part
     checkpoints: list[CheckpointSummary] = Field(default_factory=list, max_length=10)
-    warnings: list[str] = Field(default_factory=list, max_length=8)  # e.g. a checkpoint that had to be skipped
+    warnings: list[str] = Field(
+        default_factory=list, max_length=8
+    )  # e.g. a checkpoint that had to be skipped
     ranks: list[RankHeartbeat] = Field(default_factory=list, max_length=64)
     stages: list[StageProgress] = Field(default_factory=list, max_length=16)
     control_generation: int = 0  # the newest control seen by every rank
@@ -111,5 +121,7 @@ class Verdict(TolerantWireModel):
         excess = len(document) - MAX_VERDICT_BYTES
         if excess <= 0:
             return document
-        kept = self.message.encode()[: max(0, len(self.message.encode()) - excess - 64)].decode(errors="ignore")
+        kept = self.message.encode()[: max(0, len(self.message.encode()) - excess - 64)].decode(
+            errors="ignore"
+        )
         return self.model_copy(update={"message": kept + " ... (cut)"}).to_json()

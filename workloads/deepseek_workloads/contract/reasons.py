@@ -1,4 +1,4 @@
-"""CamelCase reasons of verdicts and conditions that both sides name. One list, so that none is spelt twice."""
+"""CamelCase reasons of verdicts and conditions that both sides name, so that none is spelt twice."""
 
 COMPLETED = "Completed"
 STOPPED = "Stopped"

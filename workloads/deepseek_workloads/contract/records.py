@@ -65,7 +65,9 @@ class ExportRecord(TolerantWireModel):
     prefix: str
 
 
-LogRecord = Annotated[EpochRecord | CheckpointRecord | RetireRecord | ExportRecord, Field(discriminator="kind")]
+LogRecord = Annotated[
+    EpochRecord | CheckpointRecord | RetireRecord | ExportRecord, Field(discriminator="kind")
+]
 _RECORD: TypeAdapter[EpochRecord | CheckpointRecord | RetireRecord | ExportRecord] = TypeAdapter(LogRecord)
 
 

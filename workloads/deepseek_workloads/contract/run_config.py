@@ -4,14 +4,14 @@ Everything is resolved: presets are expanded, dataset references have become URI
 become steps. It holds no secret. It does not know Kubernetes objects.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.wire import WireModel
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 
 class Owner(WireModel):

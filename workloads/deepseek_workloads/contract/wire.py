@@ -8,7 +8,11 @@ class WireModel(BaseModel):
     """Frozen; unknown fields are refused, so that a typing error never silently changes a run."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="forbid", ser_json_inf_nan="strings"
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="forbid",
+        ser_json_inf_nan="strings",
     )
 
     def to_json(self) -> bytes:
