@@ -27,6 +27,10 @@ class EpochRecord(TolerantWireModel):
     created_at: str  # RFC 3339, display only
     run_config_digest: str
     pod: str = ""
+    owner_uid: str = ""
+    # Orders the writers of one owner, most significant first (incarnation of the coordinator, restarts of the
+    # driver, ...): an epoch with a lower term than one in the log is refused.
+    term: list[int] = Field(default_factory=list)
 
 
 class CheckpointRecord(TolerantWireModel):
