@@ -1,0 +1,108 @@
+"""Sizes of published models come out as their reports print them; memory follows ZeRO."""
+
+import pytest
+from deepseek_workloads.contract.run_config import (
+    Data,
+    Owner,
+    Source,
+    Storage,
+    Training,
+    TrainingRun,
+    Workers,
+)
+from deepseek_workloads.plan.estimate import (
+    active_parameters,
+    choose_micro_batch_size,
+    estimate,
+    flops_per_token,
+    parameters,
+)
+from deepseek_workloads.plan.memory import estimate_memory
+from deepseek_workloads.plan.presets import PRESETS
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def run(**workers: int) -> TrainingRun:
+    storage = Storage(uri="s3://models/tiny")
+    return TrainingRun(
+        owner=Owner(namespace="research", name="tiny", uid="u"),
+        architecture=PRESETS["deepseek-v3-tiny"],
+        data=Data(sources=[Source(name="docs", storage=storage)], sequence_length=512),
+        training=Training(steps=100, global_batch_size=64),
+        workers=Workers(**{"num_nodes": 2, **workers}),
+        storage=storage,
+    )
+
+
+def test_deepseek_v3_has_671_billion_parameters_of_which_37_are_active() -> None:
+    v3 = PRESETS["deepseek-v3"]
+
+    assert parameters(v3) == 671_026_404_352  # the published safetensors without the MTP layer
+    assert active_parameters(v3) // 10**9 == 37
+
+
+def test_deepseek_v2_lite_sizes_have_16_billion_parameters() -> None:
+    assert round(parameters(PRESETS["deepseek-v3-16b"]) / 1e9, 1) == 15.7
+
+
+def test_flops_of_deepseek_v3_agree_with_its_report() -> None:
+    # arXiv:2412.19437, section 1: 14.8T tokens took 2.664M H800 hours; at 989 TFLOPS (dense bf16) of a GPU
+    # the known utilisation is 39%.
+    utilisation = flops_per_token(PRESETS["deepseek-v3"], sequence_length=4096) * 14.8e12 / (2.664e6 * 3600)
+
+    assert utilisation / 989e12 == pytest.approx(0.39, abs=0.01)
+
+
+def test_an_untied_embedding_costs_no_products_and_a_tied_one_those_of_the_head() -> None:
+    tiny = PRESETS["deepseek-v3-tiny"]
+    tied = tiny.model_copy(update={"tie_word_embeddings": True})
+
+    assert parameters(tiny) - parameters(tied) == tiny.vocab_size * tiny.hidden_size
+    assert flops_per_token(tiny, sequence_length=512) == flops_per_token(tied, sequence_length=512)
+
+
+@given(world=st.sampled_from([2, 4, 8, 64, 1024]), precision=st.sampled_from(["fp32", "bf16"]))
+def test_a_higher_zero_stage_never_needs_more_memory(world: int, precision: str) -> None:
+    def states(stage: int) -> int:
+        return estimate_memory(
+            PRESETS["deepseek-v3"],
+            zero_stage=stage,
+            world_size=world,
+            precision=precision,
+            micro_batch_size=1,
+            sequence_length=4096,
+        ).states
+
+    needed = [states(stage) for stage in (1, 2, 3)]
+    assert needed == sorted(needed, reverse=True)
+
+
+def test_without_sharding_a_float32_rank_holds_16_bytes_a_parameter() -> None:
+    tiny = PRESETS["deepseek-v3-tiny"]
+
+    memory = estimate_memory(
+        tiny, zero_stage=0, world_size=4, precision="fp32", micro_batch_size=1, sequence_length=512
+    )
+
+    assert memory.states == 16 * parameters(tiny)
+
+
+def test_the_estimate_of_a_run_adds_up() -> None:
+    plan = estimate(run())
+
+    assert plan.tokens_per_step == 64 * 512
+    assert plan.memory_bytes_per_rank == plan.memory.states + plan.memory.activations + plan.memory.logits
+
+
+@given(nodes=st.sampled_from([1, 2, 4, 8]), memory_mib=st.sampled_from([16, 256, 1024, 65536]))
+def test_the_chosen_micro_batch_divides_the_batch_of_a_rank(nodes: int, memory_mib: int) -> None:
+    asked = run(num_nodes=nodes, memory_bytes=memory_mib * 2**20)
+
+    assert (64 // nodes) % choose_micro_batch_size(asked) == 0
+
+
+def test_less_memory_never_means_a_larger_micro_batch() -> None:
+    sizes = [choose_micro_batch_size(run(memory_bytes=2**20 * mib)) for mib in (16, 256, 512, 1024, 65536)]
+
+    assert sizes == sorted(sizes)

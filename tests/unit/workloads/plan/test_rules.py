@@ -1,0 +1,225 @@
+"""Each rule refuses with the field, and offers values that it accepts itself."""
+
+import pytest
+from deepseek_workloads.contract.run_config import (
+    Data,
+    Owner,
+    Parallelism,
+    Schedule,
+    Source,
+    Storage,
+    Training,
+    TrainingRun,
+    Workers,
+)
+from deepseek_workloads.plan.architecture import resolve
+from deepseek_workloads.plan.nearest import divisors_near, multiples
+from deepseek_workloads.plan.presets import PRESETS
+from deepseek_workloads.plan.rules import check_architecture, check_tokenizer, check_training
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def run(**changes: object) -> TrainingRun:
+    storage = Storage(uri="s3://models/tiny")
+    base = TrainingRun(
+        owner=Owner(namespace="research", name="tiny", uid="u"),
+        architecture=PRESETS["deepseek-v3-tiny"],
+        data=Data(sources=[Source(name="docs", storage=storage)], sequence_length=512),
+        training=Training(steps=100, global_batch_size=8),
+        workers=Workers(num_nodes=2),
+        storage=storage,
+    )
+    return base.model_copy(update=changes)
+
+
+def training(**changes: object) -> Training:
+    return run().training.model_copy(update=changes)
+
+
+def test_a_sound_run_has_no_problems() -> None:
+    assert check_training(run()) == []
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_every_preset_keeps_its_own_rules(preset: str) -> None:
+    assert check_architecture(PRESETS[preset]) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field", "offered"),
+    [
+        ({"moe": {"nRoutedExperts": 10, "nGroup": 4}}, "moe.nRoutedExperts", "use 8 or 12 experts"),
+        ({"moe": {"nRoutedExperts": 4, "nGroup": 4, "topkGroup": 2}}, "moe.nGroup", "use nGroup 2 or less"),
+        ({"moe": {"nGroup": 2, "topkGroup": 3}}, "moe.topkGroup", "use topkGroup 1..2"),
+        ({"moe": {"numExpertsPerTok": 5}}, "moe.numExpertsPerTok", "use at most 4 experts a token"),
+        ({"qkRopeHeadDim": 15}, "qkRopeHeadDim", "use 14 or 16"),
+        ({"moe": {"firstKDenseReplace": 5}}, "moe.firstKDenseReplace", "use 0..4"),
+        (
+            {"ropeScaling": {"factor": 4, "originalMaxPositionEmbeddings": 4096}},
+            "ropeScaling.originalMaxPositionEmbeddings",
+            "use at most 2048",
+        ),
+    ],
+)
+def test_sizes_that_do_not_go_together_are_refused(
+    overrides: dict[str, object], field: str, offered: str
+) -> None:
+    (problem,) = check_architecture(resolve("deepseek-v3-tiny", overrides))
+
+    assert problem.field == f"spec.model.architecture.{field}"
+    assert problem.reason == "InvalidArchitecture"
+    assert offered in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "reason", "offered"),
+    [
+        ({"training": training(global_batch_size=7)}, "globalBatchSize", "InvalidBatchSize", "use 6 or 8"),
+        (
+            {"training": training(global_batch_size=12, micro_batch_size=4)},
+            "microBatchSize",
+            "InvalidBatchSize",
+            "use 3 or 6",
+        ),
+        (
+            {"training": training(schedule=Schedule(warmup_steps=101))},
+            "schedule.warmupSteps",
+            "InvalidSchedule",
+            "use at most 100",
+        ),
+        (
+            {"backend": "horovod", "training": training(parallelism=Parallelism(zero_stage=2))},
+            "parallelism.zeroStage",
+            "InvalidParallelism",
+            "use zeroStage 0",
+        ),
+    ],
+)
+def test_a_training_section_that_does_not_fit_its_workers_is_refused(
+    changes: dict[str, object], field: str, reason: str, offered: str
+) -> None:
+    (problem,) = check_training(run(**changes))
+
+    assert (problem.field, problem.reason) == (f"spec.training.{field}", reason)
+    assert offered in problem.remedy
+
+
+def test_a_layout_that_exceeds_the_processes_is_refused_with_the_product() -> None:
+    layout = Parallelism(tensor_parallel_degree=2, pipeline_parallel_degree=4)
+
+    problems = check_training(run(training=training(parallelism=layout)))
+
+    (of_layout,) = [problem for problem in problems if problem.field == "spec.training.parallelism"]
+    assert of_layout.value == "tensorParallelDegree 2 x pipelineParallelDegree 4"
+    assert "the product 8 must divide the 2 processes (2 nodes x 1)" in of_layout.rule
+    assert "workers of 8 processes" in of_layout.remedy
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "expert_parallel_degree",
+        "tensor_parallel_degree",
+        "pipeline_parallel_degree",
+        "context_parallel_degree",
+    ],
+)
+def test_degrees_that_this_release_cannot_run_are_refused(name: str) -> None:
+    problems = check_training(run(training=training(parallelism=Parallelism(**{name: 2}))))
+
+    assert [problem.reason for problem in problems] == ["UnsupportedParallelism"]
+
+
+def test_experts_that_an_expert_parallel_degree_does_not_divide_are_refused() -> None:
+    layout = Parallelism(expert_parallel_degree=3)
+
+    problems = check_training(run(training=training(parallelism=layout), workers=Workers(num_nodes=3)))
+
+    assert "must divide the 8 routed experts" in [problem.rule for problem in problems]
+
+
+def test_a_sequence_longer_than_the_positions_is_refused() -> None:
+    (problem,) = check_training(run(data=run().data.model_copy(update={"sequence_length": 4096})))
+
+    assert (problem.field, problem.reason) == ("spec.data.sequenceLength", "SequenceTooLong")
+
+
+def test_gpus_without_a_process_each_are_refused() -> None:
+    (problem,) = check_training(run(workers=Workers(num_nodes=1, gpus_per_node=8)))
+
+    assert problem.field == "spec.workers.numProcPerNode"
+
+
+def test_more_minimum_nodes_than_nodes_are_refused() -> None:
+    (problem,) = check_training(run(workers=Workers(num_nodes=2, min_nodes=3)))
+
+    assert problem.field == "spec.workers.minNodes"
+
+
+def test_states_that_cannot_fit_the_memory_limit_are_refused() -> None:
+    (problem,) = check_training(run(workers=Workers(num_nodes=2, memory_bytes=2**20)))
+
+    assert (problem.field, problem.reason) == ("spec.workers.resources.memory", "InsufficientMemory")
+
+
+def test_a_memory_limit_above_the_states_is_left_to_the_run() -> None:
+    assert check_training(run(workers=Workers(num_nodes=2, memory_bytes=2**30))) == []
+
+
+def test_a_tokenizer_larger_than_the_vocabulary_is_refused() -> None:
+    (problem,) = check_tokenizer(PRESETS["deepseek-v3-tiny"], vocab_size=8193)
+
+    assert (problem.reason, problem.value) == ("TokenizerTooLarge", "8192")
+    assert "use vocabSize 8320" in problem.remedy
+
+
+def test_a_tokenizer_as_large_as_the_vocabulary_is_accepted() -> None:
+    assert check_tokenizer(PRESETS["deepseek-v3-tiny"], vocab_size=8192) == []
+
+
+def test_several_problems_are_reported_at_once() -> None:
+    problems = check_training(
+        run(
+            training=training(global_batch_size=7, schedule=Schedule(warmup_steps=1000)),
+            workers=Workers(num_nodes=2, min_nodes=3),
+        )
+    )
+
+    assert len(problems) == 3
+
+
+@given(value=st.integers(1, 10_000), unit=st.integers(1, 300))
+def test_the_offered_multiples_and_divisors_keep_the_rule(value: int, unit: int) -> None:
+    assert multiples(value, unit)
+    assert all(number % unit == 0 for number in multiples(value, unit))
+    assert divisors_near(value, unit)
+    assert all(value % number == 0 for number in divisors_near(value, unit))
+
+
+@given(
+    batch=st.integers(1, 64),
+    nodes=st.integers(1, 8),
+    processes=st.integers(1, 4),
+    micro=st.one_of(st.none(), st.integers(1, 16)),
+)
+def test_an_accepted_batch_is_a_whole_number_of_passes_on_every_rank(
+    batch: int, nodes: int, processes: int, micro: int | None
+) -> None:
+    asked = run(
+        training=training(global_batch_size=batch, micro_batch_size=micro),
+        workers=Workers(num_nodes=nodes, num_proc_per_node=processes),
+    )
+
+    accepted = not check_training(asked)
+
+    assert accepted == (batch % (nodes * processes) == 0 and batch // (nodes * processes) % (micro or 1) == 0)
+
+
+def test_a_problem_reads_as_field_value_rule_remedy() -> None:
+    (problem,) = check_training(run(training=training(global_batch_size=7)))
+
+    assert str(problem) == (
+        "spec.training.globalBatchSize: 7: must be divisible by the data-parallel size 2; "
+        "use 6 or 8, or 1 or 7 processes"
+    )

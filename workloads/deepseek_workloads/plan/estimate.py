@@ -1,0 +1,98 @@
+"""Size, cost and memory of a run before it starts: what `status.plan` shows and `rules` compares.
+
+Parameters are exact (a sum over tensors); FLOPs and bytes are closed forms.
+"""
+
+from dataclasses import dataclass
+from math import prod
+
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.memory import MemoryEstimate, estimate_memory
+from deepseek_workloads.plan.tensors import ROUTED_EXPERTS, elements, parameter_shapes
+
+# A pass gets sequences up to this many tokens: beyond it kernels are busy and only memory grows.
+_TOKENS_PER_PASS = 8192
+
+
+@dataclass(frozen=True)
+class Estimate:
+    parameters: int
+    active_parameters: int  # that one token passes through
+    flops_per_token: int  # forward and backward
+    tokens_per_step: int
+    micro_batch_size: int  # sequences
+    memory: MemoryEstimate  # of one rank
+
+    @property
+    def memory_bytes_per_rank(self) -> int:
+        return self.memory.total
+
+
+def estimate(run: TrainingRun) -> Estimate:
+    """Of a run whose rules hold (`rules.check_training`)."""
+    micro_batch_size = choose_micro_batch_size(run)
+    return Estimate(
+        parameters=parameters(run.architecture),
+        active_parameters=active_parameters(run.architecture),
+        flops_per_token=flops_per_token(run.architecture, sequence_length=run.data.sequence_length),
+        tokens_per_step=run.training.global_batch_size * run.data.sequence_length,
+        micro_batch_size=micro_batch_size,
+        memory=_memory(run, micro_batch_size),
+    )
+
+
+def parameters(architecture: Architecture) -> int:
+    """Trained parameters; the router's balancing biases are not among them."""
+    return elements(parameter_shapes(architecture))
+
+
+def active_parameters(architecture: Architecture) -> int:
+    """Those of one token: of the routed experts only the chosen ones, everything else whole."""
+    shapes = parameter_shapes(architecture)
+    routed = sum(prod(shape) for name, shape in shapes.items() if ROUTED_EXPERTS in name)
+    moe = architecture.moe
+    return elements(shapes) - routed + routed * moe.num_experts_per_tok // moe.n_routed_experts
+
+
+def flops_per_token(architecture: Architecture, *, sequence_length: int) -> int:
+    """Floating-point operations of one token, forward and backward (3 times the forward).
+
+    2 for each weight of a matrix product (the embedding is a look-up), and attention over the half of the
+    sequence that a causal token sees on average.
+    """
+    a = architecture
+    products = active_parameters(a) - _looked_up(a)
+    head = a.qk_nope_head_dim + a.qk_rope_head_dim + a.v_head_dim
+    attention = a.num_hidden_layers * a.num_attention_heads * head * sequence_length  # 2 x T/2
+    return 3 * (2 * products + attention)
+
+
+def choose_micro_batch_size(run: TrainingRun) -> int:
+    """The run's own, or the largest divisor of a rank's batch that is worth its memory and fits its limit."""
+    if run.training.micro_batch_size is not None:
+        return run.training.micro_batch_size
+    of_rank = max(1, run.training.global_batch_size // run.workers.world_size)
+    limit = run.workers.memory_bytes if run.workers.gpus_per_node == 0 else None
+    chosen = 1
+    for size in range(2, min(of_rank, _TOKENS_PER_PASS // run.data.sequence_length) + 1):
+        needed = _memory(run, size).total * run.workers.num_proc_per_node
+        if of_rank % size == 0 and (limit is None or needed <= limit // 2):
+            chosen = size
+    return chosen
+
+
+def _looked_up(architecture: Architecture) -> int:
+    """Elements that take part in no matrix product: the embedding, unless the head shares it."""
+    return 0 if architecture.tie_word_embeddings else architecture.vocab_size * architecture.hidden_size
+
+
+def _memory(run: TrainingRun, micro_batch_size: int) -> MemoryEstimate:
+    return estimate_memory(
+        run.architecture,
+        zero_stage=run.training.parallelism.zero_stage,
+        world_size=run.workers.world_size,
+        precision=run.training.precision,
+        micro_batch_size=micro_batch_size,
+        sequence_length=run.data.sequence_length,
+    )

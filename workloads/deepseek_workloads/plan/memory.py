@@ -1,0 +1,130 @@
+"""Bytes that one rank of a training run needs, in closed form.
+
+What the framework itself holds (Python, torch, NCCL, the allocator's fragments) is not counted. The formulas
+follow ZeRO (Rajbhandari et al. 2020, arXiv:1910.02054) and the tensors that `model` keeps for its backward
+pass.
+"""
+
+from dataclasses import dataclass
+
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.plan.tensors import elements, layer_shapes, parameter_shapes
+
+MASTER_BYTES = 4  # weights, gradients and each Adam moment are kept in float32
+ADAM_MOMENTS = 2
+COMPUTE_BYTES = {"fp32": 4, "bf16": 2}
+LOSS_CHUNK_ELEMENTS = 2**23  # of logits in memory at a time (`model.head` cuts the tokens by it)
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes of one rank at its peak, by what holds them."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+
+    @property
+    def states(self) -> int:
+        """What is there whatever the batch: weights, gradients and optimizer states."""
+        return self.weights + self.gradients + self.optimizer
+
+    @property
+    def total(self) -> int:
+        return self.states + self.activations + self.logits
+
+
+def estimate_memory(
+    architecture: Architecture,
+    *,
+    zero_stage: int,
+    world_size: int,
+    precision: str,
+    micro_batch_size: int,
+    sequence_length: int,
+) -> MemoryEstimate:
+    """Of a data-parallel rank. `precision` is fp32 or bf16 (bf16 computes, float32 is kept and reduced)."""
+    compute = COMPUTE_BYTES[precision]
+    tokens = micro_batch_size * sequence_length
+    return MemoryEstimate(
+        weights=_weights(architecture, zero_stage, world_size, compute),
+        gradients=_gradients(architecture, zero_stage, world_size, compute),
+        optimizer=ADAM_MOMENTS
+        * _share(MASTER_BYTES * _parameters(architecture), zero_stage >= 1, world_size),
+        activations=tokens * activation_elements_per_token(architecture) * compute,
+        logits=_logits(architecture, tokens),
+    )
+
+
+def activation_elements_per_token(architecture: Architecture) -> int:
+    """Elements that the backward pass needs, per token, without recomputation."""
+    hidden = architecture.hidden_size
+    dense = min(architecture.moe.first_k_dense_replace, architecture.num_hidden_layers)
+    sparse = architecture.num_hidden_layers - dense
+    layer = 4 * hidden + _attention_elements(architecture)  # two norms: input and output of each
+    return (
+        architecture.num_hidden_layers * layer
+        + dense * 4 * architecture.intermediate_size
+        + sparse * _mixture_elements(architecture)
+        + 3 * hidden  # embedding, last norm, gradient of the last hidden state
+    )
+
+
+def _attention_elements(a: Architecture) -> int:
+    head = a.qk_nope_head_dim + a.qk_rope_head_dim
+    width = max(head, a.v_head_dim)  # values are padded to it for the fused kernel
+    heads = a.num_attention_heads * (4 * width + a.v_head_dim)  # queries, keys, values, output; its cut
+    latent = 2 * a.kv_lora_rank
+    queries = 2 * a.q_lora_rank if a.q_lora_rank is not None else 0
+    return heads + latent + queries
+
+
+def _mixture_elements(a: Architecture) -> int:
+    moe = a.moe
+    routed = moe.num_experts_per_tok * (2 * a.hidden_size + 4 * moe.moe_intermediate_size)
+    return routed + 4 * moe.n_shared_experts * moe.moe_intermediate_size + 4 * moe.n_routed_experts
+
+
+def _parameters(architecture: Architecture) -> int:
+    return elements(parameter_shapes(architecture))
+
+
+def _unsharded_blocks(architecture: Architecture) -> int:
+    """Elements gathered at a time: two layers (one computes, the next is fetched), embedding and head."""
+    last = layer_shapes(architecture, architecture.num_hidden_layers - 1)
+    heads = 1 if architecture.tie_word_embeddings else 2
+    return 2 * elements(last) + heads * architecture.vocab_size * architecture.hidden_size
+
+
+def _share(size: int, sharded: bool, world_size: int) -> int:
+    return -(-size // world_size) if sharded else size
+
+
+def _weights(architecture: Architecture, zero_stage: int, world_size: int, compute: int) -> int:
+    parameters = _parameters(architecture)
+    if zero_stage == 0:
+        return MASTER_BYTES * parameters + (0 if compute == MASTER_BYTES else compute * parameters)
+    shard = _share(MASTER_BYTES * parameters, True, world_size)
+    if world_size == 1 and compute == MASTER_BYTES:
+        return shard
+    gathered = _unsharded_blocks(architecture) if zero_stage == 3 else parameters
+    return shard + compute * min(gathered, parameters)
+
+
+def _gradients(architecture: Architecture, zero_stage: int, world_size: int, compute: int) -> int:
+    parameters = _parameters(architecture)
+    if zero_stage == 0:
+        return MASTER_BYTES * parameters
+    shard = _share(MASTER_BYTES * parameters, True, world_size)
+    if world_size == 1 and compute == MASTER_BYTES:
+        return shard
+    whole = parameters if zero_stage == 1 else min(_unsharded_blocks(architecture), parameters)
+    return shard + compute * whole
+
+
+def _logits(architecture: Architecture, tokens: int) -> int:
+    """A chunk's logits and their gradient; and the head's gradient, which the forward pass makes."""
+    chunk = min(tokens * architecture.vocab_size, max(LOSS_CHUNK_ELEMENTS, architecture.vocab_size))
+    return MASTER_BYTES * (2 * chunk + architecture.vocab_size * architecture.hidden_size)

@@ -1,0 +1,85 @@
+"""What must hold before a run may start. Pure: the operator refuses with it before any pod exists, and the
+trainer with the same rules again.
+
+Each rule names the field of the DeepSeekTrainingJob, the value, the rule and a remedy with the nearest valid
+values. It knows nothing of clusters: whether nodes are there is the scheduler's business.
+"""
+
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan import architecture_rules, layout_rules
+from deepseek_workloads.plan.architecture import ARCHITECTURE_FIELD
+from deepseek_workloads.plan.estimate import estimate
+from deepseek_workloads.plan.problem import Problem
+
+TOKENIZER_TOO_LARGE = "TokenizerTooLarge"
+INSUFFICIENT_MEMORY = "InsufficientMemory"
+
+_RULES = (
+    layout_rules.workers,
+    layout_rules.degrees,
+    layout_rules.layout,
+    layout_rules.horovod,
+    layout_rules.batch,
+    layout_rules.sequence,
+    layout_rules.schedule,
+)
+
+
+def check_training(run: TrainingRun) -> list[Problem]:
+    """Every rule that the run config alone can decide; an empty list means: go."""
+    problems = check_architecture(run.architecture)
+    for rule in _RULES:
+        problems += rule(run)
+    return problems if problems else check_memory(run)
+
+
+def check_architecture(architecture: Architecture) -> list[Problem]:
+    """Whether the sizes of an architecture go together."""
+    return [*architecture_rules.expert_groups(architecture), *architecture_rules.shapes(architecture)]
+
+
+def check_tokenizer(architecture: Architecture, *, vocab_size: int) -> list[Problem]:
+    """`vocab_size` is the tokenizer's number of ids, special tokens included."""
+    if vocab_size <= architecture.vocab_size:
+        return []
+    padded = -(-vocab_size // 128) * 128
+    return [
+        Problem(
+            field=f"{ARCHITECTURE_FIELD}.vocabSize",
+            value=str(architecture.vocab_size),
+            rule=f"must be at least the tokenizer's {vocab_size} tokens",
+            remedy=f"use vocabSize {padded}, or a dataset prepared with a smaller vocabulary",
+            reason=TOKENIZER_TOO_LARGE,
+        )
+    ]
+
+
+def check_memory(run: TrainingRun) -> list[Problem]:
+    """Refuses only what cannot fit: weights, gradients and optimizer states of a node's ranks against the
+    limit of its pod. Activations are estimated, not certain, so they never refuse a run."""
+    limit = run.workers.memory_bytes
+    if limit is None or run.workers.gpus_per_node > 0:
+        return []
+    memory = estimate(run).memory
+    needed = memory.states * run.workers.num_proc_per_node
+    if needed <= limit:
+        return []
+    return [
+        Problem(
+            field="spec.workers.resources.memory",
+            value=_gibibytes(limit),
+            rule=(
+                f"weights, gradients and optimizer states of a node's ranks alone need {_gibibytes(needed)}"
+            ),
+            remedy=(
+                f"give each worker at least {_gibibytes(memory.total * run.workers.num_proc_per_node)}, "
+                "more nodes with zeroStage 3, or a smaller model"
+            ),
+            reason=INSUFFICIENT_MEMORY,
+        )
+    ]
+
+
+def _gibibytes(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
