@@ -1,0 +1,92 @@
+# Every target sets up what it needs. `make` alone prints this list.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/deepseek-operator
+UV_VERSION := 0.13.9
+# uv, where the machine has none, is installed beside the other caches and found through PATH.
+export PATH := $(PATH):$(CACHE)/uv/bin
+RUN := uv run --locked --no-sync
+export PYTHONPATH := operator:workloads:demo:tests/cluster
+# Torch spins up a thread a core in every process: two ranks then fight for two cores.
+TEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1 RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+# ---- setting up ------------------------------------------------------------------------------------------
+.PHONY: setup
+setup: .venv/.synced ## The Python environment, from the lock file
+
+.venv/.synced: pyproject.toml uv.lock
+	@command -v uv >/dev/null || { python3 -m venv "$(CACHE)/uv" && "$(CACHE)/uv/bin/pip" install --quiet uv==$(UV_VERSION); }
+	uv sync --locked --quiet --compile-bytecode
+	@touch $@
+
+# ---- the demo --------------------------------------------------------------------------------------------
+.PHONY: demo demo-down
+demo: setup ## Train a small DeepSeek-V3 on a Kubernetes made here (or CLUSTER=current), end to end
+	@$(RUN) python -m deepseek_demo up
+
+demo-down: setup ## Remove all that the demo made
+	@$(RUN) python -m deepseek_demo down
+
+# ---- the local Kubernetes ---------------------------------------------------------------------------------
+.PHONY: cluster cluster-down cluster-status
+cluster: setup ## Boot a local Kubernetes: two real nodes, one of them a GPU pool (MODE=control-plane: no nodes)
+	@$(RUN) python -m local_kubernetes up $(if $(MODE),--mode $(MODE))
+
+cluster-down: setup ## Remove it
+	@$(RUN) python -m local_kubernetes down
+
+cluster-status: setup ## What it is and how to reach it
+	@$(RUN) python -m local_kubernetes status
+
+# ---- tests -------------------------------------------------------------------------------------------------
+.PHONY: test test-unit test-parity test-parity-full test-cluster test-e2e
+test: setup ## All tests, a tier after the other
+	@$(MAKE) --no-print-directory test-unit test-parity test-cluster test-e2e
+
+test-unit: setup ## Pure functions, properties, golden files
+	@$(TEST_ENV) $(RUN) pytest tests/unit
+
+test-parity: setup ## Model, gradients, checkpoints, the loop: against reference libraries and against themselves
+	@$(TEST_ENV) $(RUN) pytest tests/parity -m "not slow"
+
+test-parity-full: setup ## The wider matrix
+	@$(TEST_ENV) $(RUN) pytest tests/parity
+
+test-cluster: setup ## The operator on a real API server with KWOK nodes
+	@$(TEST_ENV) $(RUN) pytest tests/cluster
+
+test-e2e: setup ## The whole path on the local Kubernetes: images, S3, Ray, kills, bad input
+	@$(TEST_ENV) $(RUN) pytest tests/e2e
+
+# ---- engineering -------------------------------------------------------------------------------------------
+.PHONY: generate verify lint format
+generate: setup ## CRDs, install.yaml
+	@HELM=$$($(RUN) python -m local_kubernetes binary helm) $(RUN) python -m deepseek_operator.generate
+
+verify: setup ## Fails where something generated is out of date
+	@HELM=$$($(RUN) python -m local_kubernetes binary helm) $(RUN) python -m deepseek_operator.generate --check
+
+lint: setup ## ruff, mypy --strict, import-linter, pip-audit
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+	$(RUN) python .ci/audit.py
+
+format: setup ## Format the code
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+# ---- benchmarks --------------------------------------------------------------------------------------------
+.PHONY: bench-start bench-recovery
+bench-start: setup ## Where the time goes from kubectl apply to the first step
+	@$(TEST_ENV) $(RUN) python bench/start.py
+
+bench-recovery: setup ## Seconds from a kill to the next step, by what was killed
+	@$(TEST_ENV) $(RUN) python bench/recovery.py
