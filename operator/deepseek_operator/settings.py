@@ -1,0 +1,59 @@
+"""What an installation can set: environment variables, with arguments before them. It decides nothing."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+_PREFIX: Final = "DEEPSEEK_"
+
+
+class Settings(BaseModel):
+    """Each field is read from `DEEPSEEK_<FIELD>`; lists are separated by commas."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    watch_namespaces: tuple[str, ...] = ()  # empty: all namespaces
+    worker_image: str = ""  # of pods whose resource names none
+    image_pull_policy: str = "IfNotPresent"
+    operator_namespace: str = "deepseek-system"
+    operator_name: str = "deepseek-operator"  # of this process; the pod's name
+    lease_name: str = "deepseek-operator"
+    key_secret_name: str = "deepseek-operator-key"  # noqa: S105 - a name
+    http_host: str = "0.0.0.0"  # noqa: S104 - probes and metrics come from the node
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    concurrency: int = Field(default=16, ge=1, le=256)  # resources reconciled at a time
+    request_timeout_seconds: float = Field(default=15.0, gt=0)
+    reconcile_timeout_seconds: float = Field(default=60.0, gt=0)
+    progress_interval_seconds: float = Field(default=2.0, gt=0)  # between looks at a running coordinator
+    watch_check_seconds: float = Field(default=60.0, gt=0)  # between comparisons of resource versions
+    lease_duration_seconds: int = Field(default=10, ge=3)
+    lease_renew_deadline_seconds: float = Field(default=7.0, gt=0)
+    lease_retry_seconds: float = Field(default=1.0, ge=1)
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+
+class InvalidSettings(ValueError):
+    """Names every setting that cannot be used."""
+
+
+def load_settings(environ: Mapping[str, str], **arguments: object) -> Settings:
+    """Arguments that are None are left to the environment. Raises InvalidSettings."""
+    values: dict[str, object] = {}
+    for name in Settings.model_fields:
+        given = environ.get(_PREFIX + name.upper())
+        if given is not None:
+            values[name] = _split(given) if name == "watch_namespaces" else given
+    values |= {name: value for name, value in arguments.items() if value is not None}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{_PREFIX}{'.'.join(map(str, e['loc'])).upper()}={e['input']!r}: {e['msg']}"
+            for e in error.errors()
+        )
+        raise InvalidSettings(problems) from error
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
