@@ -86,10 +86,23 @@ class Control(TolerantWireModel):
     dump_stacks_request: int = 0
 
 
+class Failure(TolerantWireModel):
+    """Why a group of ranks (or the driver) ended before its work was done."""
+
+    kind: Literal["lost", "try-again", "failed", "final"]
+    """lost: a pod or node went away, or is being drained; try-again: storage or a peer was lost (neither
+    counts); failed: counts against backoffLimit; final: never retried."""
+    reason: str  # CamelCase
+    message: str = ""
+    exit_code: int = 1
+    rank: int | None = None
+
+
 class Report(TolerantWireModel):
     """`POST /report`: from a rank (or a dataset task) to its coordinator; the answer is the current Control.
 
-    Fields that a rank does not know are left out; the coordinator merges rank 0's into `Progress`.
+    Fields that a rank does not know are left out; the coordinator merges rank 0's into `Progress`. A rank of
+    -1 is the driver, which is no member of the group.
     """
 
     rank: int = 0
@@ -97,6 +110,7 @@ class Report(TolerantWireModel):
     step: int = 0
     control_generation: int = 0
     progress: Progress | None = None  # from rank 0 or the driver only
+    failure: Failure | None = None  # from the driver only: the group ended, and starts again if it may
 
 
 class Verdict(TolerantWireModel):

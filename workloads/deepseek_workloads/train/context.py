@@ -1,0 +1,40 @@
+"""What surrounds a rank: its place in the group, its epoch of the commit log, and what it must listen to.
+
+`launch` builds it (under Ray, or in one process); `loop.train` uses it and knows nothing of who started it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepseek_workloads.contract import environment
+from deepseek_workloads.contract.run_config import Storage
+from deepseek_workloads.store.interface import ObjectStore
+from deepseek_workloads.store.log import CommitLog, Writer
+from deepseek_workloads.train.monitor import Monitor
+
+
+def draining_by_file(path: Path = Path(environment.DRAIN_FILE)) -> Callable[[], bool]:
+    """True once this pod's supervisor was told to end; one stat() a call."""
+    return path.exists
+
+
+@dataclass(frozen=True)
+class TrainContext:
+    """`torch.distributed` is initialised by the launcher when `world_size` > 1."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    open_store: Callable[[Storage], ObjectStore]
+    """Opens storage with the credentials of this process; tests put faults in between."""
+    begin_epoch: Callable[[CommitLog], Writer]
+    """Called once, by rank 0, before it trains: from here on older groups cannot commit. Raises Fenced."""
+    monitor: Monitor
+    draining: Callable[[], bool]
+    """This pod must end soon (SIGTERM: preemption, drain, deletion). Ranks see it at different steps: they
+    agree by a collective, write a checkpoint and raise `Preempted`."""
+
+
+class Preempted(Exception):
+    """The group wrote its checkpoint and ends, because a pod of it is being drained: not a failure."""
