@@ -1,0 +1,102 @@
+"""Overrides of a preset's architecture: each field of the contract's Architecture, optional.
+
+It does not know what fits together (`plan.rules`).
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from deepseek_operator.api.schema import Decimal, SpecModel
+
+Size = Annotated[int, Field(ge=1, le=16_777_216)]
+Count = Annotated[int, Field(ge=0, le=65_536)]
+
+
+class RopeScalingOverrides(SpecModel):
+    """YaRN: longer contexts than the model was first trained for."""
+
+    factor: Decimal = Field(description="How many times longer the context is than the original one.")
+    original_max_position_embeddings: Size = Field(description="Tokens of the original context.")
+    beta_fast: Decimal | None = Field(
+        default=None, description="Rotations above which a dimension is extrapolated."
+    )
+    beta_slow: Decimal | None = Field(
+        default=None, description="Rotations below which a dimension is interpolated."
+    )
+    mscale: Decimal | None = Field(default=None, description="Scale of attention's magnitude.")
+    mscale_all_dim: Decimal | None = Field(
+        default=None, description="Scale of attention's magnitude over all dimensions."
+    )
+
+
+class MoEOverrides(SpecModel):
+    """The mixture of experts."""
+
+    n_routed_experts: Size | None = Field(default=None, description="Routed experts of a layer.")
+    n_shared_experts: Count | None = Field(default=None, description="Experts that every token passes.")
+    num_experts_per_tok: Size | None = Field(default=None, description="Routed experts that a token passes.")
+    moe_intermediate_size: Size | None = Field(default=None, description="Width of one expert.")
+    n_group: Size | None = Field(
+        default=None,
+        description="Groups of experts that the router chooses from; divides nRoutedExperts.",
+    )
+    topk_group: Size | None = Field(default=None, description="Groups that a token may use; at most nGroup.")
+    routed_scaling_factor: Decimal | None = Field(
+        default=None, description="Factor on the routed experts' output."
+    )
+    norm_topk_prob: bool | None = Field(
+        default=None, description="Whether the weights of the chosen experts sum to one."
+    )
+    first_k_dense_replace: Count | None = Field(
+        default=None, description="First layers that are dense instead."
+    )
+    bias_update_speed: Decimal | None = Field(
+        default=None, description="Step of the balancing bias after each training step; 0 turns it off."
+    )
+    sequence_balance_loss_weight: Decimal | None = Field(
+        default=None, description="Weight of the balance loss within a sequence; 0 turns it off."
+    )
+
+
+class ArchitectureOverrides(SpecModel):
+    """Fields of a preset to change, named as in Hugging Face's DeepseekV3 configuration."""
+
+    vocab_size: Size | None = Field(
+        default=None, description="Rows of the embedding; at least the tokenizer's size."
+    )
+    hidden_size: Size | None = Field(default=None, description="Width of the residual stream.")
+    intermediate_size: Size | None = Field(default=None, description="Width of a dense layer's feed-forward.")
+    num_hidden_layers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        default=None, description="Transformer layers."
+    )
+    num_attention_heads: Size | None = Field(default=None, description="Attention heads.")
+    q_lora_rank: Size | None = Field(
+        default=None, description="Rank of the compressed query; absent is the preset's."
+    )
+    kv_lora_rank: Size | None = Field(default=None, description="Rank of the compressed key and value.")
+    qk_nope_head_dim: Size | None = Field(
+        default=None, description="Features of a head's query and key without rotary embedding."
+    )
+    qk_rope_head_dim: Annotated[int, Field(ge=2, le=65_536)] | None = Field(
+        default=None, description="Features of a head's query and key with rotary embedding; even."
+    )
+    v_head_dim: Size | None = Field(default=None, description="Features of a head's value.")
+    max_position_embeddings: Size | None = Field(
+        default=None, description="Longest sequence, in tokens, that the model can see."
+    )
+    rope_theta: Decimal | None = Field(default=None, description="Base of the rotary embedding.")
+    rope_scaling: RopeScalingOverrides | None = Field(default=None, description="YaRN for longer contexts.")
+    rms_norm_eps: Decimal | None = Field(default=None, description="Epsilon of RMSNorm.")
+    initializer_range: Decimal | None = Field(
+        default=None, description="Standard deviation of the initial weights."
+    )
+    tie_word_embeddings: bool | None = Field(
+        default=None, description="Whether the output layer shares the embedding's weights."
+    )
+    attention_bias: bool | None = Field(default=None, description="Whether attention has biases.")
+    moe: MoEOverrides | None = Field(default=None, description="The mixture of experts.")
+
+    def to_overrides(self) -> dict[str, object]:
+        """What was given, as the nested camelCase mapping that `plan.architecture.resolve` takes."""
+        return self.model_dump(by_alias=True, exclude_none=True)

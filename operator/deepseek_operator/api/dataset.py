@@ -1,0 +1,180 @@
+"""DeepSeekDataset: raw text in object storage becomes shards of tokens with a manifest.
+
+It does not know how the text is prepared (`workloads data/prepare`).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from deepseek_operator.api.meta import NAME_RULES, NamedValue, Resource, RunStatus, ShortText
+from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placement_changes_only_while_suspended
+from deepseek_operator.api.schema import (
+    ATOMIC_LIST,
+    DnsLabel,
+    Fraction,
+    Image,
+    SpecModel,
+    StatusModel,
+    StorageUri,
+    exactly_one_of,
+    immutable,
+    list_map,
+    rule,
+    with_rules,
+)
+from deepseek_operator.api.storage import LocalReference, Storage, StorageLocation
+
+GlobPattern = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+class RawSource(SpecModel):
+    """Raw objects below one prefix."""
+
+    name: DnsLabel = Field(description="Name of the source within the dataset.")
+    uri: StorageUri = Field(description="s3://bucket/prefix of the raw objects.")
+    format: Literal["text", "jsonl"] = Field(
+        default="text", description="text: an object is a document. jsonl: each line is one."
+    )
+    text_field: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
+        default="text", description="Field of a JSON line that holds the text."
+    )
+    include: list[GlobPattern] = Field(
+        default_factory=lambda: ["*"],
+        min_length=1,
+        max_length=16,
+        description="Patterns of keys below uri to take, for instance *.jsonl.",
+        json_schema_extra={**ATOMIC_LIST, "default": ["*"]},
+    )
+    exclude: list[GlobPattern] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Patterns of keys below uri to leave out.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+
+
+class TokenizerTraining(SpecModel):
+    """A byte-level BPE tokenizer to train on the text."""
+
+    vocab_size: int = Field(ge=257, le=1_048_576, description="Tokens of the vocabulary.")
+    special_tokens: list[Annotated[str, StringConstraints(min_length=1, max_length=128)]] = Field(
+        default_factory=lambda: ["<|begin_of_text|>", "<|end_of_text|>"],
+        min_length=2,
+        max_length=64,
+        description="Special tokens; the first begins a text, the second ends a document.",
+        json_schema_extra={**ATOMIC_LIST, "default": ["<|begin_of_text|>", "<|end_of_text|>"]},
+    )
+
+
+class Tokenizer(SpecModel):
+    """The tokenizer: trained here, or given."""
+
+    model_config = with_rules(exactly_one_of("train", "uri"))
+
+    train: TokenizerTraining | None = Field(default=None, description="Train one on the text.")
+    uri: StorageUri | None = Field(
+        default=None, description="An existing tokenizer, s3://bucket/.../tokenizer.json."
+    )
+
+
+class DatasetSpec(SpecModel):
+    """Which text to prepare, how, and where to write it."""
+
+    model_config = with_rules(
+        *(immutable(name) for name in ("sources", "sourceStorage", "tokenizer", "normalization")),
+        *(
+            immutable(name)
+            for name in ("deduplicate", "heldOutFraction", "shardTokens", "maxBadRecords", "storage")
+        ),
+        *(immutable(name) for name in ("image", "imagePullPolicy", "imagePullSecrets")),
+        *placement_changes_only_while_suspended("workers"),
+        *placement_changes_only_while_suspended("coordinator"),
+        rule(
+            "self.workers.resources.gpu == 0",
+            "a dataset is prepared on CPU: set workers.resources.gpu to 0",
+            field_path=".workers.resources.gpu",
+        ),
+    )
+
+    suspend: bool = Field(
+        default=False, description="true: free the nodes. false: go on from the finished shards."
+    )
+    image: Image | None = Field(
+        default=None, description="Image of the pods; absent is the operator's default worker image."
+    )
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        default="IfNotPresent", description="When nodes pull the image."
+    )
+    image_pull_secrets: list[LocalReference] = Field(
+        default_factory=list,
+        max_length=4,
+        description="Secrets to pull the image with.",
+        json_schema_extra=list_map("name"),
+    )
+    sources: list[RawSource] = Field(
+        min_length=1, max_length=32, description="Raw text.", json_schema_extra=list_map("name")
+    )
+    source_storage: StorageLocation | None = Field(
+        default=None, description="S3 service of the sources; absent is that of spec.storage."
+    )
+    tokenizer: Tokenizer = Field(description="The tokenizer: trained here, or given.")
+    normalization: Literal["none", "nfc", "nfkc"] = Field(
+        default="nfc", description="Unicode normalization of the text."
+    )
+    deduplicate: bool = Field(default=True, description="Drop documents that are equal to an earlier one.")
+    held_out_fraction: Fraction = Field(
+        default="0.01", description="Share of the documents kept for evaluation; below 0.5."
+    )
+    shard_tokens: int = Field(
+        default=8_388_608, ge=1024, le=1_073_741_824, description="Tokens of a shard at most, about."
+    )
+    max_bad_records: int = Field(
+        default=0, ge=0, le=10**9, description="Records that may be unreadable before preparation fails."
+    )
+    workers: Workers = Field(default=Workers(), description="The pods that prepare.")
+    coordinator: Coordinator = Field(default=Coordinator(), description="The pod that leads.")
+    storage: Storage = Field(description="Where the dataset is written.")
+    run_policy: RunPolicy = Field(default=RunPolicy(), description="Limits of the run in failures and time.")
+
+
+class StageStatus(StatusModel):
+    """One stage of preparation."""
+
+    name: ShortText = Field(description="Name of the stage.")
+    done: int = Field(default=0, description="Shards done.")
+    total: int = Field(default=0, description="Shards in all.")
+
+
+class DatasetStatus(RunStatus):
+    """How preparation is doing, and what came of it."""
+
+    stage: ShortText = Field(default="", description="Stage in progress.")
+    progress: ShortText = Field(default="", description="Share of the stage done, for instance 37%.")
+    stages: list[StageStatus] = Field(
+        default_factory=list, max_length=16, description="All stages.", json_schema_extra=list_map("name")
+    )
+    uri: ShortText = Field(default="", description="Where the dataset lies.")
+    digest: ShortText = Field(default="", description="sha256 of the manifest.")
+    short_digest: ShortText = Field(default="", description="First 12 digits of the digest.")
+    documents: int | None = Field(default=None, description="Documents of the dataset.")
+    tokens: int | None = Field(default=None, description="Tokens of the dataset.")
+    vocab_size: int | None = Field(default=None, description="Tokens of the tokenizer.")
+    statistics: list[NamedValue] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Statistics of the dataset.",
+        json_schema_extra=list_map("name"),
+    )
+
+
+class DeepSeekDataset(Resource):
+    """Prepares text from S3: normalizes, deduplicates, tokenizes, and writes shards with a manifest."""
+
+    model_config = with_rules(*NAME_RULES)
+
+    kind: Literal["DeepSeekDataset"] = "DeepSeekDataset"
+    spec: DatasetSpec = Field(description="Which text to prepare, how, and where to write it.")
+    status: DatasetStatus = Field(
+        default_factory=DatasetStatus, description="How preparation is doing, and what came of it."
+    )

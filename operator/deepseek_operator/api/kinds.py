@@ -1,0 +1,114 @@
+"""The kinds of the API, with the names that the API server and kubectl know them by."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from deepseek_operator.api.dataset import DeepSeekDataset
+from deepseek_operator.api.meta import Resource
+from deepseek_operator.api.model_revision import DeepSeekModelRevision
+from deepseek_operator.api.model_service import DeepSeekModelService
+from deepseek_operator.api.training_job import DeepSeekTrainingJob
+
+
+@dataclass(frozen=True)
+class PrinterColumn:
+    name: str
+    path: str  # JSONPath from the object
+    type: str  # string | integer | date
+    description: str
+    wide: bool = False  # only with -o wide
+
+
+@dataclass(frozen=True)
+class Kind:
+    model: type[Resource]
+    plural: str
+    short_name: str
+    columns: tuple[PrinterColumn, ...]
+
+    @property
+    def name(self) -> str:
+        return self.model.__name__
+
+    @property
+    def singular(self) -> str:
+        return self.name.lower()
+
+
+_STATE: Final = PrinterColumn("State", ".status.state", "string", "The conditions in one word.")
+_AGE: Final = PrinterColumn("Age", ".metadata.creationTimestamp", "date", "Time since creation.")
+
+TRAINING_JOB: Final = Kind(
+    model=DeepSeekTrainingJob,
+    plural="deepseektrainingjobs",
+    short_name="dsjob",
+    columns=(
+        _STATE,
+        PrinterColumn("Step", ".status.step", "integer", "Steps done."),
+        PrinterColumn("Progress", ".status.progress", "string", "Share of the steps done."),
+        PrinterColumn("Loss", ".status.loss", "string", "Loss of the last step."),
+        PrinterColumn("Tokens/s", ".status.tokensPerSecond", "integer", "Speed over all processes."),
+        PrinterColumn("ETA", ".status.eta", "string", "Time to the end of training."),
+        _AGE,
+        PrinterColumn(
+            "Durable", ".status.lastCheckpointStep", "integer", "Step of the newest checkpoint.", wide=True
+        ),
+        PrinterColumn("Restarts", ".status.restarts", "integer", "Restarts of the run.", wide=True),
+        PrinterColumn("Epoch", ".status.epoch", "integer", "Writer of the commit log.", wide=True),
+        PrinterColumn("Ready", ".status.pods.ready", "integer", "Worker pods that run.", wide=True),
+        PrinterColumn("Parameters", ".status.plan.parameters", "integer", "Weights of the model.", wide=True),
+        PrinterColumn("Dataset", ".spec.data.sources[*].datasetRef.name", "string", "Datasets.", wide=True),
+        PrinterColumn(
+            "Model", ".status.export.revision", "string", "Revision of the finished model.", wide=True
+        ),
+    ),
+)
+
+DATASET: Final = Kind(
+    model=DeepSeekDataset,
+    plural="deepseekdatasets",
+    short_name="dsdata",
+    columns=(
+        _STATE,
+        PrinterColumn("Stage", ".status.stage", "string", "Stage in progress."),
+        PrinterColumn("Progress", ".status.progress", "string", "Share of the stage done."),
+        PrinterColumn("Documents", ".status.documents", "integer", "Documents of the dataset."),
+        PrinterColumn("Tokens", ".status.tokens", "integer", "Tokens of the dataset."),
+        PrinterColumn("Digest", ".status.shortDigest", "string", "First digits of the manifest's sha256."),
+        _AGE,
+        PrinterColumn("Restarts", ".status.restarts", "integer", "Restarts of the run.", wide=True),
+        PrinterColumn("URI", ".status.uri", "string", "Where the dataset lies.", wide=True),
+    ),
+)
+
+MODEL_REVISION: Final = Kind(
+    model=DeepSeekModelRevision,
+    plural="deepseekmodelrevisions",
+    short_name="dsrev",
+    columns=(
+        _STATE,
+        PrinterColumn("Model", ".spec.modelName", "string", "Name of the model over its revisions."),
+        PrinterColumn("Parameters", ".spec.parameters", "integer", "Weights of the model."),
+        PrinterColumn("Job", ".spec.provenance.jobRef.name", "string", "Job that made the model."),
+        _AGE,
+        PrinterColumn("Digest", ".spec.digest", "string", "sha256 of the export's manifest.", wide=True),
+        PrinterColumn("URI", ".spec.storageUri", "string", "Where the model lies.", wide=True),
+    ),
+)
+
+MODEL_SERVICE: Final = Kind(
+    model=DeepSeekModelService,
+    plural="deepseekmodelservices",
+    short_name="dsserve",
+    columns=(
+        _STATE,
+        PrinterColumn("Revision", ".spec.model.revisionRef.name", "string", "Revision that is served."),
+        PrinterColumn("Model", ".spec.model.modelName", "string", "Model whose newest revision is served."),
+        _AGE,
+    ),
+)
+
+KINDS: Final = MappingProxyType(
+    {kind.name: kind for kind in (TRAINING_JOB, DATASET, MODEL_REVISION, MODEL_SERVICE)}
+)

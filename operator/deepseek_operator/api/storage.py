@@ -1,0 +1,34 @@
+"""Object storage as a user names it: a prefix, an endpoint, a Secret.
+
+It does not know what lies below a prefix (`contract.layout`).
+"""
+
+from pydantic import Field
+
+from deepseek_operator.api.schema import DnsSubdomain, EndpointUrl, Region, SpecModel, StorageUri
+
+
+class LocalReference(SpecModel):
+    """An object in the namespace of the resource."""
+
+    name: DnsSubdomain = Field(description="Name of the object.")
+
+
+class StorageLocation(SpecModel):
+    """Where an S3 service is."""
+
+    endpoint_url: EndpointUrl | None = Field(
+        default=None, description="URL of an S3-compatible service; absent is AWS."
+    )
+    region: Region = Field(default="us-east-1", description="Region that requests are signed for.")
+
+
+class Storage(StorageLocation):
+    """A prefix in object storage, and who may use it."""
+
+    uri: StorageUri = Field(description="s3://bucket/prefix; the resource owns everything below it.")
+    secret_ref: LocalReference | None = Field(
+        default=None,
+        description="Secret with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if needed, "
+        "AWS_SESSION_TOKEN. The operator never reads it: the pods do.",
+    )

@@ -1,0 +1,352 @@
+"""DeepSeekTrainingJob: train a model on a pool of nodes.
+
+It does not know the rules that need arithmetic (`validation`, `plan.rules`).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from deepseek_operator.api.architecture import ArchitectureOverrides
+from deepseek_operator.api.meta import NAME_RULES, NamedValue, Resource, RunStatus, ShortText
+from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placement_changes_only_while_suspended
+from deepseek_operator.api.schema import (
+    ATOMIC_LIST,
+    Decimal,
+    Digest,
+    DnsLabel,
+    EndpointUrl,
+    Fraction,
+    Image,
+    Region,
+    SpecModel,
+    StatusModel,
+    StorageUri,
+    exactly_one_of,
+    immutable,
+    list_map,
+    rule,
+    with_rules,
+)
+from deepseek_operator.api.storage import LocalReference, Storage
+
+
+class InitFrom(SpecModel):
+    """An export to start from."""
+
+    storage_uri: StorageUri = Field(description="Prefix of the export, s3://bucket/.../exports/sha256-...")
+
+
+class Model(SpecModel):
+    """What is trained."""
+
+    model_config = with_rules(
+        exactly_one_of("preset", "initFrom"),
+        rule(
+            "!has(self.architecture) || has(self.preset)",
+            "architecture changes fields of a preset; with initFrom the export's own architecture is kept",
+            field_path=".architecture",
+        ),
+    )
+
+    preset: DnsLabel | None = Field(
+        default=None,
+        description="Named architecture: deepseek-v3-tiny, -small, -16b, or deepseek-v3 itself.",
+    )
+    architecture: ArchitectureOverrides | None = Field(
+        default=None, description="Fields of the preset to change."
+    )
+    init_from: InitFrom | None = Field(default=None, description="Weights and tokenizer to start from.")
+
+
+class DataSource(SpecModel):
+    """A prepared dataset."""
+
+    model_config = with_rules(
+        exactly_one_of("datasetRef", "uri"),
+        rule(
+            "has(self.uri) || (!has(self.digest) && !has(self.endpointUrl) && !has(self.region))",
+            "digest, endpointUrl and region belong to uri: a datasetRef brings its own",
+        ),
+    )
+
+    name: DnsLabel = Field(description="Name of the source within the job.")
+    dataset_ref: LocalReference | None = Field(
+        default=None,
+        description="DeepSeekDataset of the namespace; the job waits until it is ready and pins its digest.",
+    )
+    uri: StorageUri | None = Field(
+        default=None, description="Prefix of a prepared dataset, s3://bucket/prefix with a manifest.json."
+    )
+    digest: Digest | None = Field(
+        default=None, description="sha256 of the manifest at uri; another one there is refused."
+    )
+    endpoint_url: EndpointUrl | None = Field(
+        default=None, description="S3 service of uri; absent is that of spec.storage."
+    )
+    region: Region | None = Field(default=None, description="Region of uri; absent is that of spec.storage.")
+    weight: Decimal = Field(
+        default="1", description='Share of the samples relative to the other sources, for instance "0.5".'
+    )
+
+
+class Data(SpecModel):
+    """What the model reads."""
+
+    sources: list[DataSource] = Field(
+        min_length=1,
+        max_length=16,
+        description="Prepared datasets, mixed by weight.",
+        json_schema_extra=list_map("name"),
+    )
+    sequence_length: int = Field(ge=2, le=1_048_576, description="Tokens of a sample.")
+    seed: int = Field(
+        default=0, ge=0, le=2**53 - 1, description="Seed of the order of samples and of the first weights."
+    )
+
+
+class Optimizer(SpecModel):
+    """How weights are changed."""
+
+    name: Literal["adamw"] = Field(default="adamw", description="Algorithm.")
+    learning_rate: Decimal = Field(default="3e-4", description="Highest learning rate of the schedule.")
+    weight_decay: Decimal = Field(default="0.1", description="Decoupled decay of the weight matrices.")
+    beta1: Fraction = Field(default="0.9", description="Decay of the mean of gradients.")
+    beta2: Fraction = Field(default="0.95", description="Decay of the mean of squared gradients.")
+    epsilon: Decimal = Field(default="1e-8", description="Added to the denominator.")
+
+
+class Schedule(SpecModel):
+    """The learning rate over the steps."""
+
+    name: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="Shape of the decay after warm-up."
+    )
+    warmup_steps: int = Field(
+        default=0, ge=0, le=10_000_000, description="Steps in which the rate rises linearly from 0."
+    )
+    min_ratio: Decimal = Field(
+        default="0.1", description="Learning rate of the last step, as a share of the highest; at most 1."
+    )
+
+
+class Parallelism(SpecModel):
+    """How the model is laid out over the processes."""
+
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = Field(
+        default=2, description="0: replicas (DDP). 1 to 3: sharded optimizer, gradients, weights (FSDP2)."
+    )
+    expert_parallel_degree: int = Field(
+        default=1, ge=1, le=4096, description="Processes sharing the experts."
+    )
+    tensor_parallel_degree: int = Field(
+        default=1, ge=1, le=4096, description="Processes sharing each matrix."
+    )
+    pipeline_parallel_degree: int = Field(default=1, ge=1, le=4096, description="Stages of layers.")
+    context_parallel_degree: int = Field(
+        default=1, ge=1, le=4096, description="Processes sharing each sequence."
+    )
+
+
+class Training(SpecModel):
+    """How long and how to train."""
+
+    model_config = with_rules(exactly_one_of("tokens", "steps"))
+
+    objective: Literal["pretrain"] = Field(default="pretrain", description="pretrain: predict next tokens.")
+    global_batch_size: int = Field(
+        ge=1,
+        le=1_048_576,
+        description="Sequences of a step over all processes; gradient accumulation absorbs the world size.",
+    )
+    micro_batch_size: int | None = Field(
+        default=None, ge=1, le=65_536, description="Sequences of one pass of a process; absent is chosen."
+    )
+    tokens: int | None = Field(
+        default=None, ge=1, le=10**15, description="Tokens to train on, rounded up to whole steps."
+    )
+    steps: int | None = Field(default=None, ge=1, le=10**9, description="Steps to train.")
+    optimizer: Optimizer = Field(default=Optimizer(), description="How weights are changed.")
+    schedule: Schedule = Field(default=Schedule(), description="The learning rate over the steps.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="Numbers of the matrix products. auto: bf16 on GPUs, fp32 on CPU."
+    )
+    parallelism: Parallelism = Field(
+        default=Parallelism(), description="How the model is laid out over the processes."
+    )
+    gradient_clip_norm: Decimal = Field(default="1.0", description="Largest norm of a step's gradient.")
+    deterministic: bool = Field(
+        default=False, description="Refuse operations whose result may differ between runs; slower."
+    )
+
+
+class Checkpoint(SpecModel):
+    """What is kept to go on from."""
+
+    every_steps: int = Field(default=100, ge=1, le=10**9, description="Steps between two checkpoints.")
+    keep_last: int = Field(default=3, ge=1, le=1000, description="Newest checkpoints that are kept.")
+
+
+class Evaluation(SpecModel):
+    """How the model is measured on held-out text; at the end it always is."""
+
+    every_steps: int | None = Field(
+        default=None, ge=1, le=10**9, description="Steps between two evaluations; absent is at the end only."
+    )
+    max_samples: int = Field(default=64, ge=1, le=1_000_000, description="Held-out sequences to use.")
+    prompts: list[Annotated[str, StringConstraints(min_length=1, max_length=1024)]] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Texts that the model continues at each evaluation.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+
+
+class Rollout(SpecModel):
+    """What becomes of the model."""
+
+    service_ref: LocalReference = Field(
+        description="DeepSeekModelService that considers the job's DeepSeekModelRevision."
+    )
+
+
+class TrainingJobSpec(SpecModel):
+    """What to train, on what, where, and for how long."""
+
+    model_config = with_rules(
+        *(immutable(name) for name in ("backend", "model", "data", "training", "checkpoint", "evaluation")),
+        *(immutable(name) for name in ("storage", "rollout", "image", "imagePullPolicy", "imagePullSecrets")),
+        *placement_changes_only_while_suspended("workers"),
+        *placement_changes_only_while_suspended("coordinator"),
+        rule(
+            "self.backend != 'horovod' || (self.training.parallelism.zeroStage == 0"
+            " && self.training.parallelism.expertParallelDegree == 1"
+            " && self.training.parallelism.tensorParallelDegree == 1"
+            " && self.training.parallelism.pipelineParallelDegree == 1"
+            " && self.training.parallelism.contextParallelDegree == 1)",
+            "backend horovod is data-parallel only: set zeroStage 0 and every degree 1, or use backend ray",
+            field_path=".backend",
+        ),
+    )
+
+    backend: Literal["ray", "horovod"] = Field(
+        default="ray", description="What starts and joins the processes: Ray Train, or Horovod."
+    )
+    suspend: bool = Field(
+        default=False, description="true: write a checkpoint and free the nodes. false: go on from it."
+    )
+    image: Image | None = Field(
+        default=None, description="Image of the pods; absent is the operator's default worker image."
+    )
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        default="IfNotPresent", description="When nodes pull the image."
+    )
+    image_pull_secrets: list[LocalReference] = Field(
+        default_factory=list,
+        max_length=4,
+        description="Secrets to pull the image with.",
+        json_schema_extra=list_map("name"),
+    )
+    model: Model = Field(description="What is trained.")
+    data: Data = Field(description="What the model reads.")
+    training: Training = Field(description="How long and how to train.")
+    checkpoint: Checkpoint = Field(default=Checkpoint(), description="What is kept to go on from.")
+    evaluation: Evaluation = Field(default=Evaluation(), description="How the model is measured.")
+    workers: Workers = Field(default=Workers(), description="The pods that train.")
+    coordinator: Coordinator = Field(default=Coordinator(), description="The pod that leads; it has no GPU.")
+    storage: Storage = Field(description="Where checkpoints, metrics and the model are written.")
+    run_policy: RunPolicy = Field(default=RunPolicy(), description="Limits of the run in failures and time.")
+    rollout: Rollout | None = Field(default=None, description="What becomes of the model.")
+
+
+class PlanStatus(StatusModel):
+    """What the job needs, computed before any pod exists."""
+
+    parameters: int = Field(default=0, description="Weights of the model.")
+    active_parameters: int = Field(default=0, description="Weights that one token passes.")
+    flops_per_token: int = Field(
+        default=0, description="Floating-point operations of training on one token, forward and backward."
+    )
+    total_steps: int = Field(default=0, description="Steps of the whole run.")
+    total_tokens: int = Field(default=0, description="Tokens of the whole run.")
+    world_size: int = Field(default=0, description="Processes that train.")
+    micro_batch_size: int = Field(default=0, description="Sequences of one pass of a process.")
+    accumulation_steps: int = Field(default=0, description="Passes of a process in one step.")
+    precision: ShortText = Field(default="", description="Numbers of the matrix products.")
+    memory_per_rank: ShortText = Field(default="", description="Estimated memory of a process.")
+    memory_per_node: ShortText = Field(default="", description="Estimated memory of a worker pod.")
+
+
+class CheckpointStatus(StatusModel):
+    """One durable checkpoint."""
+
+    step: int = Field(description="Step after which it was taken.")
+    epoch: int = Field(default=0, description="Epoch that wrote it.")
+    created_at: ShortText = Field(default="", description="When it became durable.")
+    size_bytes: int = Field(default=0, description="Size of its files.")
+    log_index: int = Field(default=0, description="Index of its record in the commit log.")
+
+
+class DatasetPin(StatusModel):
+    """A dataset as the job took it."""
+
+    name: ShortText = Field(description="Name of the source in spec.data.sources.")
+    uri: ShortText = Field(default="", description="Where it lies.")
+    digest: ShortText = Field(default="", description="sha256 of its manifest.")
+
+
+class ExportStatus(StatusModel):
+    """The finished model."""
+
+    uri: ShortText = Field(default="", description="Where it lies.")
+    digest: ShortText = Field(default="", description="sha256 of its manifest.")
+    revision: ShortText = Field(default="", description="DeepSeekModelRevision that records it.")
+
+
+class TrainingJobStatus(RunStatus):
+    """How the job is doing."""
+
+    plan: PlanStatus | None = Field(
+        default=None, description="What the job needs, computed before any pod exists."
+    )
+    datasets: list[DatasetPin] = Field(
+        default_factory=list,
+        max_length=16,
+        description="The datasets as the job took them.",
+        json_schema_extra=list_map("name"),
+    )
+    step: int = Field(default=0, description="Steps done.")
+    total_steps: int = Field(default=0, description="Steps of the whole run.")
+    progress: ShortText = Field(default="", description="Share of the steps done, for instance 37%.")
+    tokens: int = Field(default=0, description="Tokens trained on.")
+    loss: ShortText = Field(default="", description="Loss of the last step, in nats a token.")
+    learning_rate: ShortText = Field(default="", description="Learning rate of the last step.")
+    tokens_per_second: int | None = Field(default=None, description="Speed over all processes.")
+    eta: ShortText = Field(default="", description="Time to the end of training, for instance 1h12m.")
+    last_checkpoint_step: int | None = Field(
+        default=None,
+        description="Step of the newest durable checkpoint.",
+    )
+    checkpoints: list[CheckpointStatus] = Field(
+        default_factory=list,
+        max_length=10,
+        description="Newest durable checkpoints.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    evaluation: list[NamedValue] = Field(
+        default_factory=list,
+        max_length=32,
+        description="Newest measurements on held-out text.",
+        json_schema_extra=list_map("name"),
+    )
+    export: ExportStatus | None = Field(default=None, description="The finished model.")
+
+
+class DeepSeekTrainingJob(Resource):
+    """Trains a DeepSeek-class model on a pool of nodes: data from S3, checkpoints and the model to S3."""
+
+    model_config = with_rules(*NAME_RULES)
+
+    kind: Literal["DeepSeekTrainingJob"] = "DeepSeekTrainingJob"
+    spec: TrainingJobSpec = Field(description="What to train, on what, where, and for how long.")
+    status: TrainingJobStatus = Field(default_factory=TrainingJobStatus, description="How the job is doing.")
