@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deepseek_operator.api.schema import Decimal, SpecModel
+from deepseek_operator.api.schema import NULLABLE, Decimal, SpecModel
 
 Size = Annotated[int, Field(ge=1, le=16_777_216)]
 Count = Annotated[int, Field(ge=0, le=65_536)]
@@ -72,7 +72,9 @@ class ArchitectureOverrides(SpecModel):
     )
     num_attention_heads: Size | None = Field(default=None, description="Attention heads.")
     q_lora_rank: Size | None = Field(
-        default=None, description="Rank of the compressed query; absent is the preset's."
+        default=None,
+        description="Rank of the compressed query; null is one full projection instead.",
+        json_schema_extra=NULLABLE,
     )
     kv_lora_rank: Size | None = Field(default=None, description="Rank of the compressed key and value.")
     qk_nope_head_dim: Size | None = Field(
@@ -86,7 +88,11 @@ class ArchitectureOverrides(SpecModel):
         default=None, description="Longest sequence, in tokens, that the model can see."
     )
     rope_theta: Decimal | None = Field(default=None, description="Base of the rotary embedding.")
-    rope_scaling: RopeScalingOverrides | None = Field(default=None, description="YaRN for longer contexts.")
+    rope_scaling: RopeScalingOverrides | None = Field(
+        default=None,
+        description="YaRN for longer contexts; null is plain rotary embedding.",
+        json_schema_extra=NULLABLE,
+    )
     rms_norm_eps: Decimal | None = Field(default=None, description="Epsilon of RMSNorm.")
     initializer_range: Decimal | None = Field(
         default=None, description="Standard deviation of the initial weights."
@@ -98,5 +104,5 @@ class ArchitectureOverrides(SpecModel):
     moe: MoEOverrides | None = Field(default=None, description="The mixture of experts.")
 
     def to_overrides(self) -> dict[str, object]:
-        """What was given, as the nested camelCase mapping that `plan.architecture.resolve` takes."""
-        return self.model_dump(by_alias=True, exclude_none=True)
+        """What was given, nulls too: the nested camelCase mapping that `plan.architecture.resolve` takes."""
+        return self.model_dump(by_alias=True, exclude_unset=True)

@@ -1,23 +1,24 @@
 """Names and labels of the objects of a resource: what must find an object again derives them here."""
 
+import hmac
 from dataclasses import dataclass
 from typing import Final
 
 from deepseek_operator.api.schema import GROUP
 from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_WORKER
 
-MANAGER: Final = "deepseek-operator"
+MANAGED_BY: Final = "deepseek-operator"
 
-APP_LABEL: Final = "app.kubernetes.io/name"
-INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
-COMPONENT_LABEL: Final = "app.kubernetes.io/component"
-MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
-KIND_LABEL: Final = f"{GROUP}/kind"
-NAME_LABEL: Final = f"{GROUP}/name"
-UID_LABEL: Final = f"{GROUP}/uid"
-ROLE_LABEL: Final = f"{GROUP}/role"
-INDEX_LABEL: Final = f"{GROUP}/index"
-INCARNATION_LABEL: Final = f"{GROUP}/incarnation"
+LABEL_NAME: Final = "app.kubernetes.io/name"
+LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_KIND: Final = f"{GROUP}/kind"
+LABEL_RESOURCE: Final = f"{GROUP}/name"
+LABEL_UID: Final = f"{GROUP}/uid"
+LABEL_ROLE: Final = f"{GROUP}/role"
+LABEL_INDEX: Final = f"{GROUP}/index"
+LABEL_INCARNATION: Final = f"{GROUP}/incarnation"
 
 ROLES: Final = (ROLE_COORDINATOR, ROLE_WORKER)
 
@@ -63,19 +64,24 @@ class ResourceName:
 def common_labels(resource: ResourceName) -> dict[str, str]:
     """Labels of everything that belongs to the resource."""
     return {
-        APP_LABEL: _PREFIXES[resource.kind],
-        INSTANCE_LABEL: resource.name,
-        MANAGED_BY_LABEL: MANAGER,
-        KIND_LABEL: resource.kind,
-        NAME_LABEL: resource.name,
-        UID_LABEL: resource.uid,
+        LABEL_NAME: _PREFIXES[resource.kind],
+        LABEL_INSTANCE: resource.name,
+        LABEL_MANAGED_BY: MANAGED_BY,
+        LABEL_KIND: resource.kind,
+        LABEL_RESOURCE: resource.name,
+        LABEL_UID: resource.uid,
     }
 
 
 def pod_labels(resource: ResourceName, *, role: str, index: int, incarnation: int) -> dict[str, str]:
     return common_labels(resource) | {
-        COMPONENT_LABEL: role,
-        ROLE_LABEL: role,
-        INDEX_LABEL: str(index),
-        INCARNATION_LABEL: str(incarnation),
+        LABEL_COMPONENT: role,
+        LABEL_ROLE: role,
+        LABEL_INDEX: str(index),
+        LABEL_INCARNATION: str(incarnation),
     }
+
+
+def job_token(operator_key: bytes, resource: ResourceName) -> str:
+    """The resource's own token: the operator derives it again instead of reading the Secret that holds it."""
+    return hmac.new(operator_key, f"{resource.kind}/{resource.uid}".encode(), "sha256").hexdigest()

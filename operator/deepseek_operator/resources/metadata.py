@@ -1,0 +1,29 @@
+"""Metadata of an owned object: name, labels, and the owner whose deletion deletes it."""
+
+from typing import Any
+
+from deepseek_operator.api.schema import API_VERSION
+from deepseek_operator.resources.names import ResourceName, common_labels
+
+Document = dict[str, Any]
+"""A Kubernetes object as JSON."""
+
+
+def owner_reference(resource: ResourceName) -> Document:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": resource.kind,
+        "name": resource.name,
+        "uid": resource.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def owned_metadata(resource: ResourceName, *, name: str, labels: dict[str, str] | None = None) -> Document:
+    return {
+        "name": name,
+        "namespace": resource.namespace,
+        "labels": common_labels(resource) if labels is None else labels,
+        "ownerReferences": [owner_reference(resource)],
+    }

@@ -1,0 +1,184 @@
+"""What the coordinator pod and the worker pods have in common. Every pod passes Pod Security `restricted`."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from deepseek_operator.api.pods import CpuResources, Placement, Resources
+from deepseek_operator.resources.metadata import Document, owned_metadata
+from deepseek_operator.resources.names import pod_labels
+from deepseek_operator.resources.pod_set import PodSet
+from deepseek_operator.resources.quantity import parse_bytes
+from deepseek_operator.resources.run_objects import RUN_CONFIG_KEY
+from deepseek_workloads.contract import environment as env
+
+USER_ID: Final = 1000
+COMMAND: Final = ["python", "-m", "deepseek_workloads.supervise"]
+# Ray's object store and NCCL's buffers live in shared memory, which counts towards the pod's memory limit.
+_SHARED_MEMORY_SHARE: Final = 0.3
+_SHARED_MEMORY_MIN: Final = 128 * 2**20
+
+
+@dataclass(frozen=True)
+class Member:
+    """Which pod of the set."""
+
+    role: str
+    index: int
+    incarnation: int
+    name: str
+
+
+def build_pod(
+    pod_set: PodSet,
+    *,
+    member: Member,
+    placement: Placement,
+    resources: CpuResources,
+    container: Document,
+    spec: Document | None = None,
+) -> Document:
+    """`container` and `spec` add what only this role has."""
+    labels = pod_labels(
+        pod_set.resource, role=member.role, index=member.index, incarnation=member.incarnation
+    )
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": owned_metadata(pod_set.resource, name=member.name, labels=labels),
+        "spec": {
+            "restartPolicy": "Never",  # a replacement is another pod, of the next incarnation
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": pod_set.run_policy.termination_grace_period_seconds,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER_ID,
+                "runAsGroup": USER_ID,
+                "fsGroup": USER_ID,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            **_placement(placement),
+            **_pull_secrets(pod_set),
+            "containers": [_container(pod_set, member=member, resources=resources) | container],
+            "volumes": _volumes(pod_set, resources),
+            **(spec or {}),
+        },
+    }
+
+
+def _container(pod_set: PodSet, *, member: Member, resources: CpuResources) -> Document:
+    return {
+        "name": member.role,
+        "image": pod_set.image,
+        "imagePullPolicy": pod_set.image_pull_policy,
+        "command": COMMAND,
+        "env": _environment(pod_set, member),
+        "resources": _resources(resources, gpu_resource=pod_set.settings.gpu_resource),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePath": env.TERMINATION_MESSAGE_PATH,
+        # A process that dies without a verdict leaves its last lines as the message.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": "run-config", "mountPath": env.RUN_CONFIG_FILE.rsplit("/", 1)[0], "readOnly": True},
+            {"name": "scratch", "mountPath": env.SCRATCH_DIR},
+            {"name": "shared-memory", "mountPath": env.SHARED_MEMORY_DIR},
+        ],
+    }
+
+
+def _environment(pod_set: PodSet, member: Member) -> list[Document]:
+    resource = pod_set.resource
+    values = {
+        env.RUN_CONFIG_PATH: env.RUN_CONFIG_FILE,
+        env.ROLE: member.role,
+        env.WORKER_INDEX: str(member.index),
+        env.INCARNATION: str(member.incarnation),
+        env.COORDINATOR_HOST: f"{resource.coordinator_service}.{resource.namespace}.svc",
+        env.TERMINATION_GRACE_SECONDS: str(pod_set.run_policy.termination_grace_period_seconds),
+        "HOME": env.SCRATCH_DIR,
+    }
+    return [
+        *({"name": name, "value": value} for name, value in values.items()),
+        _from_field(env.POD_NAME, "metadata.name"),
+        _from_field(env.POD_IP, "status.podIP"),
+        *(
+            _from_secret(name, resource.token_secret, env.JOB_TOKEN_SECRET_KEY)
+            for name in (env.JOB_TOKEN, env.RAY_AUTH_TOKEN)
+        ),
+        *_credentials(pod_set.credentials_secret),
+    ]
+
+
+def _credentials(secret: str | None) -> list[Document]:
+    if secret is None:
+        return []
+    return [
+        _from_secret(env.AWS_ACCESS_KEY_ID, secret, env.AWS_ACCESS_KEY_ID),
+        _from_secret(env.AWS_SECRET_ACCESS_KEY, secret, env.AWS_SECRET_ACCESS_KEY),
+        _from_secret(env.AWS_SESSION_TOKEN, secret, env.AWS_SESSION_TOKEN, optional=True),
+    ]
+
+
+def _from_field(name: str, path: str) -> Document:
+    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+
+
+def _from_secret(name: str, secret: str, key: str, *, optional: bool = False) -> Document:
+    reference: dict[str, Any] = {"name": secret, "key": key}
+    return {
+        "name": name,
+        "valueFrom": {"secretKeyRef": reference | ({"optional": True} if optional else {})},
+    }
+
+
+def _resources(resources: CpuResources, *, gpu_resource: str) -> Document:
+    """No CPU limit: idle cores of a node are free to use. Memory is limited to what was asked for."""
+    gpus = resources.gpu if isinstance(resources, Resources) else 0
+    accelerators = {gpu_resource: str(gpus)} if gpus else {}
+    return {
+        "requests": {"cpu": resources.cpu, "memory": resources.memory} | accelerators,
+        "limits": {"memory": resources.memory} | accelerators,
+    }
+
+
+def _volumes(pod_set: PodSet, resources: CpuResources) -> list[Document]:
+    return [
+        {
+            "name": "run-config",
+            "configMap": {
+                "name": pod_set.resource.run_config_map,
+                "items": [{"key": RUN_CONFIG_KEY, "path": RUN_CONFIG_KEY}],
+            },
+        },
+        {"name": "scratch", "emptyDir": {}},
+        {
+            "name": "shared-memory",
+            "emptyDir": {"medium": "Memory", "sizeLimit": str(shared_memory_bytes(resources.memory))},
+        },
+    ]
+
+
+def shared_memory_bytes(memory: str) -> int:
+    """The size of /dev/shm in a pod with this memory limit, in whole MiB."""
+    share = max(_SHARED_MEMORY_MIN, int(parse_bytes(memory) * _SHARED_MEMORY_SHARE))
+    return share // 2**20 * 2**20
+
+
+def _placement(placement: Placement) -> Document:
+    """Only what was given: the rest is the cluster's default."""
+    given = placement.model_dump(
+        by_alias=True,
+        exclude_none=True,
+        include={"node_selector", "tolerations", "affinity", "priority_class_name", "scheduler_name"},
+    )
+    return {name: value for name, value in given.items() if value}
+
+
+def _pull_secrets(pod_set: PodSet) -> Document:
+    secrets = [{"name": name} for name in pod_set.image_pull_secrets]
+    return {"imagePullSecrets": secrets} if secrets else {}

@@ -1,0 +1,75 @@
+"""What a training job and a dataset have in common when pods are built for them."""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from deepseek_operator.api.dataset import DeepSeekDataset
+from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers
+from deepseek_operator.api.training_job import DeepSeekTrainingJob
+from deepseek_operator.resources.names import ResourceName
+from deepseek_operator.resources.settings import BuildSettings
+from deepseek_workloads.contract.run_config import DatasetRun, Storage, TrainingRun
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class PodSet:
+    """One coordinator and its workers, with what they share."""
+
+    resource: ResourceName
+    image: str
+    image_pull_policy: str
+    image_pull_secrets: tuple[str, ...]
+    credentials_secret: str | None  # its name
+    workers: Workers
+    coordinator: Coordinator
+    run_policy: RunPolicy
+    storage_ports: tuple[int, ...]  # of the S3 services that the run talks to, sorted
+    settings: BuildSettings
+
+
+def resource_name(resource: DeepSeekTrainingJob | DeepSeekDataset) -> ResourceName:
+    metadata = resource.metadata
+    return ResourceName(resource.kind, metadata.namespace, metadata.name, metadata.uid)
+
+
+def pod_set_of(
+    resource: DeepSeekTrainingJob | DeepSeekDataset,
+    *,
+    run: TrainingRun | DatasetRun,
+    settings: BuildSettings,
+) -> PodSet:
+    """`run` is the pinned run config: placement may change while suspended, the run may not."""
+    spec = resource.spec
+    return PodSet(
+        resource=resource_name(resource),
+        image=spec.image or settings.worker_image,
+        image_pull_policy=spec.image_pull_policy,
+        image_pull_secrets=tuple(reference.name for reference in spec.image_pull_secrets),
+        credentials_secret=spec.storage.secret_ref.name if spec.storage.secret_ref else None,
+        workers=spec.workers,
+        coordinator=spec.coordinator,
+        run_policy=spec.run_policy,
+        storage_ports=_ports(run, settings),
+        settings=settings,
+    )
+
+
+def _ports(run: TrainingRun | DatasetRun, settings: BuildSettings) -> tuple[int, ...]:
+    ports = {_port(storage) for storage in _storages(run)} | set(settings.network.storage_ports)
+    return tuple(sorted(ports))
+
+
+def _storages(run: TrainingRun | DatasetRun) -> list[Storage]:
+    if isinstance(run, DatasetRun):
+        return [run.storage, run.raw_storage]
+    initial = [run.init_from] if run.init_from else []
+    return [run.storage, *initial, *(source.storage for source in run.data.sources)]
+
+
+def _port(storage: Storage) -> int:
+    if storage.endpoint_url is None:
+        return _DEFAULT_PORTS["https"]
+    url = urlsplit(storage.endpoint_url)
+    return url.port or _DEFAULT_PORTS[url.scheme]

@@ -1,0 +1,34 @@
+"""A worker pod: one node's share of a run."""
+
+from deepseek_operator.resources.metadata import Document
+from deepseek_operator.resources.names import LABEL_ROLE, LABEL_UID
+from deepseek_operator.resources.pod import Member, build_pod
+from deepseek_operator.resources.pod_set import PodSet
+from deepseek_workloads.contract.environment import ROLE_WORKER
+
+
+def build_worker_pod(pod_set: PodSet, *, index: int, incarnation: int) -> Document:
+    """`index` is 0..numNodes-1 and stays over replacements."""
+    return build_pod(
+        pod_set,
+        member=Member(
+            role=ROLE_WORKER,
+            index=index,
+            incarnation=incarnation,
+            name=pod_set.resource.worker_pod(index, incarnation),
+        ),
+        placement=pod_set.workers,
+        resources=pod_set.workers.resources,
+        container={},
+        spec={"topologySpreadConstraints": [_spread_over_nodes(pod_set)]},
+    )
+
+
+def _spread_over_nodes(pod_set: PodSet) -> Document:
+    """A wish, not a condition: the loss of a node should cost one worker."""
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {LABEL_UID: pod_set.resource.uid, LABEL_ROLE: ROLE_WORKER}},
+    }
