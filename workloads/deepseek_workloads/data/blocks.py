@@ -1,0 +1,148 @@
+"""Blocks of token ids: read in one large range, verified chunk by chunk, kept within a bound of memory.
+
+It does not know the order of samples or ranks.
+"""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deepseek_workloads.contract.records import Shard
+from deepseek_workloads.data.checksum import chunk_checksum
+from deepseek_workloads.data.manifest import token_bytes
+from deepseek_workloads.data.token_space import Segment, TokenSpace
+from deepseek_workloads.store.interface import ByteRange, ObjectChanged, ObjectStore
+
+Tokens = npt.NDArray[np.unsignedinteger[Any]]  # uint16 or uint32, as the shards hold them
+_log = logging.getLogger(__name__)
+
+
+class TokenReader:
+    """Reads tokens of one source. Shards are pinned by their ETag from the first read on."""
+
+    def __init__(self, store: ObjectStore, space: TokenSpace) -> None:
+        self._store = store
+        self._space = space
+        self._etags: dict[str, str] = {}
+
+    def read(self, start: int, end: int) -> Tokens:
+        """Tokens start..end of the source, in the dtype of its shards; every chunk read was verified.
+
+        Raises ObjectChanged when a shard is not what the manifest names, and what the store raises.
+        """
+        segments = self._space.segments(start, end)
+        contents = self._store.read_ranges([self._range(segment) for segment in segments])
+        pieces = [
+            self._verified(segment, content) for segment, content in zip(segments, contents, strict=True)
+        ]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _range(self, segment: Segment) -> ByteRange:
+        """Whole chunks around a segment: a part of a chunk cannot be verified."""
+        shard = self._space.shards[segment.shard]
+        first, last = _chunks(shard, segment)
+        width = token_bytes(shard) * shard.chunk_tokens
+        return ByteRange(shard.key, first * width, min(last * width, shard.size), self._etag(shard))
+
+    def _etag(self, shard: Shard) -> str:
+        etag = self._etags.get(shard.key)
+        if etag is None:
+            info = self._store.stat(shard.key)
+            if info.size != shard.size:
+                raise ObjectChanged(
+                    f"{self._store.uri}: shard {shard.key}: {info.size} bytes: the manifest says "
+                    f"{shard.size}; restore the shard or prepare the dataset again"
+                )
+            etag = self._etags[shard.key] = info.etag
+        return etag
+
+    def _verified(self, segment: Segment, content: bytes) -> Tokens:
+        shard = self._space.shards[segment.shard]
+        bad = _bad_chunk(shard, segment, content)
+        if bad is not None:
+            _log.warning(
+                "shard %s: chunk %d has another checksum than the manifest's: reading again", shard.key, bad
+            )
+            content = self._store.read_ranges([self._range(segment)])[0]
+            bad = _bad_chunk(shard, segment, content)
+        if bad is not None:
+            raise ObjectChanged(
+                f"{self._store.uri}: shard {shard.key}: chunk {bad}: its checksum is not the manifest's, "
+                "twice; restore the shard or prepare the dataset again"
+            )
+        tokens = np.frombuffer(content, dtype=np.dtype(shard.dtype).newbyteorder("<"))
+        skipped = _chunks(shard, segment)[0] * shard.chunk_tokens
+        return tokens[segment.start - skipped : segment.end - skipped]
+
+
+def _chunks(shard: Shard, segment: Segment) -> tuple[int, int]:
+    return segment.start // shard.chunk_tokens, -(-segment.end // shard.chunk_tokens)
+
+
+def _bad_chunk(shard: Shard, segment: Segment, content: bytes) -> int | None:
+    first, last = _chunks(shard, segment)
+    width = token_bytes(shard) * shard.chunk_tokens
+    view = memoryview(content)
+    for chunk in range(first, last):
+        piece = view[(chunk - first) * width : (chunk - first + 1) * width]
+        if chunk_checksum(piece) != shard.chunk_checksums[chunk]:
+            return chunk
+    return None
+
+
+class BlockCache:
+    """Blocks by key, loaded in the background, the longest unused given up first."""
+
+    def __init__(self, load: Callable[[Hashable], Tokens], *, capacity_bytes: int, threads: int) -> None:
+        self._load = load
+        self._capacity_bytes = capacity_bytes
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="data-block")
+        self._blocks: OrderedDict[Hashable, Future[Tokens]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def request(self, keys: Iterable[Hashable]) -> None:
+        """Begin to load what is not there; does not wait."""
+        with self._lock:
+            for key in keys:
+                if key not in self._blocks:
+                    self._blocks[key] = self._pool.submit(self._load, key)
+                self._blocks.move_to_end(key)
+
+    def get(self, key: Hashable) -> Tokens:
+        """Waits for the block. Raises what its load raised; a later call loads anew."""
+        self.request([key])
+        with self._lock:
+            future = self._blocks[key]
+        try:
+            block = future.result()
+        except BaseException:
+            with self._lock:
+                self._blocks.pop(key, None)
+            raise
+        self._evict(keep=key)
+        return block
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._blocks.clear()
+
+    def _evict(self, *, keep: Hashable) -> None:
+        with self._lock:
+            loaded = {key: future for key, future in self._blocks.items() if _is_loaded(future)}
+            size = sum(future.result().nbytes for future in loaded.values())
+            for key, future in loaded.items():
+                if size <= self._capacity_bytes:
+                    return
+                if key != keep:
+                    size -= future.result().nbytes
+                    del self._blocks[key]
+
+
+def _is_loaded(future: Future[Tokens]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None

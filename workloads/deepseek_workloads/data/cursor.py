@@ -1,0 +1,120 @@
+"""The order of the training data: global sample index -> where its tokens lie.
+
+A pure function of (seed, sources, manifests): the position in the data is one number, the samples consumed so
+far, and it means the same for any number of workers. It does not read anything.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from deepseek_workloads.contract import reasons
+from deepseek_workloads.contract.records import DatasetManifest
+from deepseek_workloads.contract.run_config import Data
+from deepseek_workloads.data.manifest import DatasetError
+from deepseek_workloads.data.mixture import Mixture
+from deepseek_workloads.data.permutation import mix
+from deepseek_workloads.data.token_space import TokenSpace, count_windows
+from deepseek_workloads.data.window_order import WindowOrder
+
+BLOCK_CHUNKS = (
+    8  # chunks of a shard that are read together: 8 MiB of uint16 at the usual chunk of 512 Ki tokens
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One window of one source. `sample_id` names the content: one number a window, in every epoch."""
+
+    source: int
+    epoch: int  # of the source
+    window: int
+    block: int
+    sample_id: int
+
+
+@dataclass(frozen=True)
+class SourceWindows:
+    """The windows of one source's split, in blocks that are read as a whole."""
+
+    name: str
+    space: TokenSpace
+    order: WindowOrder
+    sequence_length: int
+
+    def block_tokens(self, block: int) -> tuple[int, int]:
+        """Tokens start..end of a block: its windows and the one token that the last of them needs more."""
+        first = block * self.order.block_windows
+        last = min(first + self.order.block_windows, self.order.windows)
+        return first * self.sequence_length, last * self.sequence_length + 1
+
+    def window_offset(self, window: int) -> int:
+        """Where a window begins within the tokens of its block."""
+        return window % self.order.block_windows * self.sequence_length
+
+
+class SamplePlan:
+    def __init__(self, data: Data, manifests: Sequence[DatasetManifest]) -> None:
+        """One manifest for each source of `data`, in its order.
+
+        Raises DatasetError where the sources cannot be mixed or one holds less than one sample.
+        """
+        if len(manifests) != len(data.sources):
+            raise ValueError(
+                f"{len(manifests)} manifests for {len(data.sources)} sources: one each is needed"
+            )
+        _check_same_tokenizer(data, manifests)
+        self.data = data
+        self.manifests = tuple(manifests)
+        self.sequence_length = data.sequence_length
+        self.sources = tuple(
+            _source_windows(data, index, manifest) for index, manifest in enumerate(manifests)
+        )
+        self._mixture = Mixture([source.weight for source in data.sources], seed=mix(data.seed))
+        self._first_ids = [0, *accumulate(source.order.windows for source in self.sources)]
+
+    def locate(self, sample: int) -> Sample:
+        """Constant time, whatever the index."""
+        if sample < 0:
+            raise ValueError(f"sample {sample}: must be 0 or more")
+        source, ordinal = self._mixture.locate(sample)
+        order = self.sources[source].order
+        epoch, position = divmod(ordinal, order.windows)
+        window = order.window_at(position, epoch=epoch)
+        return Sample(
+            source=source,
+            epoch=epoch,
+            window=window,
+            block=window // order.block_windows,
+            sample_id=self._first_ids[source] + window,
+        )
+
+
+def _source_windows(data: Data, index: int, manifest: DatasetManifest) -> SourceWindows:
+    source = data.sources[index]
+    space = TokenSpace(manifest.train)
+    windows = count_windows(space.tokens, sequence_length=data.sequence_length)
+    if windows < 1:
+        raise DatasetError(
+            f"data source {source.name!r}: {space.tokens} training tokens: one sample needs sequenceLength "
+            f"+ 1 = {data.sequence_length + 1}; use a shorter sequenceLength or a larger dataset",
+            reasons.EMPTY_DATASET,
+        )
+    chunk_tokens = max(shard.chunk_tokens for shard in manifest.train)
+    order = WindowOrder(
+        windows=windows,
+        block_windows=max(1, BLOCK_CHUNKS * chunk_tokens // data.sequence_length),
+        key=mix(data.seed, index),
+    )
+    return SourceWindows(source.name, space, order, data.sequence_length)
+
+
+def _check_same_tokenizer(data: Data, manifests: Sequence[DatasetManifest]) -> None:
+    first = manifests[0].tokenizer_digest
+    for source, manifest in zip(data.sources, manifests, strict=True):
+        if manifest.tokenizer_digest != first:
+            raise DatasetError(
+                f"data source {source.name!r}: tokenizer {manifest.tokenizer_digest}: all sources of a job "
+                f"need the tokenizer of the first ({data.sources[0].name!r}: {first}); "
+                "prepare it with that tokenizer"
+            )

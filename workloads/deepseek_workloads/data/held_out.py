@@ -1,0 +1,119 @@
+"""The held-out samples of a plan: which windows are evaluated, on which rank, beside which baseline.
+
+It does not know the model: it yields token ids and says how many rows of a batch count.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from deepseek_workloads.contract.records import SplitStatistics
+from deepseek_workloads.data.blocks import TokenReader, Tokens
+from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.data.token_space import TokenSpace, count_windows
+from deepseek_workloads.store.interface import ObjectStore
+
+
+@dataclass(frozen=True)
+class HeldOutBatch:
+    """Every rank gets the same number of batches of the same shape, as collectives need it: rows from
+    `valid_rows` on repeat a sample and must not count."""
+
+    input_ids: torch.Tensor  # int64 [b, T+1]
+    sources: list[int]  # b
+    valid_rows: int
+
+
+@dataclass(frozen=True)
+class HeldOutSample:
+    source: int
+    window: int
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a model that knows only the frequencies of tokens needs, on the same mixture of held-out text."""
+
+    unigram_bits_per_byte: float
+    tokens_per_byte: float  # turns bits a token into bits a byte
+
+    def bits_per_byte(self, nats_per_token: float) -> float:
+        return nats_per_token / float(np.log(2)) * self.tokens_per_byte
+
+
+def held_out_samples(plan: SamplePlan, *, max_samples: int) -> list[HeldOutSample]:
+    """Evenly spread over each source's held-out windows; the sources share `max_samples` by weight."""
+    windows = [
+        count_windows(sum(shard.tokens for shard in manifest.held_out), sequence_length=plan.sequence_length)
+        for manifest in plan.manifests
+    ]
+    quotas = _quotas(windows, weights=[source.weight for source in plan.data.sources], total=max_samples)
+    return [
+        HeldOutSample(source, number * windows[source] // quota)
+        for source, quota in enumerate(quotas)
+        for number in range(quota)
+    ]
+
+
+def held_out_batches(
+    plan: SamplePlan,
+    stores: Sequence[ObjectStore],
+    *,
+    rank: int,
+    world_size: int,
+    micro_batch_size: int,
+    max_samples: int,
+) -> Iterator[HeldOutBatch]:
+    """The rank's part of the held-out samples, the same at every evaluation; none when there are none."""
+    samples = held_out_samples(plan, max_samples=max_samples)
+    readers = [
+        TokenReader(store, TokenSpace(manifest.held_out))
+        for store, manifest in zip(stores, plan.manifests, strict=True)
+    ]
+    stride = world_size * micro_batch_size
+    for start in range(0, len(samples), stride):
+        part = samples[start + rank * micro_batch_size :][:micro_batch_size]
+        rows = part + [samples[0]] * (micro_batch_size - len(part))
+        tokens = np.stack([_read(readers, sample, plan.sequence_length) for sample in rows])
+        yield HeldOutBatch(
+            input_ids=torch.from_numpy(tokens.astype(np.int64)),
+            sources=[sample.source for sample in rows],
+            valid_rows=len(part),
+        )
+
+
+def baseline(plan: SamplePlan, *, max_samples: int) -> Baseline | None:
+    """Over the sources as `held_out_samples` mixes them; None where no source has held-out text."""
+    counts = [0] * len(plan.manifests)
+    for sample in held_out_samples(plan, max_samples=max_samples):
+        counts[sample.source] += 1
+    held_out = [manifest.statistics.get("heldOut", SplitStatistics()) for manifest in plan.manifests]
+    parts = [
+        (count * split.bytes / split.tokens, count, split.unigram_bits_per_byte)
+        for count, split in zip(counts, held_out, strict=True)
+        if count and split.tokens and split.bytes and split.unigram_bits_per_byte is not None
+    ]
+    if not parts:
+        return None
+    size = sum(part[0] for part in parts)  # proportional to bytes of text
+    return Baseline(
+        unigram_bits_per_byte=sum(part[0] * part[2] for part in parts) / size,
+        tokens_per_byte=sum(part[1] for part in parts) / size,
+    )
+
+
+def _quotas(windows: Sequence[int], *, weights: Sequence[float], total: int) -> list[int]:
+    """Shares of `total` by weight, none above the windows there are; what one leaves goes to the others."""
+    quotas = [0] * len(windows)
+    for _ in range(min(total, sum(windows))):
+        open_sources = [index for index, count in enumerate(windows) if quotas[index] < count]
+        neediest = min(open_sources, key=lambda index: ((quotas[index] + 1) / weights[index], index))
+        quotas[neediest] += 1
+    return quotas
+
+
+def _read(readers: Sequence[TokenReader], sample: HeldOutSample, length: int) -> Tokens:
+    start = sample.window * length
+    return readers[sample.source].read(start, start + length + 1)

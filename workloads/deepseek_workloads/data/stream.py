@@ -1,0 +1,197 @@
+"""From the order of samples to batches of token ids: each rank's slice of every global batch, read ahead.
+
+Shapes: b sequences of a micro-batch, T = sequence_length. It does not know the model or how ranks talk.
+"""
+
+from collections import deque
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+
+from deepseek_workloads.data.blocks import BlockCache, TokenReader, Tokens
+from deepseek_workloads.data.cursor import Sample, SamplePlan, SourceWindows
+from deepseek_workloads.data.prefetch import Prefetcher
+from deepseek_workloads.data.window_order import GROUP_BLOCKS
+from deepseek_workloads.store.interface import ObjectStore
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch of one rank. Inputs are columns 0..T-1, targets columns 1..T."""
+
+    input_ids: torch.Tensor  # int64 [b, T+1]
+    sample_ids: list[int]  # b; the content's names: see `cursor.Sample`
+    first_sample: int  # global index of row 0; the rows that follow are the next indices
+    last_of_step: bool  # the rank's last micro-batch of a global batch
+
+
+@dataclass(frozen=True)
+class RankSlice:
+    """Which global samples a rank sees, and in what micro-batches."""
+
+    rank: int
+    world_size: int
+    global_batch_size: int  # sequences
+    micro_batch_size: int  # sequences
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank {self.rank}: must be in 0..{self.world_size - 1}")
+        if self.global_batch_size % self.world_size:
+            raise ValueError(
+                f"globalBatchSize {self.global_batch_size}: must be divisible by the {self.world_size} ranks"
+            )
+        if self.micro_batch_size < 1:
+            raise ValueError(f"microBatchSize {self.micro_batch_size}: must be 1 or more")
+
+    @property
+    def samples_per_step(self) -> int:
+        return self.global_batch_size // self.world_size
+
+    @property
+    def micro_batches_per_step(self) -> int:
+        return -(-self.samples_per_step // self.micro_batch_size)
+
+    def micro_batches(self, start_sample: int) -> Iterator[tuple[range, bool]]:
+        """Global sample indices of each micro-batch, and whether it is a step's last. Endless."""
+        step_start = start_sample
+        while True:
+            first = step_start + self.rank * self.samples_per_step
+            end = first + self.samples_per_step
+            for begin in range(first, end, self.micro_batch_size):
+                stop = min(begin + self.micro_batch_size, end)
+                yield range(begin, stop), stop == end
+            step_start += self.global_batch_size
+
+
+@dataclass(frozen=True)
+class _Located:
+    samples: list[Sample]
+    first_sample: int
+    last_of_step: bool
+
+    @property
+    def blocks(self) -> set[Hashable]:
+        return {(sample.source, sample.block) for sample in self.samples}
+
+
+class BatchStream:
+    """An endless iterator of `Batch` from global sample `start_sample` on; any start costs the same.
+
+    What it yields depends on the plan, the slice and the start only: not on prefetching, threads or timing.
+    Close it (or use it in a `with`), as it owns threads. Raises the StoreErrors of reading from `next()`.
+    """
+
+    def __init__(
+        self,
+        plan: SamplePlan,
+        stores: Sequence[ObjectStore],
+        *,
+        rank: int,
+        world_size: int,
+        global_batch_size: int,
+        micro_batch_size: int,
+        start_sample: int = 0,
+        end_sample: int | None = None,
+        prefetch_batches: int = 8,
+        read_threads: int = 4,
+        cache_bytes: int | None = None,
+    ) -> None:
+        """`stores`: one for each source of the plan, in its order. `end_sample`: no global batch begins at or
+        after it, so that nothing is read in vain at the end of a run. `cache_bytes`: None is what the order
+        needs to read each block once an epoch (at most 16 blocks a source)."""
+        if len(stores) != len(plan.sources):
+            raise ValueError(f"{len(stores)} stores for {len(plan.sources)} sources: one each is needed")
+        self.rank_slice = RankSlice(rank, world_size, global_batch_size, micro_batch_size)
+        self._plan = plan
+        self._readers = [
+            TokenReader(store, source.space) for store, source in zip(stores, plan.sources, strict=True)
+        ]
+        capacity = working_set_bytes(plan) if cache_bytes is None else cache_bytes
+        self._cache = BlockCache(self._load, capacity_bytes=capacity, threads=read_threads)
+        batches = self._batches(start_sample, end_sample=end_sample, lookahead=prefetch_batches)
+        self._prefetcher = Prefetcher(batches, depth=prefetch_batches)
+
+    @property
+    def micro_batches_per_step(self) -> int:
+        return self.rank_slice.micro_batches_per_step
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self._prefetcher)
+
+    def close(self) -> None:
+        self._prefetcher.close()
+        self._cache.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _batches(self, start_sample: int, *, end_sample: int | None, lookahead: int) -> Iterator[Batch]:
+        located = self._locate(start_sample, end_sample=end_sample)
+        ahead: deque[_Located] = deque()
+        for batch in islice(located, lookahead):
+            ahead.append(batch)
+            self._cache.request(batch.blocks)
+        while ahead:
+            yield self._assemble(ahead.popleft())
+            for batch in islice(located, 1):
+                ahead.append(batch)
+                self._cache.request(batch.blocks)
+
+    def _locate(self, start_sample: int, *, end_sample: int | None) -> Iterator[_Located]:
+        for samples, last_of_step in self.rank_slice.micro_batches(start_sample):
+            step = (samples.start - start_sample) // self.rank_slice.global_batch_size
+            step_start = start_sample + step * self.rank_slice.global_batch_size
+            if end_sample is not None and step_start >= end_sample:
+                return
+            yield _Located([self._plan.locate(index) for index in samples], samples.start, last_of_step)
+
+    def _assemble(self, located: _Located) -> Batch:
+        blocks = {key: self._cache.get(key) for key in sorted(located.blocks, key=str)}
+        rows = [
+            window_tokens(
+                self._plan.sources[sample.source], sample.window, blocks[sample.source, sample.block]
+            )
+            for sample in located.samples
+        ]
+        return Batch(
+            input_ids=torch.from_numpy(np.stack(rows).astype(np.int64)),
+            sample_ids=[sample.sample_id for sample in located.samples],
+            first_sample=located.first_sample,
+            last_of_step=located.last_of_step,
+        )
+
+    def _load(self, key: Hashable) -> Tokens:
+        assert isinstance(key, tuple)
+        source, block = key
+        start, end = self._plan.sources[source].block_tokens(block)
+        return self._readers[source].read(start, end)
+
+
+def window_tokens(source: SourceWindows, window: int, block: Tokens) -> Tokens:
+    """The T+1 tokens of a window out of the tokens of its block."""
+    offset = source.window_offset(window)
+    return block[offset : offset + source.sequence_length + 1]
+
+
+def working_set_bytes(plan: SamplePlan) -> int:
+    """Memory for two groups of blocks of every source: the one in use and the one that follows."""
+    total = 0
+    for source in plan.sources:
+        width = max(np.dtype(shard.dtype).itemsize for shard in source.space.shards)
+        blocks = min(source.order.blocks, 2 * GROUP_BLOCKS)
+        total += blocks * (source.order.block_windows * source.sequence_length + 1) * width
+    return total

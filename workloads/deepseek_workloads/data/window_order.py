@@ -1,0 +1,53 @@
+"""The shuffled order of one source's windows, in two levels, so that storage is read in large pieces.
+
+Windows that lie together form a block. An epoch visits the blocks in shuffled order, GROUP_BLOCKS at a time,
+and mixes the windows of such a group. Position -> window is a pure function of (key, epoch, position).
+It does not know tokens, shards or ranks.
+"""
+
+from dataclasses import dataclass
+
+from deepseek_workloads.data.permutation import inverse_permute, mix, permute
+
+GROUP_BLOCKS = 8
+_BLOCKS, _WINDOWS = 1, 2  # levels of the shuffle
+
+
+@dataclass(frozen=True)
+class WindowOrder:
+    windows: int
+    block_windows: int  # of every block but the last
+    key: int
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.windows // self.block_windows)
+
+    def window_at(self, position: int, *, epoch: int) -> int:
+        """The window that is visited at `position` (0..windows-1) of an epoch."""
+        if not 0 <= position < self.windows:
+            raise ValueError(f"position {position} is outside of 0..{self.windows - 1}")
+        short_slot = self._short_slot(epoch)
+        group = self._find(position, short_slot, blocks_a_step=GROUP_BLOCKS)
+        start, end = (self._slot_start(slot * GROUP_BLOCKS, short_slot) for slot in (group, group + 1))
+        mixed = start + permute(position - start, size=end - start, key=mix(self.key, epoch, _WINDOWS, group))
+        slot = self._find(mixed, short_slot, blocks_a_step=1)
+        block = permute(slot, size=self.blocks, key=mix(self.key, epoch, _BLOCKS))
+        return block * self.block_windows + mixed - self._slot_start(slot, short_slot)
+
+    def _short_slot(self, epoch: int) -> int:
+        """Where in the order of blocks the last one stands: it alone may be short."""
+        key = mix(self.key, epoch, _BLOCKS)
+        return inverse_permute(self.blocks - 1, size=self.blocks, key=key)
+
+    def _slot_start(self, slot: int, short_slot: int) -> int:
+        """Positions before `slot` in the order of blocks."""
+        missing = self.blocks * self.block_windows - self.windows
+        start = min(slot, self.blocks) * self.block_windows
+        return start - missing if slot > short_slot else start
+
+    def _find(self, position: int, short_slot: int, *, blocks_a_step: int) -> int:
+        """The step (of that many blocks) that holds `position`: at most one beyond the even division,
+        as only one block is short."""
+        step = position // (blocks_a_step * self.block_windows)
+        return step + (position >= self._slot_start((step + 1) * blocks_a_step, short_slot))
