@@ -1,0 +1,76 @@
+# The images of this project, one stage each. The heavy layers come first and change least: torch and Ray, then the
+# other locked requirements, then our own code as one thin layer, so that a change of code rebuilds seconds of work.
+#
+#   docker build --target operator -t deepseek-operator .
+#   docker build --target worker   -t deepseek-worker .
+#
+# Where TLS is intercepted, pass the certificates with `--secret id=ca-bundle,src=...`: no layer keeps them.
+ARG BASE_IMAGE=python:3.11-slim
+ARG UV_VERSION=0.13.9
+
+FROM ${BASE_IMAGE} AS base
+ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    PYTHONPATH=/opt/deepseek \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp
+# A read-only root and a foreign uid can never write bytecode, so everything is compiled here, the library included.
+RUN python3.11 -m compileall -q -x 'lib2to3/tests' "$(python3.11 -c 'import os; print(os.path.dirname(os.__file__))')" \
+ && useradd --uid 1000 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin deepseek
+
+# The locked requirements as files: the layers below are then keyed by what they install, not by all of pyproject.toml.
+# worker-heavy.txt holds what makes up nine tenths of the worker image.
+FROM base AS requirements
+ARG UV_VERSION
+WORKDIR /src
+RUN --mount=type=secret,id=ca-bundle \
+    if [ -f /run/secrets/ca-bundle ]; then export PIP_CERT=/run/secrets/ca-bundle; fi \
+ && python3.11 -m venv /opt/uv \
+ && /opt/uv/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check "uv==${UV_VERSION}"
+COPY pyproject.toml uv.lock ./
+RUN mkdir /requirements \
+ && export="/opt/uv/bin/uv export --quiet --locked --no-dev --no-emit-project --no-annotate --no-header" \
+ && $export --extra operator -o /requirements/operator.txt \
+ && $export --extra workloads -o /requirements/worker.txt \
+ && awk '/^[a-z]/ { heavy = /^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+|ray|pyarrow)==/ } heavy' \
+        /requirements/worker.txt > /requirements/worker-heavy.txt
+COPY docker/install-requirements /requirements/install
+
+FROM base AS operator-dependencies
+ARG UV_VERSION
+COPY --from=requirements /requirements/install /requirements/operator.txt /opt/requirements/
+RUN --mount=type=secret,id=ca-bundle --mount=type=cache,target=/var/cache/uv \
+    /opt/requirements/install /opt/requirements/operator.txt
+
+FROM base AS operator-code
+COPY operator/deepseek_operator /opt/deepseek/deepseek_operator
+COPY workloads/deepseek_workloads/__init__.py /opt/deepseek/deepseek_workloads/__init__.py
+COPY workloads/deepseek_workloads/contract /opt/deepseek/deepseek_workloads/contract
+COPY workloads/deepseek_workloads/plan /opt/deepseek/deepseek_workloads/plan
+RUN python3.11 -m compileall -q /opt/deepseek
+
+FROM operator-dependencies AS operator
+COPY --from=operator-code /opt/deepseek /opt/deepseek
+USER 1000:1000
+ENTRYPOINT ["python", "-m", "deepseek_operator"]
+
+FROM base AS worker-heavy
+ARG UV_VERSION
+COPY --from=requirements /requirements/install /requirements/worker-heavy.txt /opt/requirements/
+RUN --mount=type=secret,id=ca-bundle --mount=type=cache,target=/var/cache/uv \
+    /opt/requirements/install /opt/requirements/worker-heavy.txt
+
+FROM worker-heavy AS worker-dependencies
+ARG UV_VERSION
+COPY --from=requirements /requirements/worker.txt /opt/requirements/
+RUN --mount=type=secret,id=ca-bundle --mount=type=cache,target=/var/cache/uv \
+    /opt/requirements/install /opt/requirements/worker.txt
+
+FROM base AS worker-code
+COPY workloads/deepseek_workloads /opt/deepseek/deepseek_workloads
+RUN python3.11 -m compileall -q /opt/deepseek
+
+FROM worker-dependencies AS worker
+COPY --from=worker-code /opt/deepseek /opt/deepseek
+USER 1000:1000
+ENTRYPOINT ["python", "-m", "deepseek_workloads.supervise"]
