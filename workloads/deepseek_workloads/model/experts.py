@@ -1,0 +1,90 @@
+"""The routed experts of a layer: tokens sorted by expert, two grouped products, tokens put back.
+
+It knows a choice of experts (`router`), not how it was made.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepseek_workloads.contract.architecture import Architecture
+
+_GROUPED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_ROW_ALIGNMENT = 16  # bytes: what `F.grouped_mm` asks of every row
+
+
+class RoutedExperts(nn.Module):
+    """E gated feed-forward networks in two tensors: `gate_up_proj` [E, 2I, H] and `down_proj` [E, H, I]."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        moe, hidden = architecture.moe, architecture.hidden_size
+        inner = moe.moe_intermediate_size
+        self.gate_up_proj = nn.Parameter(torch.empty(moe.n_routed_experts, 2 * inner, hidden))
+        self.down_proj = nn.Parameter(torch.empty(moe.n_routed_experts, hidden, inner))
+        nn.init.normal_(self.gate_up_proj, std=architecture.initializer_range)
+        nn.init.normal_(self.down_proj, std=architecture.initializer_range)
+
+    def forward(self, tokens: Tensor, chosen: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
+        """`tokens` [N, H], `chosen` int64 [N, K] and their `weights` [N, K], tokens an expert `counts` [E]
+        -> [N, H]. An expert without tokens takes part with an empty group and gets a zero gradient."""
+        dtype = _compute_dtype(tokens)
+        order = chosen.flatten().argsort(stable=True)
+        back = torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device=order.device))
+        grouped: Tensor = _Dispatch.apply(tokens.to(dtype), order, back, chosen.shape[1])  # type: ignore[no-untyped-call]
+        gate_up = _grouped_linear(grouped, self.gate_up_proj.to(dtype), counts)
+        gate, up = gate_up.chunk(2, dim=-1)
+        outputs = _grouped_linear(F.silu(gate) * up, self.down_proj.to(dtype), counts)
+        returned: Tensor = _Permute.apply(outputs, back, order)  # type: ignore[no-untyped-call]
+        returned = returned.view(*chosen.shape, -1)
+        return torch.bmm(weights.to(dtype).unsqueeze(1), returned).squeeze(1).to(tokens.dtype)
+
+
+def _compute_dtype(tokens: Tensor) -> torch.dtype:
+    """Autocast does not know grouped products."""
+    device = tokens.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tokens.dtype
+
+
+def _grouped_linear(tokens: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
+    """`tokens` [M, in] sorted by expert, `weights` [E, out, in] -> [M, out]."""
+    aligned = all(size * tokens.element_size() % _ROW_ALIGNMENT == 0 for size in weights.shape[1:])
+    if aligned and tokens.dtype in _GROUPED_DTYPES:
+        return F.grouped_mm(tokens, weights.transpose(-2, -1), offs=counts.cumsum(0, dtype=torch.int32))
+    groups = torch.split(tokens, counts.tolist())
+    return torch.cat(
+        [F.linear(group, weight) for group, weight in zip(groups, weights.unbind(), strict=True)]
+    )
+
+
+class _Dispatch(torch.autograd.Function):
+    """Each token K times, sorted by expert. The gradient is gathered, so that it never depends on the order
+    of additions (an index_add on a GPU does)."""
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, order: Tensor, back: Tensor, choices: int) -> Tensor:
+        ctx.save_for_backward(back)
+        ctx.choices = choices
+        return tokens.index_select(0, order // choices)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (back,) = ctx.saved_tensors
+        per_choice = gradients[0].index_select(0, back)
+        return per_choice.view(-1, ctx.choices, per_choice.shape[-1]).sum(1), None, None, None
+
+
+class _Permute(torch.autograd.Function):
+    """Rows in the order `forth`; `back` is its inverse."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, forth: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        return rows.index_select(0, forth)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (back,) = ctx.saved_tensors
+        return gradients[0].index_select(0, back), None, None

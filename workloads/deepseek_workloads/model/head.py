@@ -1,0 +1,65 @@
+"""The language-model head: logits, or the loss of the next token without ever holding all logits.
+
+It knows one matrix; which tokens are predicted from what is its caller's business.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepseek_workloads.plan.memory import LOSS_CHUNK_ELEMENTS
+
+
+class LanguageModelHead(nn.Linear):
+    """`weight` [V, H]."""
+
+    def __init__(self, hidden: int, vocabulary: int) -> None:
+        super().__init__(hidden, vocabulary, bias=False)
+
+    def forward(self, hidden: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits [..., V]; with `labels` int64 [...] the mean cross-entropy instead, in nats, in float32."""
+        if labels is None:
+            return F.linear(hidden, self.weight)
+        device = hidden.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        loss: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+            hidden.reshape(-1, hidden.shape[-1]).to(dtype), self.weight.to(dtype), labels.reshape(-1)
+        )
+        return loss
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """The gradients are made beside the loss, chunk by chunk, so that logits are made once and dropped."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+        needed = any(ctx.needs_input_grad)
+        exact = torch.promote_types(hidden.dtype, torch.float32)
+        of_hidden = torch.empty_like(hidden) if needed else None
+        of_weight = torch.zeros_like(weight, dtype=exact) if needed else None
+        total = torch.zeros((), dtype=exact, device=hidden.device)
+        rows = max(1, LOSS_CHUNK_ELEMENTS // weight.shape[0])
+        for start in range(0, hidden.shape[0], rows):
+            part, expected = hidden[start : start + rows], labels[start : start + rows, None]
+            logits = (part @ weight.t()).to(exact)
+            normaliser = logits.logsumexp(-1, keepdim=True)
+            total += (normaliser - logits.gather(1, expected)).sum()
+            if of_hidden is None or of_weight is None:
+                continue
+            gradient = logits.sub_(normaliser).exp_().div_(hidden.shape[0])
+            gradient.scatter_add_(
+                1, expected, gradient.new_full((), -1 / hidden.shape[0]).expand_as(expected)
+            )
+            gradient = gradient.to(hidden.dtype)
+            torch.mm(gradient, weight, out=of_hidden[start : start + rows])
+            of_weight += gradient.t() @ part
+        ctx.save_for_backward(of_hidden, None if of_weight is None else of_weight.to(weight.dtype))
+        return total / hidden.shape[0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        of_hidden, of_weight = ctx.saved_tensors
+        scale = gradients[0]
+        return of_hidden * scale.to(of_hidden.dtype), of_weight * scale.to(of_weight.dtype), None

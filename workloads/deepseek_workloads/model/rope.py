@@ -1,0 +1,88 @@
+"""Rotary positions with YaRN (arXiv:2309.00071), interleaved as DeepSeek lays the pairs out.
+
+It knows positions and frequencies, not heads.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from deepseek_workloads.contract.architecture import Architecture, RopeScaling
+
+
+def rotations(
+    architecture: Architecture, *, start: int, length: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Complex [length, qk_rope_head_dim / 2]: what turns the pairs at positions `start`, `start + 1`, ...
+
+    Complex64 for every `dtype` but float64: mixed-precision policies cast floats of a layer's inputs, and a
+    bf16 angle is wrong by whole turns at long positions; they leave complex numbers alone. Angles are
+    computed in float32, as in Hugging Face's model.
+    """
+    positions = torch.arange(start, start + length, device=device, dtype=torch.float32)
+    angles = torch.outer(positions, _frequencies(architecture, device))
+    size = _cosine_scale(architecture.rope_scaling)
+    real = torch.float64 if dtype == torch.float64 else torch.float32
+    return torch.complex((angles.cos() * size).to(real), (angles.sin() * size).to(real))
+
+
+def rotate(features: Tensor, rotation: Tensor) -> Tensor:
+    """Turns the neighbouring pairs of `features` [B, T, A, 2P] by `rotation` [T, P]; the dtype is kept.
+
+    Hugging Face's model also moves the first of all pairs before the second; queries and keys move alike, so
+    that no product changes.
+    """
+    real = torch.promote_types(features.dtype, torch.float32)
+    exact = features.to(real).contiguous()
+    pairs = torch.view_as_complex(exact.view(*exact.shape[:-1], -1, 2))
+    turned: Tensor = torch.view_as_real(pairs * rotation[:, None]).flatten(-2)
+    return turned.to(features.dtype)
+
+
+def softmax_scale(architecture: Architecture) -> float:
+    """1/sqrt(D), times YaRN's mscale squared: once for the queries, once for the keys."""
+    scale = 1 / math.sqrt(architecture.qk_nope_head_dim + architecture.qk_rope_head_dim)
+    scaling = architecture.rope_scaling
+    if scaling is None or not scaling.mscale_all_dim:
+        return scale
+    mscale = _mscale(scaling.factor, scaling.mscale_all_dim)
+    return scale * mscale * mscale
+
+
+def _frequencies(architecture: Architecture, device: torch.device) -> Tensor:
+    """float32 [qk_rope_head_dim / 2], radians a position."""
+    width = architecture.qk_rope_head_dim
+    exponents = torch.arange(0, width, 2, device=device, dtype=torch.float32) / width
+    periods = architecture.rope_theta**exponents
+    scaling = architecture.rope_scaling
+    if scaling is None:
+        return 1.0 / periods
+    low, high = _ramp_bounds(scaling, width, architecture.rope_theta)
+    ramp = (torch.arange(width // 2, device=device, dtype=torch.float32) - low) / (high - low)
+    kept = 1 - ramp.clamp(0, 1)  # 1: as trained (fast pairs), 0: stretched by the factor (slow pairs)
+    return 1.0 / (scaling.factor * periods) * (1 - kept) + 1.0 / periods * kept
+
+
+def _ramp_bounds(scaling: RopeScaling, width: int, theta: float) -> tuple[float, float]:
+    """The pairs between which frequencies go over from kept to stretched."""
+
+    def pair_of(turns: float) -> float:
+        length = scaling.original_max_position_embeddings
+        return width * math.log(length / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+    low = max(math.floor(pair_of(scaling.beta_fast)), 0)
+    high = min(math.ceil(pair_of(scaling.beta_slow)), width - 1)
+    return low, high if high != low else high + 0.001
+
+
+def _cosine_scale(scaling: RopeScaling | None) -> float:
+    if scaling is None:
+        return 1.0
+    if scaling.mscale and scaling.mscale_all_dim:
+        return _mscale(scaling.factor, scaling.mscale) / _mscale(scaling.factor, scaling.mscale_all_dim)
+    return _mscale(scaling.factor, 1.0)
+
+
+def _mscale(factor: float, weight: float) -> float:
+    return 0.1 * weight * math.log(factor) + 1.0
