@@ -7,7 +7,7 @@ from deepseek_operator.resources.run_objects import COORDINATOR_PORTS
 from deepseek_workloads.contract.environment import ROLE_COORDINATOR
 
 
-def build_coordinator_pod(pod_set: PodSet, *, incarnation: int) -> Document:
+def build_coordinator_pod(pod_set: PodSet, *, incarnation: int, failures: int = 0) -> Document:
     """Ready means: preflight has passed, workers are wanted."""
     return build_pod(
         pod_set,
@@ -16,6 +16,7 @@ def build_coordinator_pod(pod_set: PodSet, *, incarnation: int) -> Document:
             index=0,
             incarnation=incarnation,
             name=pod_set.resource.coordinator_pod(incarnation),
+            failures=failures,
         ),
         placement=pod_set.coordinator,
         resources=pod_set.coordinator.resources,

@@ -20,6 +20,10 @@ LABEL_ROLE: Final = f"{GROUP}/role"
 LABEL_INDEX: Final = f"{GROUP}/index"
 LABEL_INCARNATION: Final = f"{GROUP}/incarnation"
 
+# Failures of earlier pods of the same role and index that count against backoffLimit: a replacement carries
+# their number, so that it is known from the pods alone.
+ANNOTATION_FAILURES: Final = f"{GROUP}/failures"
+
 ROLES: Final = (ROLE_COORDINATOR, ROLE_WORKER)
 
 _PREFIXES: Final = {"DeepSeekTrainingJob": "dsjob", "DeepSeekDataset": "dsdata"}

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from deepseek_operator.api.pods import CpuResources, Placement, Resources
 from deepseek_operator.resources.metadata import Document, owned_metadata
-from deepseek_operator.resources.names import pod_labels
+from deepseek_operator.resources.names import ANNOTATION_FAILURES, pod_labels
 from deepseek_operator.resources.pod_set import PodSet
 from deepseek_operator.resources.quantity import parse_bytes
 from deepseek_operator.resources.run_objects import RUN_CONFIG_KEY
@@ -26,6 +26,7 @@ class Member:
     index: int
     incarnation: int
     name: str
+    failures: int = 0  # of earlier pods of this role and index, those that count
 
 
 def build_pod(
@@ -41,10 +42,11 @@ def build_pod(
     labels = pod_labels(
         pod_set.resource, role=member.role, index=member.index, incarnation=member.incarnation
     )
+    metadata = owned_metadata(pod_set.resource, name=member.name, labels=labels)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": owned_metadata(pod_set.resource, name=member.name, labels=labels),
+        "metadata": metadata | {"annotations": {ANNOTATION_FAILURES: str(member.failures)}},
         "spec": {
             "restartPolicy": "Never",  # a replacement is another pod, of the next incarnation
             "automountServiceAccountToken": False,

@@ -7,7 +7,7 @@ from deepseek_operator.resources.pod_set import PodSet
 from deepseek_workloads.contract.environment import ROLE_WORKER
 
 
-def build_worker_pod(pod_set: PodSet, *, index: int, incarnation: int) -> Document:
+def build_worker_pod(pod_set: PodSet, *, index: int, incarnation: int, failures: int = 0) -> Document:
     """`index` is 0..numNodes-1 and stays over replacements."""
     return build_pod(
         pod_set,
@@ -16,6 +16,7 @@ def build_worker_pod(pod_set: PodSet, *, index: int, incarnation: int) -> Docume
             index=index,
             incarnation=incarnation,
             name=pod_set.resource.worker_pod(index, incarnation),
+            failures=failures,
         ),
         placement=pod_set.workers,
         resources=pod_set.workers.resources,

@@ -1,0 +1,73 @@
+"""What one pass of reconcile has seen of a resource: facts only, filled by `reconcile`, read by the rest."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from deepseek_workloads.contract.messages import Progress
+from deepseek_workloads.contract.run_config import DatasetRun, TrainingRun
+from deepseek_workloads.plan.problem import Problem
+
+
+@dataclass(frozen=True)
+class ContainerExit:
+    exit_code: int
+    reason: str = ""  # the kubelet's, for instance OOMKilled
+    message: str = ""  # the termination message
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class PodFacts:
+    """One pod of the set, as the API server shows it (`pods.pod_facts`)."""
+
+    name: str
+    uid: str
+    role: str
+    index: int
+    incarnation: int
+    created_at: datetime
+    owner_uid: str = ""
+    failures: int = 0  # of earlier pods of this role and index, those that count
+    phase: str = "Pending"
+    ready: bool = False
+    deleting: bool = False
+    ip: str = ""
+    node: str = ""
+    scheduled_at: datetime | None = None
+    unschedulable: str = ""  # the scheduler's message
+    waiting_reason: str = ""  # why the container has not started, for instance ImagePullBackOff
+    waiting_message: str = ""
+    exit: ContainerExit | None = None
+    disruption: str = ""  # reason of DisruptionTarget, for instance PreemptionByScheduler
+    reason: str = ""  # of the pod's status, for instance Evicted
+    message: str = ""
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in ("Succeeded", "Failed") or self.exit is not None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything but the resource itself and its earlier status."""
+
+    now: datetime
+    pods: tuple[PodFacts, ...] = ()  # of every incarnation that still exists
+    run: TrainingRun | DatasetRun | None = None  # the pinned run config; None: not rendered yet
+    run_config_digest: str = ""
+    problems: tuple[Problem, ...] = ()  # why no run config can be rendered
+    waiting: tuple[str, ...] = ()  # what the run config waits for, in words
+    conflict: str = ""  # an object that is not the resource's own has a name it needs, in words
+    refused: str = ""  # the API server refused an object (quota, admission), in words
+    progress: Progress | None = None  # the newest answer of the current coordinator
+    revision: str = ""  # the recorded DeepSeekModelRevision
+
+
+def newest(pods: tuple[PodFacts, ...]) -> dict[tuple[str, int], PodFacts]:
+    """The pod of the highest incarnation of each (role, index)."""
+    chosen: dict[tuple[str, int], PodFacts] = {}
+    for pod in pods:
+        key = (pod.role, pod.index)
+        if key not in chosen or chosen[key].incarnation < pod.incarnation:
+            chosen[key] = pod
+    return chosen
