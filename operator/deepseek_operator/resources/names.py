@@ -48,7 +48,8 @@ class ResourceName:
 
     @property
     def token_secret(self) -> str:
-        return f"{self.prefix}-token"
+        """With the uid: a Secret of an earlier resource of this name is never taken for this one's, unread."""
+        return f"{self.prefix}-token-{self.uid[:8]}"
 
     @property
     def coordinator_service(self) -> str:

@@ -3,7 +3,7 @@
 import base64
 
 from deepseek_operator.resources.metadata import Document, owned_metadata
-from deepseek_operator.resources.names import LABEL_ROLE, LABEL_UID, ResourceName
+from deepseek_operator.resources.names import LABEL_INCARNATION, LABEL_ROLE, LABEL_UID, ResourceName
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.environment import (
     COORDINATOR_PORT,
@@ -63,8 +63,11 @@ def build_token_secret(resource: ResourceName, *, token: str) -> Document:
     }
 
 
-def build_coordinator_service(resource: ResourceName) -> Document:
-    """Headless: the name stays when the coordinator pod is replaced. Workers reach it before it is ready."""
+def build_coordinator_service(resource: ResourceName, *, incarnation: int) -> Document:
+    """Headless: the name stays when the coordinator pod is replaced. Workers reach it before it is ready.
+
+    It selects one incarnation: a predecessor that hangs on a lost node is no longer found by anybody.
+    """
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -72,7 +75,11 @@ def build_coordinator_service(resource: ResourceName) -> Document:
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
-            "selector": {LABEL_UID: resource.uid, LABEL_ROLE: ROLE_COORDINATOR},
+            "selector": {
+                LABEL_UID: resource.uid,
+                LABEL_ROLE: ROLE_COORDINATOR,
+                LABEL_INCARNATION: str(incarnation),
+            },
             "ports": [
                 {"name": name, "port": port, "targetPort": port, "protocol": "TCP"}
                 for name, port in COORDINATOR_PORTS.items()

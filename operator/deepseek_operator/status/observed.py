@@ -31,6 +31,7 @@ class PodFacts:
     phase: str = "Pending"
     ready: bool = False
     deleting: bool = False
+    grace_ends_at: datetime | None = None  # of a pod that is being deleted: then it is killed
     ip: str = ""
     node: str = ""
     scheduled_at: datetime | None = None

@@ -30,6 +30,7 @@ def pod_facts(pod: Document) -> PodFacts:
         phase=status.get("phase", "Pending"),
         ready=conditions.get("Ready", {}).get("status") == "True",
         deleting=bool(metadata.get("deletionTimestamp")),
+        grace_ends_at=_time(metadata.get("deletionTimestamp")),
         ip=status.get("podIP", ""),
         node=(pod.get("spec") or {}).get("nodeName", ""),
         scheduled_at=_time(scheduled.get("lastTransitionTime"))

@@ -1,0 +1,156 @@
+"""From a resource to the run config that its pods read: everything resolved, nothing secret, no Kubernetes.
+
+It takes the spec as valid in itself; `validation` says in a user's words what is not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from deepseek_operator.api import storage as api_storage
+from deepseek_operator.api.dataset import DatasetSpec, DeepSeekDataset
+from deepseek_operator.api.pods import RunPolicy, Workers
+from deepseek_operator.api.training_job import DataSource, DeepSeekTrainingJob, TrainingJobSpec
+from deepseek_operator.resources.quantity import parse_bytes, parse_quantity
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.run_config import DatasetRun, Storage, TrainingRun
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A DeepSeekDataset that is ready."""
+
+    storage: Storage
+    digest: str | None
+
+
+def prepared_dataset(dataset: DeepSeekDataset) -> PreparedDataset | None:
+    """None: the dataset is not ready."""
+    ready = any(c.type == "Succeeded" and c.status == "True" for c in dataset.status.conditions)
+    if not ready or not dataset.status.digest:
+        return None
+    storage = _storage(dataset.spec.storage).model_copy(update={"uri": dataset.status.uri})
+    return PreparedDataset(storage=storage, digest=dataset.status.digest)
+
+
+def render_training_run(
+    job: DeepSeekTrainingJob, *, architecture: Architecture, datasets: Mapping[str, PreparedDataset]
+) -> TrainingRun:
+    """`datasets` by the name in datasetRef. Raises pydantic.ValidationError, whose paths are those of the
+    spec as far as names are shared, for numbers out of their bounds."""
+    spec = job.spec
+    return TrainingRun.model_validate(
+        {
+            "owner": _owner(job),
+            "backend": spec.backend,
+            "architecture": architecture,
+            "data": {
+                "sources": [_source(source, spec=spec, datasets=datasets) for source in spec.data.sources],
+                "sequence_length": spec.data.sequence_length,
+                "seed": spec.data.seed,
+            },
+            "training": _training(spec),
+            "checkpoint": spec.checkpoint.model_dump(),
+            "evaluation": spec.evaluation.model_dump(),
+            "workers": _workers(spec.workers),
+            "storage": _storage(spec.storage),
+            "run_policy": _run_policy(spec.run_policy),
+        }
+    )
+
+
+def render_dataset_run(dataset: DeepSeekDataset) -> DatasetRun:
+    """Raises pydantic.ValidationError for numbers out of their bounds."""
+    spec = dataset.spec
+    return DatasetRun.model_validate(
+        {
+            "owner": _owner(dataset),
+            "raw_sources": [source.model_dump() for source in spec.sources],
+            "raw_storage": _raw_storage(spec),
+            "tokenizer": spec.tokenizer.train.model_dump() if spec.tokenizer.train else None,
+            "tokenizer_uri": spec.tokenizer.uri,
+            "normalization": spec.normalization,
+            "deduplicate": spec.deduplicate,
+            "held_out_fraction": spec.held_out_fraction,
+            "shard_tokens": spec.shard_tokens,
+            "max_bad_records": spec.max_bad_records,
+            "workers": _workers(spec.workers),
+            "storage": _storage(spec.storage),
+            "run_policy": _run_policy(spec.run_policy),
+        }
+    )
+
+
+def steps_of(spec: TrainingJobSpec) -> int:
+    """Tokens become whole steps, rounded up."""
+    if spec.training.steps is not None:
+        return spec.training.steps
+    tokens_per_step = spec.training.global_batch_size * spec.data.sequence_length
+    return max(1, ceil((spec.training.tokens or 0) / tokens_per_step))
+
+
+def _owner(resource: DeepSeekTrainingJob | DeepSeekDataset) -> Values:
+    return resource.metadata.model_dump(include={"namespace", "name", "uid", "generation"})
+
+
+def _source(source: DataSource, *, spec: TrainingJobSpec, datasets: Mapping[str, PreparedDataset]) -> Values:
+    prepared = (
+        datasets[source.dataset_ref.name]
+        if source.dataset_ref is not None
+        else PreparedDataset(
+            storage=Storage(
+                uri=source.uri or "",
+                endpoint_url=source.endpoint_url or spec.storage.endpoint_url,
+                region=source.region or spec.storage.region,
+            ),
+            digest=source.digest,
+        )
+    )
+    return {
+        "name": source.name,
+        "storage": prepared.storage,
+        "digest": prepared.digest,
+        "weight": source.weight,
+    }
+
+
+def _training(spec: TrainingJobSpec) -> Values:
+    """Tokens have become steps, and `auto` a precision; the rest is named alike."""
+    return spec.training.model_dump(exclude={"tokens"}) | {
+        "steps": steps_of(spec),
+        "precision": _precision(spec),
+    }
+
+
+def _precision(spec: TrainingJobSpec) -> str:
+    if spec.training.precision != "auto":
+        return spec.training.precision
+    return "bf16" if spec.workers.resources.gpu else "fp32"
+
+
+def _workers(workers: Workers) -> Values:
+    return {
+        "num_nodes": workers.num_nodes,
+        "num_proc_per_node": workers.num_proc_per_node,
+        "min_nodes": workers.min_nodes or workers.num_nodes,
+        "cpus_per_node": float(parse_quantity(workers.resources.cpu)),
+        "gpus_per_node": workers.resources.gpu,
+        "memory_bytes": parse_bytes(workers.resources.memory),
+    }
+
+
+def _storage(storage: api_storage.Storage) -> Storage:
+    return Storage(uri=storage.uri, endpoint_url=storage.endpoint_url, region=storage.region)
+
+
+def _raw_storage(spec: DatasetSpec) -> Storage:
+    """The endpoint of the raw sources; its uri is the first one's, since each source names its own."""
+    location = spec.source_storage or spec.storage
+    return Storage(uri=spec.sources[0].uri, endpoint_url=location.endpoint_url, region=location.region)
+
+
+def _run_policy(policy: RunPolicy) -> Values:
+    return policy.model_dump(include={"backoff_limit", "startup_deadline_seconds", "drain_seconds"})

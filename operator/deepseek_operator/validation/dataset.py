@@ -1,0 +1,49 @@
+"""Whether a dataset can be prepared, and the run config that it then becomes."""
+
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from deepseek_operator.api.dataset import DeepSeekDataset
+from deepseek_operator.resources.run_config import render_dataset_run
+from deepseek_operator.validation.bounds import problems_of
+from deepseek_operator.validation.storage import check_uri
+from deepseek_operator.validation.training_job import no_image
+from deepseek_workloads.contract.run_config import DatasetRun
+from deepseek_workloads.plan.problem import Problem
+
+
+def validate_dataset(dataset: DeepSeekDataset, *, worker_image: str) -> list[Problem]:
+    """Empty: the dataset can be prepared. `worker_image` is the installation's default."""
+    problems = [*_fields(dataset, worker_image)]
+    if not problems:
+        try:
+            render_dataset_run(dataset)
+        except ValidationError as error:
+            problems += problems_of(error)
+    return problems
+
+
+def dataset_run_of(dataset: DeepSeekDataset) -> DatasetRun:
+    """The run config of a dataset that `validate_dataset` let pass."""
+    return render_dataset_run(dataset)
+
+
+def _fields(dataset: DeepSeekDataset, worker_image: str) -> Iterator[Problem]:
+    spec = dataset.spec
+    yield from check_uri(spec.storage.uri, field="spec.storage.uri")
+    for index, source in enumerate(spec.sources):
+        yield from check_uri(source.uri, field=f"spec.sources[{index}].uri")
+    if spec.tokenizer.uri is not None:
+        yield from check_uri(spec.tokenizer.uri, field="spec.tokenizer.uri")
+    if not spec.image and not worker_image:
+        yield no_image()
+    train = spec.tokenizer.train
+    if train is not None and len(set(train.special_tokens)) < len(train.special_tokens):
+        yield Problem(
+            field="spec.tokenizer.train.specialTokens",
+            value=repr(train.special_tokens),
+            rule="must name each token once",
+            remedy="leave out the repeated ones",
+            reason="InvalidTokenizer",
+        )

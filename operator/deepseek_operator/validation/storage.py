@@ -1,0 +1,43 @@
+"""Storage URIs: a scheme that is known, a bucket that can exist, no credentials inside."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from deepseek_workloads.plan.problem import Problem
+
+INVALID_STORAGE_URI: Final = "InvalidStorageUri"
+_BUCKET: Final = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+_EXAMPLE: Final = "s3://my-bucket/my-prefix"
+
+
+def check_uri(uri: str, *, field: str) -> Iterator[Problem]:
+    """At most one problem: the first that a user would want to mend."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        yield _problem(field, uri, f"must be a URI ({error})", f"write it like {_EXAMPLE}")
+        return
+    if parts.scheme != "s3":
+        yield _problem(field, uri, "must begin with s3://", f"write it like {_EXAMPLE}")
+    elif "@" in parts.netloc:
+        yield _problem(
+            field,
+            "(not shown)",
+            "must not hold credentials",
+            "put them into a Secret and name it in spec.storage.secretRef",
+        )
+    elif not parts.netloc:
+        yield _problem(field, uri, "must name a bucket after s3://", f"write it like {_EXAMPLE}")
+    elif not _BUCKET.match(parts.netloc):
+        rule = "must name a bucket of 3 to 63 lower-case letters, digits, dots and hyphens"
+        yield _problem(field, uri, rule, f"write it like {_EXAMPLE}")
+    elif parts.query or parts.fragment:
+        yield _problem(field, uri, "must have no ? and no #", "leave out what follows them")
+    elif "//" in parts.path or any(part in (".", "..") for part in parts.path.split("/")):
+        yield _problem(field, uri, "must have no empty, . or .. part in its prefix", "leave those parts out")
+
+
+def _problem(field: str, value: str, rule: str, remedy: str) -> Problem:
+    return Problem(field=field, value=repr(value), rule=rule, remedy=remedy, reason=INVALID_STORAGE_URI)

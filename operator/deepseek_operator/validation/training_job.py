@@ -1,0 +1,94 @@
+"""Whether a training job is possible, and the run config that it then becomes."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from pydantic import ValidationError
+
+from deepseek_operator.api.training_job import DeepSeekTrainingJob
+from deepseek_operator.resources.run_config import PreparedDataset, render_training_run
+from deepseek_operator.validation.bounds import problems_of
+from deepseek_operator.validation.storage import check_uri
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.run_config import Storage, TrainingRun
+from deepseek_workloads.plan.architecture import ArchitectureRefused, resolve
+from deepseek_workloads.plan.problem import Problem
+from deepseek_workloads.plan.rules import check_training
+
+NOT_SUPPORTED: Final = "NotSupported"
+NO_IMAGE: Final = "NoImage"
+# Stands for a dataset that is not ready yet: what it will be changes no rule.
+_ANY_DATASET: Final = PreparedDataset(storage=Storage(uri="s3://pending/pending"), digest=None)
+
+
+def validate_training_job(job: DeepSeekTrainingJob, *, worker_image: str) -> list[Problem]:
+    """Everything that can be said before the datasets are ready. Empty: the job is possible.
+
+    `worker_image` is the installation's default.
+    """
+    problems = [*_fields(job, worker_image)]
+    architecture = _architecture(job, problems)
+    if problems or architecture is None:
+        return problems
+    waiting = {source.dataset_ref.name for source in job.spec.data.sources if source.dataset_ref}
+    run = _rendered(job, architecture, dict.fromkeys(waiting, _ANY_DATASET), problems)
+    return problems if run is None else check_training(run)
+
+
+def training_run_of(job: DeepSeekTrainingJob, *, datasets: Mapping[str, PreparedDataset]) -> TrainingRun:
+    """The run config of a job that `validate_training_job` let pass; `datasets` by the name in datasetRef."""
+    spec = job.spec.model
+    architecture = resolve(spec.preset, spec.architecture.to_overrides() if spec.architecture else None)
+    return render_training_run(job, architecture=architecture, datasets=datasets)
+
+
+def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
+    spec = job.spec
+    yield from check_uri(spec.storage.uri, field="spec.storage.uri")
+    for index, source in enumerate(spec.data.sources):
+        if source.uri is not None:
+            yield from check_uri(source.uri, field=f"spec.data.sources[{index}].uri")
+    if not spec.image and not worker_image:
+        yield no_image()
+    if spec.model.init_from is not None:
+        yield Problem(
+            field="spec.model.initFrom",
+            value=repr(spec.model.init_from.storage_uri),
+            rule="is not supported by this release: a job starts from a preset's architecture",
+            remedy="name a preset in spec.model.preset, such as deepseek-v3-tiny",
+            reason=NOT_SUPPORTED,
+        )
+
+
+def no_image() -> Problem:
+    return Problem(
+        field="spec.image",
+        value="none",
+        rule="must name the image of the pods, since the installation has no default worker image",
+        remedy="set spec.image, or the chart's worker.image",
+        reason=NO_IMAGE,
+    )
+
+
+def _architecture(job: DeepSeekTrainingJob, problems: list[Problem]) -> Architecture | None:
+    model = job.spec.model
+    if model.preset is None:
+        return None
+    try:
+        return resolve(model.preset, model.architecture.to_overrides() if model.architecture else None)
+    except ArchitectureRefused as refused:
+        problems += refused.problems
+        return None
+
+
+def _rendered(
+    job: DeepSeekTrainingJob,
+    architecture: Architecture,
+    datasets: Mapping[str, PreparedDataset],
+    problems: list[Problem],
+) -> TrainingRun | None:
+    try:
+        return render_training_run(job, architecture=architecture, datasets=datasets)
+    except ValidationError as error:
+        problems += problems_of(error)
+        return None
