@@ -11,12 +11,12 @@ import kopf
 
 from deepseek_operator.cluster.kinds import POD, WATCHED, Kind
 from deepseek_operator.reconcile.key import Key
-from deepseek_operator.resources.names import KIND_LABEL, MANAGED_BY_LABEL, MANAGER, NAME_LABEL
+from deepseek_operator.resources.names import LABEL_KIND, LABEL_MANAGED_BY, LABEL_RESOURCE, MANAGED_BY
 
 OnEvent = Callable[[Key, str | None], None]
 """(key, resource version of the resource itself, or None when only one of its pods changed)."""
 
-POD_SELECTOR: Final = f"{MANAGED_BY_LABEL}={MANAGER}"
+POD_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 _BY_NAME: Final = {kind.kind: kind for kind in WATCHED}
 
 
@@ -49,7 +49,7 @@ def build_settings() -> kopf.OperatorSettings:
 def pod_owner(metadata: dict[str, Any]) -> Key | None:
     """The resource that a pod belongs to, by its labels; None for a pod with labels of unknown kinds."""
     labels = metadata.get("labels") or {}
-    kind, name = _BY_NAME.get(labels.get(KIND_LABEL, "")), labels.get(NAME_LABEL)
+    kind, name = _BY_NAME.get(labels.get(LABEL_KIND, "")), labels.get(LABEL_RESOURCE)
     return Key(kind, metadata["namespace"], name) if kind is not None and name else None
 
 

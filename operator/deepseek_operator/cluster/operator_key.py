@@ -3,8 +3,6 @@
 It knows neither runs nor pods.
 """
 
-import hashlib
-import hmac
 import os
 import secrets
 from typing import Final
@@ -30,11 +28,6 @@ def operator_key(environ: os._Environ[str] | dict[str, str]) -> bytes:
             "run `python -m deepseek_operator create-key` and pass the Secret's field by secretKeyRef"
         )
     return key.encode()
-
-
-def run_token(key: bytes, *, kind: str, uid: str) -> str:
-    """The bearer token of one run: hex HMAC-SHA256 of "<kind>/<uid>"."""
-    return hmac.new(key, f"{kind}/{uid}".encode(), hashlib.sha256).hexdigest()
 
 
 async def create_key(cluster: Cluster, *, name: str, namespace: str) -> bool:

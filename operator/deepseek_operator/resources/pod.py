@@ -16,6 +16,7 @@ COMMAND: Final = ["python", "-m", "deepseek_workloads.supervise"]
 # Ray's object store and NCCL's buffers live in shared memory, which counts towards the pod's memory limit.
 _SHARED_MEMORY_SHARE: Final = 0.3
 _SHARED_MEMORY_MIN: Final = 128 * 2**20
+_LOST_NODE_TAINTS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def build_pod(
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             **_placement(placement),
+            "tolerations": _tolerations(placement, seconds=pod_set.settings.node_lost_seconds),
             **_pull_secrets(pod_set),
             "containers": [_container(pod_set, member=member, resources=resources) | container],
             "volumes": _volumes(pod_set, resources),
@@ -176,9 +178,20 @@ def _placement(placement: Placement) -> Document:
     given = placement.model_dump(
         by_alias=True,
         exclude_none=True,
-        include={"node_selector", "tolerations", "affinity", "priority_class_name", "scheduler_name"},
+        include={"node_selector", "affinity", "priority_class_name", "scheduler_name"},
     )
     return {name: value for name, value in given.items() if value}
+
+
+def _tolerations(placement: Placement, *, seconds: int) -> list[Document]:
+    """Those given, and a short patience with lost nodes: Kubernetes' own default waits five minutes."""
+    given = [each.model_dump(by_alias=True, exclude_none=True) for each in placement.tolerations]
+    named = {each.key for each in placement.tolerations}
+    return given + [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
+        for key in _LOST_NODE_TAINTS
+        if key not in named
+    ]
 
 
 def _pull_secrets(pod_set: PodSet) -> Document:

@@ -22,4 +22,5 @@ class NetworkSettings:
 class BuildSettings:
     worker_image: str  # of pods whose resource names none
     gpu_resource: str = "nvidia.com/gpu"
+    node_lost_seconds: int = 15  # from a node's being marked lost until its pods are replaced
     network: NetworkSettings = NetworkSettings()

@@ -1,0 +1,129 @@
+"""Which pods to create and which to delete, given those that are there. Pure.
+
+A pod is never changed: it is replaced by one of the next incarnation, whose name is another, so that a pod that
+hangs on a lost node blocks nothing. A bad pod stays until its replacement exists: it is what the replacement
+learns its incarnation and its failures from.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from deepseek_operator.status.observed import PodFacts
+from deepseek_operator.status.pod_state import classify
+from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_WORKER
+
+_MAX_DELAY: Final = 60.0  # seconds between a failure and the replacement
+# A pod that lived shorter than this would come and go in a loop, for instance on a node under pressure.
+_SHORT_LIFE: Final = timedelta(seconds=30)
+_SHORT_LIFE_DELAY: Final = 5.0
+_RETRY: Final = 2.0
+
+
+@dataclass(frozen=True)
+class NewPod:
+    role: str
+    index: int
+    incarnation: int
+    failures: int  # of earlier pods of this role and index
+
+
+@dataclass(frozen=True)
+class PodChanges:
+    create: tuple[NewPod, ...] = ()
+    delete: tuple[PodFacts, ...] = ()  # in this order, after the status was written
+    after: float | None = None  # seconds until a replacement is due
+
+    def __add__(self, other: "PodChanges") -> "PodChanges":
+        waits = [wait for wait in (self.after, other.after) if wait is not None]
+        return PodChanges(
+            self.create + other.create, self.delete + other.delete, min(waits) if waits else None
+        )
+
+
+def is_active(pod: PodFacts) -> bool:
+    """It runs, or may come to run."""
+    return not classify(pod).over
+
+
+def coordinator_of(pods: Iterable[PodFacts]) -> PodFacts | None:
+    """The coordinator pod of the highest incarnation, whatever became of it."""
+    found = [pod for pod in pods if pod.role == ROLE_COORDINATOR]
+    return max(found, key=lambda pod: pod.incarnation, default=None)
+
+
+def keep_running(pods: tuple[PodFacts, ...], *, num_workers: int, now: datetime) -> PodChanges:
+    """One active pod in each place. Workers are created once the coordinator's preflight has passed."""
+    changes = _fill(pods, role=ROLE_COORDINATOR, index=0, create=True, now=now)
+    coordinator = coordinator_of(pods)
+    wanted = coordinator is not None and coordinator.ready and is_active(coordinator)
+    for index in range(num_workers):
+        changes += _fill(pods, role=ROLE_WORKER, index=index, create=wanted, now=now)
+    return changes
+
+
+def tear_down(pods: tuple[PodFacts, ...], *, now: datetime, keep_ended_coordinator: bool) -> PodChanges:
+    """No active pod is left. The coordinator goes last, so that workers can still write a checkpoint through it.
+
+    A worker that hangs on a lost node is waited for until its grace period is over.
+    """
+    workers = [pod for pod in pods if pod.role == ROLE_WORKER]
+    delete = [pod for pod in workers if not pod.deleting]
+    leaving = [_remaining(pod, now=now) for pod in workers if not pod.ended]
+    wait = max(leaving, default=0.0)
+    if wait > 0:
+        return PodChanges(delete=tuple(delete), after=wait)
+    kept = coordinator_of(pods) if keep_ended_coordinator else None
+    for pod in pods:
+        if pod.role == ROLE_COORDINATOR and not pod.deleting and not (pod == kept and pod.ended):
+            delete.append(pod)
+    return PodChanges(delete=tuple(delete))
+
+
+def _remaining(pod: PodFacts, *, now: datetime) -> float:
+    """Seconds until it is killed; one that has never been placed on a node has nothing to end."""
+    if not pod.node:
+        return 0.0
+    return _RETRY if pod.grace_ends_at is None else (pod.grace_ends_at - now).total_seconds()
+
+
+def _fill(pods: tuple[PodFacts, ...], *, role: str, index: int, create: bool, now: datetime) -> PodChanges:
+    """Of one place: at most one active pod is kept, and exactly one if `create`."""
+    here = sorted(
+        (pod for pod in pods if (pod.role, pod.index) == (role, index)), key=lambda pod: pod.incarnation
+    )
+    active = [pod for pod in here if is_active(pod)]
+    if active:
+        return PodChanges(delete=tuple(pod for pod in here if pod is not active[-1] and not pod.deleting))
+    if not create:
+        return PodChanges()
+    last = here[-1] if here else None
+    if last is None:
+        return PodChanges(create=(NewPod(role, index, incarnation=1, failures=0),))
+    failures = failures_of(last)
+    wait = (_ended_at(last) + timedelta(seconds=_delay(last, failures)) - now).total_seconds()
+    if wait > 0:
+        return PodChanges(after=wait)
+    replacement = NewPod(role, index, incarnation=last.incarnation + 1, failures=failures)
+    return PodChanges(create=(replacement,), delete=tuple(pod for pod in here if not pod.deleting))
+
+
+def failures_of(pod: PodFacts) -> int:
+    """Failures of this place, the pod's own included, that count against backoffLimit."""
+    return pod.failures + int(classify(pod).counts)
+
+
+def _delay(pod: PodFacts, failures: int) -> float:
+    """The first replacement comes at once, then they come ever slower: 0, 2, 4, 8 ... seconds."""
+    if classify(pod).counts:
+        return 0.0 if failures <= 1 else min(_MAX_DELAY, float(2 ** (failures - 1)))
+    exit_time = pod.exit.finished_at if pod.exit is not None else None
+    if exit_time is not None and pod.incarnation > 1 and exit_time - pod.created_at < _SHORT_LIFE:
+        return _SHORT_LIFE_DELAY
+    return 0.0
+
+
+def _ended_at(pod: PodFacts) -> datetime:
+    """When it ended, as far as the kubelet has said."""
+    return pod.exit.finished_at if pod.exit is not None and pod.exit.finished_at is not None else pod.created_at

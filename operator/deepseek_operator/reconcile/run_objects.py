@@ -1,0 +1,121 @@
+"""What a run's pods need before they start: the pinned run config, the token, the Service, the policy.
+
+It creates and adopts; it does not know when pods are wanted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from deepseek_operator.cluster.interface import AlreadyExists, Cluster, Document
+from deepseek_operator.cluster.kinds import CONFIG_MAP, NETWORK_POLICY, SECRET, SERVICE, Kind
+from deepseek_operator.resources.names import ResourceName
+from deepseek_operator.resources.network_policy import build_network_policy
+from deepseek_operator.resources.pod_set import PodSet
+from deepseek_operator.resources.run_objects import (
+    build_coordinator_service,
+    build_run_config_map,
+    build_token_secret,
+    run_config_digest,
+    run_config_of,
+)
+from deepseek_workloads.contract.run_config import DatasetRun, TrainingRun, parse_run
+
+Run = TrainingRun | DatasetRun
+
+
+class NameTaken(Exception):
+    """An object that is not the resource's own has a name it needs."""
+
+
+class RunConfigLost(Exception):
+    """The pinned run config is gone or changed, and this operator would render another one."""
+
+
+@dataclass(frozen=True)
+class PinnedRun:
+    run: Run
+    digest: str
+
+
+async def pinned_run(cluster: Cluster, resource: ResourceName, *, digest: str) -> PinnedRun | None:
+    """The run config that exists, or None. `digest`: what status has pinned, or empty.
+
+    Raises NameTaken, RunConfigLost, and RunConfigMissing of `resources.run_objects`.
+    """
+    found = await cluster.get(CONFIG_MAP, name=resource.run_config_map, namespace=resource.namespace)
+    if found is None:
+        return None
+    require_own(CONFIG_MAP, found, resource)
+    document = run_config_of(found)
+    if digest and run_config_digest(document) != digest:
+        raise RunConfigLost(_lost(resource, f"has digest {run_config_digest(document)}, not {digest}"))
+    try:
+        return PinnedRun(parse_run(document), run_config_digest(document))
+    except ValidationError as error:
+        raise RunConfigLost(_lost(resource, f"cannot be read by this operator: {error}")) from error
+
+
+async def pin_run(
+    cluster: Cluster, resource: ResourceName, *, digest: str, render: Callable[[], Run]
+) -> PinnedRun:
+    """Renders the run config, once for the life of the resource. Raises as `pinned_run`."""
+    run = render()
+    config_map = build_run_config_map(resource, run)
+    rendered = run_config_digest(run_config_of(config_map))
+    if digest and digest != rendered:
+        raise RunConfigLost(_lost(resource, f"was deleted, and this operator renders {rendered}, not {digest}"))
+    try:
+        await cluster.create(CONFIG_MAP, config_map)
+    except AlreadyExists:
+        existing = await pinned_run(cluster, resource, digest=digest)
+        if existing is not None:
+            return existing
+        raise
+    return PinnedRun(run, rendered)
+
+
+async def ensure_run_objects(cluster: Cluster, pod_set: PodSet, *, token: str, incarnation: int) -> None:
+    """The token Secret, which is never read; the Service to the coordinator of this incarnation; the policy.
+
+    Raises NameTaken.
+    """
+    resource = pod_set.resource
+    try:
+        await cluster.create(SECRET, build_token_secret(resource, token=token))
+    except AlreadyExists:
+        pass  # its name has the resource's uid in it: nobody else's
+    for kind, document in (
+        (SERVICE, build_coordinator_service(resource, incarnation=incarnation)),
+        (NETWORK_POLICY, build_network_policy(pod_set)),
+    ):
+        name = document["metadata"]["name"]
+        found = await cluster.get(kind, name=name, namespace=resource.namespace)
+        if found is not None:
+            require_own(kind, found, resource)
+        await cluster.apply(kind, document)
+
+
+def require_own(kind: Kind, document: Document, resource: ResourceName) -> None:
+    """Raises NameTaken unless the resource is the object's owner."""
+    metadata = document["metadata"]
+    owners = metadata.get("ownerReferences") or []
+    if any(owner.get("uid") == resource.uid for owner in owners):
+        return
+    former = any((owner.get("kind"), owner.get("name")) == (resource.kind, resource.name) for owner in owners)
+    remedy = (
+        "it belongs to a deleted resource of the same name and is about to go"
+        if former
+        else "delete or rename it, or give the resource another name"
+    )
+    raise NameTaken(
+        f"{kind.kind} {metadata['name']} exists and is not owned by {resource.kind} {resource.name}: {remedy}"
+    )
+
+
+def _lost(resource: ResourceName, what: str) -> str:
+    return (
+        f"ConfigMap {resource.run_config_map} {what}: a run config never changes; create the resource again "
+        "(under the same storage it goes on from its last checkpoint)"
+    )
