@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from architectures import ARCHITECTURES, BASE
+from hugging_face_oracle import exact, pair, token_ids
+from small_architectures import ARCHITECTURES, BASE
+
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.attention import LatentCache
-from oracle import exact, pair, token_ids
 
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES.keys())
 

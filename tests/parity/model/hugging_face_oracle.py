@@ -1,4 +1,4 @@
-"""Hugging Face's DeepseekV3ForCausalLM beside ours with the same weights, and float64 in place of its float32."""
+"""Hugging Face's DeepseekV3ForCausalLM beside ours with the same weights, and float64 for its float32."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
-from deepseek_workloads.model.hugging_face import config_json
 from transformers import DeepseekV3Config
 from transformers import DeepseekV3ForCausalLM as Oracle
 from transformers.models.deepseek_v3 import modeling_deepseek_v3
+
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.model.hugging_face import config_json
 
 
 class _TorchInFloat64(SimpleNamespace):

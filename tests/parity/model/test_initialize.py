@@ -1,0 +1,45 @@
+"""First weights depend on the seed and on nothing else."""
+
+import torch
+from small_architectures import BASE
+
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+
+
+def state(seed: int, *, on_meta_first: bool = False) -> dict[str, torch.Tensor]:
+    with torch.device("meta" if on_meta_first else "cpu"):
+        model = DeepseekV3ForCausalLM(BASE)
+    if on_meta_first:
+        model.to_empty(device="cpu")
+    model.init_weights(seed)
+    return model.state_dict()
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    torch.testing.assert_close(state(1), state(1), atol=0, rtol=0)
+
+
+def test_another_seed_gives_others() -> None:
+    name = "model.layers.1.mlp.experts.down_proj"
+
+    assert not torch.equal(state(1)[name], state(2)[name])
+
+
+def test_a_model_made_without_memory_gets_the_same_weights() -> None:
+    torch.testing.assert_close(state(1, on_meta_first=True), state(1), atol=0, rtol=0)
+
+
+def test_weights_are_normal_with_the_range_of_the_architecture_and_norms_are_one() -> None:
+    weights = state(1)
+
+    assert 0.018 < float(weights["model.embed_tokens.weight"].std()) < 0.022
+    assert weights["model.layers.0.self_attn.kv_a_layernorm.weight"].eq(1).all()
+    assert weights["model.layers.1.mlp.gate.e_score_correction_bias"].eq(0).all()
+
+
+def test_tensors_of_one_shape_differ() -> None:
+    weights = state(1)
+
+    assert not torch.equal(
+        weights["model.layers.1.mlp.experts.down_proj"], weights["model.layers.2.mlp.experts.down_proj"]
+    )

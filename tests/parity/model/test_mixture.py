@@ -1,0 +1,130 @@
+"""Balancing, and experts that get no tokens or all of them."""
+
+import pytest
+import torch
+from hugging_face_oracle import token_ids
+from small_architectures import BASE, with_moe
+
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.model.experts import RoutedExperts
+from deepseek_workloads.model.router import Router
+
+
+def model(architecture: Architecture = BASE) -> DeepseekV3ForCausalLM:
+    made = DeepseekV3ForCausalLM(architecture)
+    made.init_weights(1)
+    return made
+
+
+def by_definition(module: RoutedExperts, tokens: torch.Tensor, chosen: torch.Tensor, weights: torch.Tensor):
+    """One token and one choice at a time."""
+    outputs = []
+    for token, choices, factors in zip(tokens, chosen, weights, strict=True):
+        parts = []
+        for choice, factor in zip(choices.tolist(), factors, strict=True):
+            gate, up = (module.gate_up_proj[choice] @ token).chunk(2)
+            parts.append(factor * (module.down_proj[choice] @ (torch.nn.functional.silu(gate) * up)))
+        outputs.append(torch.stack(parts).sum(0))
+    return torch.stack(outputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["grouped product", "loop"])
+@pytest.mark.parametrize(
+    "used", [list(range(8)), [0, 1, 2, 5], [7, 6, 5]], ids=["all experts", "some experts", "three experts"]
+)
+def test_experts_and_their_gradients_by_definition(dtype: torch.dtype, used: list[int]) -> None:
+    generator = torch.Generator().manual_seed(2)
+    module = RoutedExperts(BASE).to(dtype)
+    tokens = torch.randn(20, BASE.hidden_size, generator=generator).to(dtype).requires_grad_()
+    chosen = torch.stack(
+        [torch.tensor(used)[torch.randperm(len(used), generator=generator)[:3]] for _ in range(20)]
+    )
+    weights = torch.rand(20, 3, generator=generator).to(dtype).requires_grad_()
+    counts = torch.bincount(chosen.flatten(), minlength=8)
+    inputs = [tokens, weights, module.gate_up_proj, module.down_proj]
+
+    ours = module(tokens, chosen, weights, counts)
+    expected = by_definition(module, tokens, chosen, weights)
+
+    torch.testing.assert_close(ours, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours.square().sum(), inputs), torch.autograd.grad(expected.square().sum(), inputs)
+    )
+
+
+def test_counts_are_the_choices_of_every_mixture_layer() -> None:
+    parts = model().loss(token_ids(BASE, sequences=2, length=17))
+
+    assert parts.expert_counts.shape == (2, 8)
+    assert parts.expert_counts.sum(1).tolist() == [2 * 16 * 3] * 2
+    assert parts.tokens == 32
+
+
+def test_the_bias_of_an_overloaded_expert_falls_and_of_an_idle_one_rises() -> None:
+    trained = model(with_moe(bias_update_speed=0.25))
+    counts = torch.tensor([[8, 0, 4, 4, 4, 4, 4, 4]] * 2)
+
+    trained.update_router_bias(counts)
+
+    for mixture in trained.mixtures():
+        assert mixture.gate.e_score_correction_bias.tolist() == [-0.25, 0.25, 0, 0, 0, 0, 0, 0]
+
+
+def test_following_the_load_evens_it_out() -> None:
+    trained = model(with_moe(bias_update_speed=0.01, n_group=1, topk_group=1))
+    with torch.no_grad():
+        for mixture in trained.mixtures():
+            mixture.gate.weight.mul_(20)
+    ids = token_ids(BASE, sequences=16, length=33)
+
+    def imbalance() -> float:
+        counts = trained.loss(ids).expert_counts.double()
+        return float((counts.max(1).values / counts.mean(1)).mean())
+
+    before = imbalance()
+    for _ in range(60):
+        trained.update_router_bias(trained.loss(ids).expert_counts)
+
+    assert imbalance() < 1 + (before - 1) / 2
+
+
+def test_the_balance_loss_follows_equations_17_to_20_of_the_report() -> None:
+    moe = with_moe(sequence_balance_loss_weight=0.3)
+    router = Router(moe)
+    hidden = torch.randn(2, 9, BASE.hidden_size, generator=torch.Generator().manual_seed(3))
+    experts, choices = moe.moe.n_routed_experts, moe.moe.num_experts_per_tok
+
+    expected = 0.0
+    for sequence in hidden:
+        scores = torch.sigmoid(sequence @ router.weight.T)
+        best = scores.topk(choices).indices
+        for expert in range(experts):
+            frequency = experts / (choices * len(sequence)) * float((best == expert).sum())
+            expected += 0.3 * frequency * float((scores / scores.sum(1, keepdim=True))[:, expert].mean()) / 2
+
+    assert float(router(hidden).balance_loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_balance_loss_is_part_of_the_loss_and_trains_the_router_only_in_training() -> None:
+    trained = model(with_moe(sequence_balance_loss_weight=0.5))
+    ids = token_ids(BASE, sequences=2, length=17)
+
+    parts = trained.loss(ids)
+    trained.eval()
+    evaluated = trained.loss(ids)
+
+    assert float(parts.balance_loss) > 0
+    torch.testing.assert_close(parts.loss.detach(), parts.lm_loss + parts.balance_loss)
+    assert float(evaluated.balance_loss) == 0
+    torch.testing.assert_close(evaluated.lm_loss, parts.lm_loss)
+
+
+def test_scores_are_computed_in_float32_under_autocast() -> None:
+    router = Router(BASE)
+    hidden = torch.randn(2, 9, BASE.hidden_size)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        routing = router(hidden)
+
+    torch.testing.assert_close(routing.weights, router(hidden).weights, atol=0, rtol=0)
