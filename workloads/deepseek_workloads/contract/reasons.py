@@ -20,6 +20,12 @@ FENCED = "Fenced"
 BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
 TRAINING_FAILED = "TrainingFailed"
 OUT_OF_MEMORY = "OOMKilled"
+PROCESS_CRASHED = "ProcessCrashed"
+PEER_LOST = "PeerLost"  # a collective broke: some other rank is the cause
+NODE_LOST = "NodeLost"
+PREEMPTED = "Preempted"
+WORKERS_MISSING = "WorkersMissing"
+INTERNAL_ERROR = "InternalError"
 # Datasets
 NO_RAW_OBJECTS = "NoRawObjects"
 TOO_MANY_BAD_RECORDS = "TooManyBadRecords"

@@ -1,0 +1,161 @@
+"""What can happen to a coordinator pod, and what its supervisor can do. Plain values, no behaviour."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from deepseek_workloads.contract.messages import Failure, Verdict
+
+# ---- events
+
+
+@dataclass(frozen=True)
+class Started:
+    pass
+
+
+@dataclass(frozen=True)
+class PreflightExited:
+    exit_code: int
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class HeadExited:
+    exit_code: int
+    uptime_seconds: float
+
+
+@dataclass(frozen=True)
+class DriverExited:
+    exit_code: int
+    verdict: Verdict | None
+    uptime_seconds: float
+
+
+@dataclass(frozen=True)
+class RanksRunning:
+    """A rank has reported since the driver was started: there may be work that a checkpoint would save."""
+
+
+@dataclass(frozen=True)
+class GroupFailed:
+    """The driver says why its group ended; it starts the group again by itself unless it is told to end."""
+
+    failure: Failure
+    step: int  # the last one that any group of this pod reached
+    workers_missing: bool  # a worker pod is not connected: it, not the run, is the cause
+
+
+@dataclass(frozen=True)
+class StopRequested:
+    """The operator wants the run to stop (suspend)."""
+
+
+@dataclass(frozen=True)
+class StopWithdrawn:
+    pass
+
+
+@dataclass(frozen=True)
+class Terminated:
+    """SIGTERM: this pod is deleted, drained or preempted."""
+
+
+class Timer(Enum):
+    PREFLIGHT_BACKOFF = "preflight backoff"
+    HEAD_BACKOFF = "head backoff"
+    DRIVER_BACKOFF = "driver backoff"
+    PREFLIGHT_DEADLINE = "preflight deadline"
+    STOP_DEADLINE = "stop deadline"
+
+
+@dataclass(frozen=True)
+class TimerFired:
+    timer: Timer
+
+
+Event = (
+    Started
+    | PreflightExited
+    | HeadExited
+    | DriverExited
+    | RanksRunning
+    | GroupFailed
+    | StopRequested
+    | StopWithdrawn
+    | Terminated
+    | TimerFired
+)
+
+
+# ---- actions
+
+
+@dataclass(frozen=True)
+class StartPreflight:
+    pass
+
+
+@dataclass(frozen=True)
+class StartHead:
+    """A new Ray cluster; from here on workers may join it."""
+
+    epoch: int
+
+
+@dataclass(frozen=True)
+class StartDriver:
+    attempt: int  # counts from 1
+
+
+@dataclass(frozen=True)
+class EndEpoch:
+    """Close every worker's epoch connection, and let none in until the next StartHead."""
+
+
+@dataclass(frozen=True)
+class KillAll:
+    """Every process of this pod but the supervisor."""
+
+
+@dataclass(frozen=True)
+class BecomeReady:
+    """Preflight has passed: the operator creates the workers."""
+
+
+@dataclass(frozen=True)
+class AskRanksToStop:
+    """Every rank's next report is answered with Stopped: write a checkpoint and end."""
+
+
+@dataclass(frozen=True)
+class AskRanksToGoOn:
+    pass
+
+
+@dataclass(frozen=True)
+class SetTimer:
+    timer: Timer
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Kill what is left, write the verdict as the termination message, exit."""
+
+    verdict: Verdict
+    dismiss_workers: bool
+
+
+Action = (
+    StartPreflight
+    | StartHead
+    | StartDriver
+    | EndEpoch
+    | KillAll
+    | BecomeReady
+    | AskRanksToStop
+    | AskRanksToGoOn
+    | SetTimer
+    | Finish
+)

@@ -1,0 +1,112 @@
+"""Command lines and environment of Ray on a pod. Pure; a flag that is not Ray's default has its reason here.
+
+It does not start anything, and it does not import Ray.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from deepseek_workloads.contract import environment
+from deepseek_workloads.contract.run_config import DatasetRun, TrainingRun
+
+PYTHON_MODULE_NODE = "deepseek_workloads.launch.ray_node"
+# Ray's object store holds the train function and small results only; data streams from object storage.
+# Ray refuses less than 75 MiB.
+HEAD_OBJECT_STORE_BYTES = 80 * 2**20
+WORKER_OBJECT_STORE_BYTES = 128 * 2**20
+_FIRST, _LAST = environment.RAY_PORT_RANGE
+_PORT_FLAGS: Final = {
+    "node-manager-port": _FIRST,
+    "object-manager-port": _FIRST + 1,
+    "runtime-env-agent-port": _FIRST + 2,
+    "dashboard-agent-grpc-port": _FIRST + 3,
+    "dashboard-agent-listen-port": _FIRST + 4,
+    "metrics-export-port": _FIRST + 5,
+    "min-worker-port": _FIRST + 20,
+    "max-worker-port": _LAST,
+}
+_HEAD_PORT_FLAGS: Final = {"ray-client-server-port": _FIRST + 6, "dashboard-port": _FIRST + 7}
+
+
+def head_arguments(*, pod_ip: str) -> list[str]:
+    """Arguments of `ray start` on the coordinator. It offers no CPU: only the controller runs there."""
+    return [
+        "--head",
+        f"--node-ip-address={pod_ip}",
+        f"--port={environment.RAY_PORT}",
+        "--num-cpus=0",
+        "--num-gpus=0",
+        f"--object-store-memory={HEAD_OBJECT_STORE_BYTES}",
+        "--include-dashboard=false",
+        "--no-monitor",  # the autoscaler: pods are the operator's business
+        *_common_arguments(),
+        *_flags(_PORT_FLAGS),
+        *_flags(_HEAD_PORT_FLAGS),
+    ]
+
+
+def worker_arguments(run: TrainingRun | DatasetRun, *, pod_ip: str, head_ip: str) -> list[str]:
+    """Arguments of `ray start` on a worker: as many CPUs as it has places for processes of ours."""
+    return [
+        f"--address={head_ip}:{environment.RAY_PORT}",
+        f"--node-ip-address={pod_ip}",
+        f"--num-cpus={places_per_node(run)}",
+        f"--num-gpus={run.workers.gpus_per_node}",
+        f"--object-store-memory={WORKER_OBJECT_STORE_BYTES}",
+        *_common_arguments(),
+        *_flags(_PORT_FLAGS),
+    ]
+
+
+def places_per_node(run: TrainingRun | DatasetRun) -> int:
+    """A rank is one Ray CPU, so that exactly `num_proc_per_node` ranks fit on a node; a dataset's task is one
+    real CPU."""
+    if isinstance(run, TrainingRun):
+        return run.workers.num_proc_per_node
+    return max(1, int(run.workers.cpus_per_node))
+
+
+def ray_environment(
+    run: TrainingRun | DatasetRun, *, token: str, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment of every Ray process and of the driver, on top of the pod's own."""
+    return {
+        "OMP_NUM_THREADS": str(_threads_per_process(run)),
+        **environ,
+        "RAY_AUTH_MODE": "token",
+        environment.RAY_AUTH_TOKEN: token,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DISABLE_IMPORT_WARNING": "1",
+        "RAY_BACKEND_LOG_LEVEL": environ.get("RAY_BACKEND_LOG_LEVEL", "warning"),
+        "RAY_enable_metrics_collection": "0",
+        # A node that has just joined retries a lost object pull after this long; the default is 10 s.
+        "RAY_object_manager_pull_timeout_ms": "500",
+        # Out of memory is the kernel's verdict: it is visible on the pod, and Ray's own killer would hide it.
+        "RAY_memory_monitor_refresh_ms": "0",
+        # A node that does not answer is lost after about 10 s (the default is up to 30 s).
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_timeout_ms": "2000",
+        "RAY_health_check_failure_threshold": "5",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(run.run_policy.drain_seconds),
+        "RAY_TRAIN_V2_ENABLED": "1",
+        "RAY_TRAIN_METRICS_ENABLED": "0",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+        # Ranks learn of a drain from their supervisor's file and agree by a collective: no watcher process.
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+        "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    }
+
+
+def _common_arguments() -> list[str]:
+    # Output goes to the pod's own stdout (`kubectl logs`), so nothing has to copy log files to the driver.
+    return ["--disable-usage-stats", "--include-log-monitor=false", "--no-redirect-output", "--block"]
+
+
+def _flags(flags: Mapping[str, int]) -> list[str]:
+    return [f"--{name}={value}" for name, value in flags.items()]
+
+
+def _threads_per_process(run: TrainingRun | DatasetRun) -> int:
+    return max(1, int(run.workers.cpus_per_node / places_per_node(run)))
