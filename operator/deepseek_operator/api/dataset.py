@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from deepseek_operator.api.meta import NAME_RULES, NamedValue, Resource, RunStatus, ShortText
+from deepseek_operator.api.meta import NAME_RULES, NamedValue, Resource, RunStatus, ShortText, UriText
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placement_changes_only_while_suspended
 from deepseek_operator.api.schema import (
     ATOMIC_LIST,
@@ -154,7 +154,7 @@ class DatasetStatus(RunStatus):
     stages: list[StageStatus] = Field(
         default_factory=list, max_length=16, description="All stages.", json_schema_extra=list_map("name")
     )
-    uri: ShortText = Field(default="", description="Where the dataset lies.")
+    uri: UriText = Field(default="", description="Where the dataset lies.")
     digest: ShortText = Field(default="", description="sha256 of the manifest.")
     short_digest: ShortText = Field(default="", description="First 12 digits of the digest.")
     documents: int | None = Field(default=None, description="Documents of the dataset.")

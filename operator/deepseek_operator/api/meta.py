@@ -30,6 +30,7 @@ NAME_RULES: Final = [
 
 ShortText = Annotated[str, StringConstraints(max_length=256)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
+UriText = Annotated[str, StringConstraints(max_length=2048)]
 LongText = Annotated[str, StringConstraints(max_length=4096)]
 
 
@@ -70,6 +71,11 @@ class Condition(StatusModel):
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
     reason: Reason = Field(description="Why, in one CamelCase word for programs.")
+    message: LongText = Field(default="", description="Why, in words, and what to do.")
+    last_transition_time: datetime = Field(description="When the status last changed.")
+    observed_generation: int = Field(
+        default=0, description="metadata.generation that the condition was computed from."
+    )
 
 
 class NamedValue(StatusModel):

@@ -3,6 +3,7 @@
 It does not know any kind.
 """
 
+from math import isinf, isnan
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, ConfigDict, StringConstraints, WithJsonSchema
@@ -133,3 +134,12 @@ Quantity = Annotated[
         }
     ),
 ]
+
+
+def measured(value: float, *, digits: int = 6) -> str:
+    """A `Measured`, with so many significant digits."""
+    if isnan(value):
+        return "NaN"
+    if isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return f"{value:.{digits}g}"

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from deepseek_operator.api.architecture import ArchitectureOverrides
-from deepseek_operator.api.meta import NAME_RULES, NamedValue, Resource, RunStatus, ShortText
+from deepseek_operator.api.meta import NAME_RULES, NamedValue, Resource, RunStatus, ShortText, UriText
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placement_changes_only_while_suspended
 from deepseek_operator.api.schema import (
     ATOMIC_LIST,
@@ -291,14 +291,14 @@ class DatasetPin(StatusModel):
     """A dataset as the job took it."""
 
     name: ShortText = Field(description="Name of the source in spec.data.sources.")
-    uri: ShortText = Field(default="", description="Where it lies.")
+    uri: UriText = Field(default="", description="Where it lies.")
     digest: ShortText = Field(default="", description="sha256 of its manifest.")
 
 
 class ExportStatus(StatusModel):
     """The finished model."""
 
-    uri: ShortText = Field(default="", description="Where it lies.")
+    uri: UriText = Field(default="", description="Where it lies.")
     digest: ShortText = Field(default="", description="sha256 of its manifest.")
     revision: ShortText = Field(default="", description="DeepSeekModelRevision that records it.")
 

@@ -48,7 +48,7 @@ class ResourceName:
 
     @property
     def token_secret(self) -> str:
-        """With the uid: a Secret of an earlier resource of this name is never taken for this one's, unread."""
+        """With the uid: a Secret of an earlier resource of this name is never taken for its own, unread."""
         return f"{self.prefix}-token-{self.uid[:8]}"
 
     @property

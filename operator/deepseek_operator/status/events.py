@@ -1,7 +1,23 @@
 """What to tell a user in Events: the differences of two statuses, in words. It sends nothing."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+from deepseek_operator.api.meta import Condition, RunStatus
+from deepseek_operator.status.conditions import (
+    ACCEPTED,
+    DATASETS_READY,
+    PODS_READY,
+    REFUSED_BY_CLUSTER,
+    RUNNING,
+    STOPPING,
+    SUSPENDED,
+)
+from deepseek_operator.status.outcome import FAILED, SUCCEEDED
+from deepseek_operator.status.pod_state import Trouble
+
+_GOOD_NEWS: Final = (ACCEPTED, PODS_READY, RUNNING, SUCCEEDED, SUSPENDED)
+_OBSTACLES: Final = (Trouble.IMAGE, Trouble.CONFIG, Trouble.UNSCHEDULABLE, REFUSED_BY_CLUSTER)
 
 
 @dataclass(frozen=True)
@@ -13,3 +29,41 @@ class ResourceEvent:
     note: str
     action: str = "Reconcile"
     occasion: str = ""
+
+
+def events_between(old: RunStatus, new: RunStatus) -> list[ResourceEvent]:
+    """What changed, worth telling: a condition's status or reason, a lost or broken pod, a new warning."""
+    before = {condition.type: condition for condition in old.conditions}
+    events = []
+    for condition in new.conditions:
+        earlier = before.get(condition.type)
+        if earlier is None or (earlier.status, earlier.reason) != (condition.status, condition.reason):
+            events += _of_condition(condition, earlier)
+    if new.last_failure and new.last_failure != old.last_failure:
+        occasion = f"restart {new.restarts}, failure {new.failures}"
+        events.append(ResourceEvent("Warning", "Interrupted", new.last_failure, occasion=occasion))
+    events += [
+        ResourceEvent("Warning", "RunWarning", warning)
+        for warning in new.warnings
+        if warning not in old.warnings
+    ]
+    return events
+
+
+def _of_condition(condition: Condition, earlier: Condition | None) -> list[ResourceEvent]:
+    kind, holds, occasion = condition.type, condition.status == "True", _occasion(condition)
+    if kind in _GOOD_NEWS and holds and (earlier is None or earlier.status != "True"):
+        return [ResourceEvent("Normal", kind, condition.message, occasion=occasion)]
+    if (kind == FAILED and holds) or (kind == ACCEPTED and not holds):
+        return [ResourceEvent("Warning", condition.reason, condition.message, occasion=occasion)]
+    if kind == DATASETS_READY and condition.status == "False":
+        return [ResourceEvent("Normal", condition.reason, condition.message, occasion=occasion)]
+    if kind == PODS_READY and not holds and condition.reason in _OBSTACLES:
+        return [ResourceEvent("Warning", condition.reason, condition.message, occasion=occasion)]
+    if kind == SUSPENDED and not holds and condition.reason == STOPPING:
+        return [ResourceEvent("Normal", "Suspending", condition.message, occasion=occasion)]
+    return []
+
+
+def _occasion(condition: Condition) -> str:
+    return condition.last_transition_time.isoformat()

@@ -109,6 +109,11 @@ def classify(pod: PodFacts) -> PodState:
     return PodState(waiting, _words(pod, _WAITING_WORDS[waiting], pod.waiting_message or pod.waiting_reason))
 
 
+def failures_of(pod: PodFacts) -> int:
+    """Failures of the pod's place, its own included, that count against backoffLimit."""
+    return pod.failures + int(classify(pod).counts)
+
+
 def verdict_of(pod: PodFacts) -> Verdict | None:
     """What the coordinator decided before it ended; None: it ended without a verdict, or has not ended."""
     if pod.exit is None:

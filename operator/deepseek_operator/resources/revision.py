@@ -1,0 +1,84 @@
+"""The DeepSeekModelRevision that records a finished job's model. It has no owner: it outlives the job."""
+
+from typing import Any
+
+from deepseek_operator.api.model_revision import DeepSeekModelRevision
+from deepseek_operator.api.schema import API_VERSION, MAX_NAME_LENGTH, measured
+from deepseek_operator.api.training_job import DeepSeekTrainingJob, PlanStatus
+from deepseek_operator.resources.metadata import Document
+from deepseek_operator.resources.names import LABEL_MANAGED_BY, LABEL_RESOURCE, LABEL_UID, MANAGED_BY
+from deepseek_workloads.contract.messages import Verdict
+from deepseek_workloads.contract.run_config import TrainingRun
+
+_DIGEST_DIGITS = 8
+_MAX_MEASUREMENTS = 32
+
+
+def revision_name(job_name: str, *, digest: str) -> str:
+    """`<job>-<digits of the digest>`: another content has another name, the same content the same."""
+    digits = digest.removeprefix("sha256:")[:_DIGEST_DIGITS]
+    return f"{job_name[: MAX_NAME_LENGTH - _DIGEST_DIGITS - 1].rstrip('-')}-{digits}"
+
+
+def build_revision(
+    job: DeepSeekTrainingJob,
+    *,
+    run: TrainingRun,
+    run_config_digest: str,
+    verdict: Verdict,
+    plan: PlanStatus | None,
+) -> Document:
+    """`verdict`: of a job that succeeded, hence with digest and URI of an export."""
+    metadata = job.metadata
+    return {
+        "apiVersion": API_VERSION,
+        "kind": DeepSeekModelRevision.__name__,
+        "metadata": {
+            "name": revision_name(metadata.name, digest=verdict.digest),
+            "namespace": metadata.namespace,
+            "labels": {
+                LABEL_MANAGED_BY: MANAGED_BY,
+                LABEL_RESOURCE: metadata.name,
+                LABEL_UID: metadata.uid,
+            },
+        },
+        "spec": {
+            "storageUri": verdict.uri,
+            "storageLocation": _location(run),
+            **_secret(job),
+            "digest": verdict.digest,
+            "modelName": metadata.name,
+            **({"parameters": plan.parameters, "activeParameters": plan.active_parameters} if plan else {}),
+            "evaluation": [
+                {"name": name, "value": measured(value)}
+                for name, value in sorted(verdict.evaluation.items())[:_MAX_MEASUREMENTS]
+            ],
+            "provenance": _provenance(job, run=run, run_config_digest=run_config_digest, verdict=verdict),
+        },
+    }
+
+
+def _location(run: TrainingRun) -> Document:
+    storage = run.storage
+    endpoint = {"endpointUrl": storage.endpoint_url} if storage.endpoint_url else {}
+    return endpoint | {"region": storage.region}
+
+
+def _secret(job: DeepSeekTrainingJob) -> Document:
+    reference = job.spec.storage.secret_ref
+    return {"secretRef": {"name": reference.name}} if reference else {}
+
+
+def _provenance(
+    job: DeepSeekTrainingJob, *, run: TrainingRun, run_config_digest: str, verdict: Verdict
+) -> dict[str, Any]:
+    digests = sorted({source.digest for source in run.data.sources if source.digest})
+    return {
+        "jobRef": {"name": job.metadata.name, "uid": job.metadata.uid},
+        "epoch": verdict.epoch,
+        "step": verdict.step,
+        "consumedSamples": verdict.consumed_samples,
+        **({"checkpointPrefix": verdict.checkpoint_prefix} if verdict.checkpoint_prefix else {}),
+        "runConfigDigest": run_config_digest,
+        "datasetDigests": digests,
+    }

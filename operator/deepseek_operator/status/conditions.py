@@ -1,0 +1,197 @@
+"""The conditions of a run, a function each: (view) -> what it says of one aspect. Pure.
+
+Reasons are CamelCase words for programs; messages say what to do.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+from deepseek_operator.api.meta import Condition
+from deepseek_operator.status.outcome import FAILED, SUCCEEDED
+from deepseek_operator.status.pod_state import PodState, Trouble
+from deepseek_operator.status.text import long
+from deepseek_operator.status.view import WORKING, View
+
+ACCEPTED: Final = "Accepted"
+DATASETS_READY: Final = "DatasetsReady"
+PODS_READY: Final = "PodsReady"
+RUNNING: Final = "Running"
+PROGRESSING: Final = "Progressing"
+SUSPENDED: Final = "Suspended"
+
+NAME_CONFLICT: Final = "NameConflict"
+DATASET_NOT_READY: Final = "DatasetNotReady"
+REFUSED_BY_CLUSTER: Final = "RefusedByCluster"
+FINISHED: Final = "Finished"
+PREFLIGHT: Final = "Preflight"
+STARTING: Final = "Starting"
+STOPPING: Final = "Stopping"
+RECOVERING: Final = "Recovering"
+
+# What stands in the way of a pod set, the worst first.
+_SEVERITY: Final = (Trouble.IMAGE, Trouble.CONFIG, Trouble.UNSCHEDULABLE)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A condition without its times."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+
+
+def accepted(view: View) -> Draft:
+    observed = view.observed
+    if observed.conflict:
+        return Draft(ACCEPTED, "False", NAME_CONFLICT, observed.conflict)
+    if observed.problems:
+        message = "; ".join(str(problem) for problem in observed.problems)
+        return Draft(ACCEPTED, "False", observed.problems[0].reason, message)
+    return Draft(ACCEPTED, "True", ACCEPTED, "the spec is possible")
+
+
+def datasets_ready(view: View) -> Draft:
+    if view.observed.waiting:
+        return Draft(DATASETS_READY, "False", DATASET_NOT_READY, "; ".join(view.observed.waiting))
+    if view.observed.run is None:
+        return Draft(DATASETS_READY, "Unknown", STARTING, "the datasets have not been looked up")
+    return Draft(DATASETS_READY, "True", "Pinned", "every dataset is ready, its digest pinned")
+
+
+def pods_ready(view: View) -> Draft:
+    idle = _idle(view)
+    if idle is not None:
+        return Draft(PODS_READY, "False", *idle)
+    if view.observed.refused:
+        return Draft(PODS_READY, "False", REFUSED_BY_CLUSTER, view.observed.refused)
+    worst = _worst(view)
+    if worst is not None:
+        return Draft(PODS_READY, "False", worst.trouble, worst.message)
+    gone = next((state for _, state in view.states if state.over), None)
+    if gone is not None:
+        return Draft(PODS_READY, "False", RECOVERING, f"{gone.message}; another takes its place")
+    if view.coordinator is None:
+        return Draft(PODS_READY, "False", STARTING, "the coordinator pod is being created")
+    if not view.coordinator.ready:
+        return _coordinator_not_ready(view)
+    if view.ready < view.desired:
+        message = f"{view.ready} of {view.desired} worker pods run"
+        return Draft(PODS_READY, "False", STARTING, message)
+    return Draft(
+        PODS_READY,
+        "True",
+        PODS_READY,
+        f"the coordinator and all workers run ({view.ready} of {view.desired})",
+    )
+
+
+def running(view: View) -> Draft:
+    idle = _idle(view)
+    if idle is not None:
+        return Draft(RUNNING, "False", *idle)
+    if view.phase in WORKING:
+        return Draft(RUNNING, "True", RUNNING, "the run's processes are at work")
+    return Draft(RUNNING, "False", STARTING, "the run's processes are not at work yet")
+
+
+def progressing(view: View) -> Draft:
+    """False: something must happen outside of the run before it goes on."""
+    idle = _idle(view)
+    if idle is not None:
+        return Draft(PROGRESSING, "False", *idle)
+    if view.observed.refused:
+        return Draft(PROGRESSING, "False", REFUSED_BY_CLUSTER, view.observed.refused)
+    worst = _worst(view)
+    if worst is not None:
+        return Draft(PROGRESSING, "False", worst.trouble, worst.message)
+    if any(state.over for _, state in view.states):
+        return Draft(PROGRESSING, "True", RECOVERING, "lost or broken pods are being replaced")
+    phase = view.phase or STARTING
+    said = view.observed.progress.message if view.observed.progress and view.phase else ""
+    return Draft(PROGRESSING, "True", phase, said or f"the run is in phase {phase}")
+
+
+def succeeded(view: View) -> Draft:
+    if view.outcome is None:
+        return Draft(SUCCEEDED, "False", "NotFinished", "the run has not ended")
+    status: Literal["True", "False"] = "True" if view.outcome.succeeded else "False"
+    return Draft(SUCCEEDED, status, view.outcome.reason, view.outcome.message)
+
+
+def failed(view: View) -> Draft:
+    if view.outcome is None:
+        return Draft(FAILED, "False", "NotFinished", "the run has not ended")
+    status: Literal["True", "False"] = "False" if view.outcome.succeeded else "True"
+    return Draft(FAILED, status, view.outcome.reason, view.outcome.message)
+
+
+def suspended(view: View) -> Draft | None:
+    """None for a resource that was never suspended."""
+    if view.resource.spec.suspend and view.outcome is None:
+        if view.any_active:
+            return Draft(SUSPENDED, "False", STOPPING, "a checkpoint is written, then the pods end")
+        return Draft(SUSPENDED, "True", SUSPENDED, "no pod runs; set spec.suspend to false to go on")
+    known = any(condition.type == SUSPENDED for condition in view.resource.status.conditions)
+    return Draft(SUSPENDED, "False", "NotSuspended", "spec.suspend is false") if known else None
+
+
+def merge(
+    previous: Iterable[Condition], drafts: Iterable[Draft], *, now: datetime, generation: int
+) -> list[Condition]:
+    """Times of transitions stay where the status stayed. Conditions of others are kept."""
+    earlier = {condition.type: condition for condition in previous}
+    merged = dict(earlier)
+    for draft in drafts:
+        before = earlier.get(draft.type)
+        stayed = before is not None and before.status == draft.status
+        merged[draft.type] = Condition(
+            type=draft.type,
+            status=draft.status,
+            reason=draft.reason,
+            message=long(draft.message),
+            last_transition_time=before.last_transition_time if before is not None and stayed else now,
+            observed_generation=generation,
+        )
+    return list(merged.values())
+
+
+ConditionOf = Callable[[View], Draft | None]
+
+
+def drafts_of(view: View, functions: Iterable[ConditionOf]) -> list[Draft]:
+    return [draft for function in functions if (draft := function(view)) is not None]
+
+
+def _idle(view: View) -> tuple[str, str] | None:
+    """Why there need not be any pods: (reason, message); None when there should be some."""
+    if view.outcome is not None:
+        return FINISHED, "the run has ended, its nodes are free"
+    if view.refused:
+        draft = accepted(view)
+        return draft.reason, "the resource was refused: see condition Accepted"
+    if view.resource.spec.suspend:
+        return (
+            (STOPPING, "the run is being suspended")
+            if view.any_active
+            else (SUSPENDED, "the run is suspended")
+        )
+    if view.observed.waiting:
+        return DATASET_NOT_READY, "; ".join(view.observed.waiting)
+    return None
+
+
+def _worst(view: View) -> PodState | None:
+    found = [state for _, state in view.states if state.trouble in _SEVERITY]
+    return min(found, key=lambda state: _SEVERITY.index(state.trouble), default=None)
+
+
+def _coordinator_not_ready(view: View) -> Draft:
+    state = view.states[0][1]
+    if state.trouble is Trouble.NONE:
+        message = "the coordinator checks storage, data and checkpoint before workers are started"
+        return Draft(PODS_READY, "False", PREFLIGHT, message)
+    return Draft(PODS_READY, "False", STARTING, state.message)

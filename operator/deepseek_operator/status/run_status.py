@@ -1,0 +1,131 @@
+"""The parts of a status that training jobs and datasets share: STATE, conditions, pods, times, failures."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from deepseek_operator.api.meta import PodSetStatus, RunStatus
+from deepseek_operator.status import conditions
+from deepseek_operator.status.conditions import ConditionOf, drafts_of, merge
+from deepseek_operator.status.observed import PodFacts
+from deepseek_operator.status.outcome import FAILED, SUCCEEDED, memory_words
+from deepseek_operator.status.pod_state import Trouble, failures_of
+from deepseek_operator.status.text import long, short
+from deepseek_operator.status.view import WORKING, View
+
+REFUSED = "Refused"
+WAITING = "Waiting"
+PENDING = "Pending"
+SUSPENDING = "Suspending"
+
+CONDITIONS: tuple[ConditionOf, ...] = (
+    conditions.accepted,
+    conditions.pods_ready,
+    conditions.running,
+    conditions.progressing,
+    conditions.succeeded,
+    conditions.failed,
+    conditions.suspended,
+)
+
+
+def common_fields(view: View, functions: Iterable[ConditionOf]) -> dict[str, Any]:
+    """Fields of RunStatus by their names in Python."""
+    status, observed, metadata = view.resource.status, view.observed, view.resource.metadata
+    progress = observed.progress
+    return {
+        "observed_generation": metadata.generation,
+        "state": state_of(view),
+        "conditions": merge(
+            status.conditions,
+            drafts_of(view, functions),
+            now=observed.now,
+            generation=metadata.generation,
+        ),
+        "run_config_digest": observed.run_config_digest or status.run_config_digest,
+        "pods": _pods(view),
+        "epoch": max(status.epoch, progress.epoch if progress else 0),
+        "restarts": max(
+            status.restarts, _replaced(view.coordinator) + (progress.restarts if progress else 0)
+        ),
+        "failures": max(status.failures, _failures(view)),
+        "last_failure": long(_last_failure(view)),
+        "warnings": [short(text) for text in progress.warnings] if progress else status.warnings,
+        "control_generation": progress.control_generation if progress else status.control_generation,
+        **_times(view, status),
+    }
+
+
+def state_of(view: View) -> str:
+    """One word for the STATE column."""
+    if view.outcome is not None:
+        return SUCCEEDED if view.outcome.succeeded else FAILED
+    if view.refused:
+        return REFUSED
+    if view.resource.spec.suspend:
+        return SUSPENDING if view.any_active else conditions.SUSPENDED
+    if view.observed.waiting:
+        return WAITING
+    draft = conditions.progressing(view)
+    if draft.status == "False":
+        return PENDING if draft.reason == Trouble.UNSCHEDULABLE else draft.reason
+    if view.phase in WORKING and draft.reason != conditions.RECOVERING:
+        return str(view.phase)
+    if draft.reason == conditions.RECOVERING or _replaced(view.coordinator) or view.resource.status.epoch:
+        return conditions.RECOVERING
+    return conditions.PREFLIGHT if view.phase == "Preflight" else conditions.STARTING
+
+
+def _pods(view: View) -> PodSetStatus:
+    coordinator = view.coordinator
+    places = [*view.workers, *([coordinator] if coordinator else [])]
+    earlier = view.resource.status.pods
+    wanted = view.outcome is None and not view.refused and not view.resource.spec.suspend
+    return PodSetStatus(
+        desired=view.desired if wanted else 0,
+        ready=view.ready,
+        coordinator=coordinator.name if coordinator else "",
+        coordinator_incarnation=coordinator.incarnation if coordinator else 0,
+        replacements=max(sum(map(_replaced, places)), earlier.replacements if earlier else 0),
+    )
+
+
+def _replaced(pod: PodFacts | None) -> int:
+    """How many pods came before this one in its place; the first incarnation is 1."""
+    return max(0, pod.incarnation - 1) if pod is not None else 0
+
+
+def _failures(view: View) -> int:
+    of_pods = sum(failures_of(pod) for pod, _ in view.states)
+    return of_pods + (view.observed.progress.failures if view.observed.progress else 0)
+
+
+def _last_failure(view: View) -> str:
+    """Losses are told too, though they do not count."""
+    if view.outcome is None and not view.resource.spec.suspend:
+        for pod, state in view.states:
+            if state.trouble is Trouble.OOM_KILLED:
+                return f"{state.message}: {memory_words(view.resource, view.observed, pod=pod)}"
+            if state.counts or state.lost:
+                return state.message
+    progress = view.observed.progress
+    return (progress.last_failure if progress else "") or view.resource.status.last_failure
+
+
+def _times(view: View, status: RunStatus) -> dict[str, Any]:
+    now, since, seconds = view.observed.now, status.suspended_since, status.suspended_seconds
+    created = [pod.created_at for pod in view.observed.pods]
+    suspended = view.resource.spec.suspend and view.outcome is None and not view.any_active
+    if suspended:
+        since = since or now
+    elif since is not None:
+        seconds += round((now - since).total_seconds())
+        since = None
+    completion = status.completion_time
+    if view.outcome is not None and completion is None:
+        completion = view.outcome.at or now
+    return {
+        "start_time": status.start_time or min(created, default=None),
+        "completion_time": completion,
+        "suspended_since": since,
+        "suspended_seconds": seconds,
+    }

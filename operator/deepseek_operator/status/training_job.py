@@ -1,0 +1,119 @@
+"""The status of a DeepSeekTrainingJob from what was observed. Pure; what is not seen now stays as it was."""
+
+from typing import Any
+
+from deepseek_operator.api.schema import measured
+from deepseek_operator.api.training_job import (
+    CheckpointStatus,
+    DatasetPin,
+    DeepSeekTrainingJob,
+    ExportStatus,
+    PlanStatus,
+    TrainingJobStatus,
+)
+from deepseek_operator.resources.quantity import format_bytes
+from deepseek_operator.status import conditions, text
+from deepseek_operator.status.observed import Observed
+from deepseek_operator.status.run_status import CONDITIONS, common_fields
+from deepseek_operator.status.view import View
+from deepseek_workloads.contract.messages import Progress, Verdict
+from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.estimate import estimate
+
+_CONDITIONS = (CONDITIONS[0], conditions.datasets_ready, *CONDITIONS[1:])
+_MAX_CHECKPOINTS = 10
+_MAX_MEASUREMENTS = 32
+
+
+def compute_status(job: DeepSeekTrainingJob, observed: Observed) -> TrainingJobStatus:
+    """The whole new status; equal inputs give equal outputs but for times of transitions."""
+    view = View(job, observed)
+    verdict = view.outcome.verdict if view.outcome is not None else None
+    fields = common_fields(view, _CONDITIONS) | _from_run(job, observed)
+    if observed.progress is not None:
+        fields |= _from_progress(observed.progress, training=view.phase == "Training")
+    if view.phase is None:
+        fields |= {"eta": ""}
+    if verdict is not None:
+        fields |= _from_verdict(verdict, observed)
+    status = job.status.model_copy(update=fields)
+    progress = text.percent(status.step, status.total_steps)
+    return status.model_copy(update={"progress": progress if status.total_steps else ""})
+
+
+def build_plan(run: TrainingRun) -> PlanStatus:
+    """What the run needs, from `plan.estimate`."""
+    needed = estimate(run)
+    per_rank = run.training.global_batch_size // run.workers.world_size
+    return PlanStatus(
+        parameters=needed.parameters,
+        active_parameters=needed.active_parameters,
+        flops_per_token=needed.flops_per_token,
+        total_steps=run.training.steps,
+        total_tokens=run.training.steps * needed.tokens_per_step,
+        world_size=run.workers.world_size,
+        micro_batch_size=needed.micro_batch_size,
+        accumulation_steps=max(1, per_rank // needed.micro_batch_size),
+        precision=run.training.precision,
+        memory_per_rank=format_bytes(needed.memory.total),
+        memory_per_node=format_bytes(needed.memory.total * run.workers.num_proc_per_node),
+    )
+
+
+def _from_run(job: DeepSeekTrainingJob, observed: Observed) -> dict[str, Any]:
+    run = observed.run
+    if not isinstance(run, TrainingRun):
+        return {}
+    same = job.status.run_config_digest == observed.run_config_digest
+    return {
+        "plan": job.status.plan if same and job.status.plan is not None else build_plan(run),
+        "total_steps": run.training.steps,
+        "datasets": [
+            DatasetPin(name=source.name, uri=source.storage.uri, digest=source.digest or "")
+            for source in run.data.sources
+        ],
+    }
+
+
+def _from_progress(progress: Progress, *, training: bool) -> dict[str, Any]:
+    fields: dict[str, Any] = {"eta": ""}
+    if progress.step or progress.tokens:
+        fields |= {"step": progress.step, "tokens": progress.tokens}
+    if progress.loss is not None:
+        fields["loss"] = text.loss(progress.loss)
+    if progress.learning_rate is not None:
+        fields["learning_rate"] = measured(progress.learning_rate, digits=3)
+    if progress.tokens_per_second is not None:
+        fields["tokens_per_second"] = round(progress.tokens_per_second)
+    if training and progress.eta_seconds is not None:
+        fields["eta"] = text.duration(progress.eta_seconds)
+    if progress.evaluation:
+        fields["evaluation"] = text.named_values(progress.evaluation)[:_MAX_MEASUREMENTS]
+    if progress.checkpoints:
+        fields |= _checkpoints(progress)
+    return fields
+
+
+def _checkpoints(progress: Progress) -> dict[str, Any]:
+    """The newest first."""
+    newest = sorted(progress.checkpoints, key=lambda checkpoint: checkpoint.log_index, reverse=True)
+    return {
+        "checkpoints": [
+            CheckpointStatus.model_validate(checkpoint.model_dump())
+            for checkpoint in newest[:_MAX_CHECKPOINTS]
+        ],
+        "last_checkpoint_step": newest[0].step,
+    }
+
+
+def _from_verdict(verdict: Verdict, observed: Observed) -> dict[str, Any]:
+    fields: dict[str, Any] = {"eta": ""}
+    if verdict.step:
+        fields["step"] = verdict.step
+    if verdict.evaluation:
+        fields["evaluation"] = text.named_values(verdict.evaluation)[:_MAX_MEASUREMENTS]
+    if verdict.outcome == "Succeeded":
+        fields["last_checkpoint_step"] = verdict.step
+    if verdict.digest:
+        fields["export"] = ExportStatus(uri=verdict.uri, digest=verdict.digest, revision=observed.revision)
+    return fields

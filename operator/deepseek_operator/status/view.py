@@ -1,0 +1,64 @@
+"""One pass's facts in the shape that conditions ask for."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from deepseek_operator.status.observed import Observed, PodFacts, newest
+from deepseek_operator.status.outcome import Outcome, RunResource, coordinator_of, outcome_of
+from deepseek_operator.status.pod_state import PodState, classify
+from deepseek_workloads.contract.environment import ROLE_WORKER
+from deepseek_workloads.contract.messages import Phase
+
+# Phases in which the processes of the run themselves are at work.
+WORKING: tuple[Phase, ...] = ("Training", "Evaluating", "Exporting", "Preparing", "Stopping")
+
+
+@dataclass(frozen=True)
+class View:
+    resource: RunResource
+    observed: Observed
+
+    @cached_property
+    def outcome(self) -> Outcome | None:
+        return outcome_of(self.resource, self.observed)
+
+    @cached_property
+    def coordinator(self) -> PodFacts | None:
+        return coordinator_of(self.observed)
+
+    @cached_property
+    def workers(self) -> list[PodFacts]:
+        """The newest of each place."""
+        return [pod for (role, _), pod in sorted(newest(self.observed.pods).items()) if role == ROLE_WORKER]
+
+    @cached_property
+    def states(self) -> list[tuple[PodFacts, PodState]]:
+        """The coordinator first, then the workers."""
+        pods = [self.coordinator] if self.coordinator is not None else []
+        return [(pod, classify(pod)) for pod in (*pods, *self.workers)]
+
+    @property
+    def refused(self) -> bool:
+        """Validation or a name conflict stands against the resource: it has no pods."""
+        return bool(self.observed.conflict or self.observed.problems)
+
+    @property
+    def desired(self) -> int:
+        return self.resource.spec.workers.num_nodes
+
+    @property
+    def ready(self) -> int:
+        return sum(pod.ready and not state.over for pod, state in self.states if pod is not self.coordinator)
+
+    @property
+    def any_active(self) -> bool:
+        """Some pod still runs, or may come to run."""
+        return any(not classify(pod).over for pod in self.observed.pods)
+
+    @property
+    def phase(self) -> Phase | None:
+        """What the coordinator says it is doing; None: it does not say."""
+        coordinator = self.coordinator
+        if self.observed.progress is None or coordinator is None or classify(coordinator).over:
+            return None
+        return self.observed.progress.phase
