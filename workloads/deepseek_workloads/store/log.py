@@ -196,6 +196,7 @@ class Writer:
         return {"epoch": self.epoch, "writer": self.writer, "created_at": self._clock()}
 
     def _append(self, record: Record) -> LogEntry:
+        self._refuse_newer_epoch()
         while not self._appender.try_append(record):
             self._refuse_newer_epoch()
         return self._appender.entries[-1]

@@ -63,13 +63,13 @@ class S3ObjectStore:
             client_kwargs={"region_name": region},
             config_kwargs=_client_config(endpoint_url),
             asynchronous=True,
-            loop=get_loop(),
             max_concurrency=_CONCURRENCY,
             fixed_upload_size=True,
             use_listings_cache=False,
             skip_instance_cache=True,
         )
         self._files.retries = 1  # the one place that tries again is `_attempts`
+        self._loop = get_loop()
         self._slots = asyncio.Semaphore(_CONCURRENCY)
 
     @property
@@ -218,7 +218,10 @@ class S3ObjectStore:
         return self._wait(self._attempts(key, operation))
 
     def _wait(self, work: Coroutine[Any, Any, Result]) -> Result:
-        future = asyncio.run_coroutine_threadsafe(work, self._files.loop)
+        if self._loop is not get_loop():
+            work.close()
+            raise RuntimeError(f"{self.uri}: this store was opened before a fork; open one in each process")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except BaseExceptionGroup as group:  # of the TaskGroup: the first cause speaks for all

@@ -54,6 +54,7 @@ _NO_CREDENTIALS = (
 )
 _CONNECTION_ERRORS = (
     botocore.exceptions.HTTPClientError,
+    botocore.exceptions.ConnectionError,
     botocore.exceptions.IncompleteReadError,
     botocore.exceptions.ResponseStreamingError,
     HttpClientError,

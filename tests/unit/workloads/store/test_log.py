@@ -1,0 +1,95 @@
+"""The commit log in plain sequences of calls. Interleavings are in test_log_interleavings.py."""
+
+from pathlib import Path
+
+import pytest
+
+from deepseek_workloads.contract import layout
+from deepseek_workloads.contract.records import CheckpointRecord, EpochRecord, FileEntry
+from deepseek_workloads.store.file import FileObjectStore
+from deepseek_workloads.store.interface import ObjectStore
+from deepseek_workloads.store.log import CommitLog, CorruptLog, Fenced, Writer, live_checkpoints
+
+FILES = [FileEntry(key="data/x/0.distcp", size=1, checksum="xxh3-128:00")]
+
+
+@pytest.fixture
+def file_store(tmp_path: Path) -> FileObjectStore:
+    return FileObjectStore(tmp_path)
+
+
+def commit(writer: Writer, step: int) -> int:
+    return writer.commit_checkpoint(
+        step=step, consumed_samples=step * 8, tokens=step * 64, prefix=f"data/{step}/", files=FILES
+    ).index
+
+
+def begin(store: ObjectStore, **term: object) -> Writer:
+    return CommitLog(store).begin_epoch(run_config_digest="sha256:0", **term)  # type: ignore[arg-type]
+
+
+def test_an_empty_store_has_an_empty_log(store: ObjectStore) -> None:
+    assert CommitLog(store).records() == []
+
+
+def test_records_come_back_as_they_were_written(store: ObjectStore) -> None:
+    writer = begin(store, pod="worker-0")
+    commit(writer, 5)
+    epoch, checkpoint = (entry.record for entry in CommitLog(store).records())
+    assert isinstance(epoch, EpochRecord)
+    assert (epoch.epoch, epoch.pod) == (1, "worker-0")
+    assert isinstance(checkpoint, CheckpointRecord)
+    assert (checkpoint.epoch, checkpoint.step, checkpoint.files) == (1, 5, FILES)
+
+
+def test_each_begin_is_a_new_epoch(store: ObjectStore) -> None:
+    assert [begin(store).epoch for _ in range(3)] == [1, 2, 3]
+
+
+def test_an_older_epoch_is_fenced(store: ObjectStore) -> None:
+    older = begin(store)
+    commit(older, 1)
+    newer = begin(store)
+    for call in (lambda: commit(older, 2), lambda: older.retire([2]), older.check_fence):
+        with pytest.raises(Fenced, match="epoch 2 owns"):
+            call()
+    commit(newer, 2)
+    assert [entry.record.step for entry in live_checkpoints(CommitLog(store).records())] == [1, 2]
+
+
+def test_a_new_epoch_knows_all_that_older_ones_committed(file_store: FileObjectStore) -> None:
+    older = begin(file_store)
+    commit(older, 1)
+    assert [entry.record.step for entry in live_checkpoints(begin(file_store).entries)] == [1]
+
+
+def test_a_retired_checkpoint_is_not_live(file_store: FileObjectStore) -> None:
+    writer = begin(file_store)
+    first = commit(writer, 1)
+    commit(writer, 2)
+    writer.retire([first])
+    assert [entry.record.step for entry in live_checkpoints(writer.entries)] == [2]
+
+
+def test_a_straggler_cannot_take_the_log_back_from_its_successor(file_store: FileObjectStore) -> None:
+    begin(file_store, owner_uid="job", term=[1, 0])
+    with pytest.raises(Fenced, match=r"term \[1, 0\]"):
+        begin(file_store, owner_uid="job", term=[0, 7])
+    assert begin(file_store, owner_uid="job", term=[1, 0]).epoch == 2
+    assert begin(file_store, owner_uid="another job", term=[0]).epoch == 3
+
+
+def test_a_gap_is_an_error_that_names_the_missing_record(file_store: FileObjectStore) -> None:
+    writer = begin(file_store)
+    commit(writer, 1)
+    commit(writer, 2)
+    file_store.delete([layout.log_key(2)])
+    with pytest.raises(CorruptLog, match="00000002"):
+        CommitLog(file_store).records()
+
+
+@pytest.mark.parametrize("document", [b"", b"{}", b'{"kind":"unknown"}', b"\x00"])
+def test_a_damaged_record_is_an_error_that_names_it(file_store: FileObjectStore, document: bytes) -> None:
+    file_store.put(layout.log_key(1), document)
+    with pytest.raises(CorruptLog, match="00000001"):
+        CommitLog(file_store).records()
