@@ -39,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         for failure in failures:
             print(f"deepseek_operator: {type(failure).__name__}: {failure}", file=sys.stderr)
-        return 2 if any(isinstance(failure, InvalidSettings | OperatorKeyMissing) for failure in failures) else 1
+        return (
+            2 if any(isinstance(failure, InvalidSettings | OperatorKeyMissing) for failure in failures) else 1
+        )
     return 0
 
 

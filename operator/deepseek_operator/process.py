@@ -20,11 +20,13 @@ from deepseek_operator.cluster.interface import ClusterError
 from deepseek_operator.cluster.kinds import WATCHED
 from deepseek_operator.cluster.leader_election import BoundedLeaseLock, LeaseTimes, lead
 from deepseek_operator.cluster.system_clock import SystemClock
-from deepseek_operator.handlers import build_registry, build_settings
+from deepseek_operator.handlers import OnEvent, build_registry, build_settings
 from deepseek_operator.health import Check, build_application, serve
 from deepseek_operator.metrics import Metrics
+from deepseek_operator.reconcile.context import Context
 from deepseek_operator.reconcile.dependencies import Dependencies
 from deepseek_operator.reconcile.key import Key
+from deepseek_operator.reconcile.plan import Intervals
 from deepseek_operator.reconcile.reconcilers import build_reconcilers
 from deepseek_operator.reconcile.watch_check import WatchCheck
 from deepseek_operator.reconcile.work_queue import WorkQueue
@@ -91,17 +93,10 @@ async def _operate(parts: _Parts) -> None:
         else ""
     )
     async with CoordinatorChannel() as coordinators:
-        reconcilers = build_reconcilers(
-            parts.server,
-            coordinators=coordinators,
-            clock=SystemClock(),
-            settings=settings,
-            key=parts.key,
-            dependencies=dependencies,
-        )
+        context = _context(parts, coordinators, dependencies)
         workers = Workers(
             queue,
-            reconcilers=reconcilers,
+            reconcilers=build_reconcilers(context),
             metrics=metrics,
             timeout_seconds=settings.reconcile_timeout_seconds,
         )
@@ -116,12 +111,26 @@ async def _operate(parts: _Parts) -> None:
             queue.close()
 
 
-async def _watch(parts: _Parts, *, on_event: object) -> None:
+def _context(parts: _Parts, coordinators: CoordinatorChannel, dependencies: Dependencies) -> Context:
+    settings = parts.settings
+    return Context(
+        cluster=parts.server,
+        coordinators=coordinators,
+        clock=SystemClock(),
+        dependencies=dependencies,
+        build=settings.build_settings(),
+        operator_key=parts.key,
+        operator_name=settings.operator_name,
+        intervals=Intervals(progress=settings.progress_interval_seconds),
+    )
+
+
+async def _watch(parts: _Parts, *, on_event: OnEvent) -> None:
     """kopf, until it is cancelled or one of its own tasks fails."""
     namespaces = parts.settings.watch_namespaces
     existing = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
-        registry=build_registry(on_event),  # type: ignore[arg-type]
+        registry=build_registry(on_event),
         settings=build_settings(),
         standalone=True,
         clusterwide=not namespaces,
@@ -147,8 +156,8 @@ async def _require_custom_resources(parts: _Parts) -> None:
                 await parts.server.list_metadata(kind, namespace=namespace)
             except ClusterError as error:
                 raise CustomResourcesMissing(
-                    f"{kind.kind} cannot be listed in {namespace or 'all namespaces'}: {error}; install the CRDs "
-                    "(manifests/crds) and the roles of the chart"
+                    f"{kind.kind} cannot be listed in {namespace or 'all namespaces'}: {error}; install the "
+                    "CRDs (manifests/crds) and the roles of the chart"
                 ) from error
 
 

@@ -1,21 +1,30 @@
 """What an installation can set: environment variables, with arguments before them. It decides nothing."""
 
+import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from deepseek_operator.resources.settings import BuildSettings, NetworkSettings
+
 _PREFIX: Final = "DEEPSEEK_"
+_LISTS: Final = ("watch_namespaces", "storage_ports")
+_STRUCTURES: Final = ("storage_peers", "operator_labels")
 
 
 class Settings(BaseModel):
-    """Each field is read from `DEEPSEEK_<FIELD>`; lists are separated by commas."""
+    """Each field is read from `DEEPSEEK_<FIELD>`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     watch_namespaces: tuple[str, ...] = ()  # empty: all namespaces
     worker_image: str = ""  # of pods whose resource names none
-    image_pull_policy: str = "IfNotPresent"
+    gpu_resource: str = "nvidia.com/gpu"  # the extended resource of the device plugin
+    node_lost_seconds: int = Field(default=15, ge=0)  # from a node's being marked lost to new pods
+    storage_ports: tuple[int, ...] = ()  # that pods may reach S3 on, besides the ports of endpoint URLs
+    storage_peers: tuple[dict[str, Any], ...] = ()  # JSON: NetworkPolicyPeers of the S3 services; empty: any
+    operator_labels: dict[str, str] = Field(default_factory=dict)  # JSON: of the operator's pods
     operator_namespace: str = "deepseek-system"
     operator_name: str = "deepseek-operator"  # of this process; the pod's name
     lease_name: str = "deepseek-operator"
@@ -32,6 +41,20 @@ class Settings(BaseModel):
     lease_retry_seconds: float = Field(default=1.0, ge=1)
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
+    def build_settings(self) -> BuildSettings:
+        """What of it the builders of pods need."""
+        return BuildSettings(
+            worker_image=self.worker_image,
+            gpu_resource=self.gpu_resource,
+            node_lost_seconds=self.node_lost_seconds,
+            network=NetworkSettings(
+                operator_namespace=self.operator_namespace,
+                operator_labels=self.operator_labels,
+                storage_peers=self.storage_peers,
+                storage_ports=self.storage_ports,
+            ),
+        )
+
 
 class InvalidSettings(ValueError):
     """Names every setting that cannot be used."""
@@ -43,7 +66,7 @@ def load_settings(environ: Mapping[str, str], **arguments: object) -> Settings:
     for name in Settings.model_fields:
         given = environ.get(_PREFIX + name.upper())
         if given is not None:
-            values[name] = _split(given) if name == "watch_namespaces" else given
+            values[name] = _parsed(name, given)
     values |= {name: value for name, value in arguments.items() if value is not None}
     try:
         return Settings.model_validate(values)
@@ -55,5 +78,15 @@ def load_settings(environ: Mapping[str, str], **arguments: object) -> Settings:
         raise InvalidSettings(problems) from error
 
 
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def _parsed(name: str, text: str) -> object:
+    """Lists of words and numbers are separated by commas, structures are JSON."""
+    if name in _LISTS:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if name in _STRUCTURES:
+        try:
+            return json.loads(text or "null") or Settings.model_fields[name].get_default(
+                call_default_factory=True
+            )
+        except ValueError:
+            return text  # refused below, with its name
+    return text

@@ -24,7 +24,14 @@ def build_event(
     """An Event of events.k8s.io/v1 about the resource."""
     metadata = resource["metadata"]
     content = "|".join(
-        (metadata["uid"], str(metadata.get("generation", 0)), event.type, event.reason, event.note, event.occasion)
+        (
+            metadata["uid"],
+            str(metadata.get("generation", 0)),
+            event.type,
+            event.reason,
+            event.note,
+            event.occasion,
+        )
     )
     digest = hashlib.sha256(content.encode()).hexdigest()[:_NAME_DIGITS]
     return {

@@ -1,8 +1,8 @@
 """Which pods to create and which to delete, given those that are there. Pure.
 
-A pod is never changed: it is replaced by one of the next incarnation, whose name is another, so that a pod that
-hangs on a lost node blocks nothing. A bad pod stays until its replacement exists: it is what the replacement
-learns its incarnation and its failures from.
+A pod is never changed: it is replaced by one of the next incarnation, whose name is another, so that a pod
+that hangs on a lost node blocks nothing. A bad pod stays until its replacement exists: it is what the
+replacement learns its incarnation and its failures from.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from deepseek_operator.status.observed import PodFacts
-from deepseek_operator.status.pod_state import classify
+from deepseek_operator.status.pod_state import classify, failures_of
 from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_WORKER
 
 _MAX_DELAY: Final = 60.0  # seconds between a failure and the replacement
@@ -42,6 +42,9 @@ class PodChanges:
         )
 
 
+NO_CHANGES: Final = PodChanges()
+
+
 def is_active(pod: PodFacts) -> bool:
     """It runs, or may come to run."""
     return not classify(pod).over
@@ -64,7 +67,7 @@ def keep_running(pods: tuple[PodFacts, ...], *, num_workers: int, now: datetime)
 
 
 def tear_down(pods: tuple[PodFacts, ...], *, now: datetime, keep_ended_coordinator: bool) -> PodChanges:
-    """No active pod is left. The coordinator goes last, so that workers can still write a checkpoint through it.
+    """No active pod is left. The coordinator goes last: workers write their last checkpoint through it.
 
     A worker that hangs on a lost node is waited for until its grace period is over.
     """
@@ -109,11 +112,6 @@ def _fill(pods: tuple[PodFacts, ...], *, role: str, index: int, create: bool, no
     return PodChanges(create=(replacement,), delete=tuple(pod for pod in here if not pod.deleting))
 
 
-def failures_of(pod: PodFacts) -> int:
-    """Failures of this place, the pod's own included, that count against backoffLimit."""
-    return pod.failures + int(classify(pod).counts)
-
-
 def _delay(pod: PodFacts, failures: int) -> float:
     """The first replacement comes at once, then they come ever slower: 0, 2, 4, 8 ... seconds."""
     if classify(pod).counts:
@@ -126,4 +124,6 @@ def _delay(pod: PodFacts, failures: int) -> float:
 
 def _ended_at(pod: PodFacts) -> datetime:
     """When it ended, as far as the kubelet has said."""
-    return pod.exit.finished_at if pod.exit is not None and pod.exit.finished_at is not None else pod.created_at
+    return (
+        pod.exit.finished_at if pod.exit is not None and pod.exit.finished_at is not None else pod.created_at
+    )

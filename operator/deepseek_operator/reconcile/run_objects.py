@@ -3,6 +3,7 @@
 It creates and adopts; it does not know when pods are wanted.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -65,7 +66,9 @@ async def pin_run(
     config_map = build_run_config_map(resource, run)
     rendered = run_config_digest(run_config_of(config_map))
     if digest and digest != rendered:
-        raise RunConfigLost(_lost(resource, f"was deleted, and this operator renders {rendered}, not {digest}"))
+        raise RunConfigLost(
+            _lost(resource, f"was deleted, and this operator renders {rendered}, not {digest}")
+        )
     try:
         await cluster.create(CONFIG_MAP, config_map)
     except AlreadyExists:
@@ -82,10 +85,8 @@ async def ensure_run_objects(cluster: Cluster, pod_set: PodSet, *, token: str, i
     Raises NameTaken.
     """
     resource = pod_set.resource
-    try:
+    with contextlib.suppress(AlreadyExists):  # its name has the resource's uid in it: nobody else's
         await cluster.create(SECRET, build_token_secret(resource, token=token))
-    except AlreadyExists:
-        pass  # its name has the resource's uid in it: nobody else's
     for kind, document in (
         (SERVICE, build_coordinator_service(resource, incarnation=incarnation)),
         (NETWORK_POLICY, build_network_policy(pod_set)),

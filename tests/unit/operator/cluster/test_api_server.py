@@ -1,4 +1,4 @@
-"""What goes over the wire to the API server, and what its answers mean. The server here is a real HTTP server."""
+"""What goes over the wire to the API server, and what its answers mean; the server here is a real one."""
 
 import json
 from collections.abc import AsyncIterator

@@ -76,7 +76,9 @@ class FakeCluster:
             self.writes.append(f"apply {kind.kind} {key[2]}")
             if key not in self.objects:
                 return self._store(key, document)
-            merged = self.objects[key] | {k: v for k, v in document.items() if k not in ("metadata", "status")}
+            merged = self.objects[key] | {
+                k: v for k, v in document.items() if k not in ("metadata", "status")
+            }
             merged["metadata"]["resourceVersion"] = str(next(self._versions))
             self.objects[key] = merged
             return copy.deepcopy(merged)

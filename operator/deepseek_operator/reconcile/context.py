@@ -1,0 +1,20 @@
+"""What every reconcile function works with. No decisions."""
+
+from dataclasses import dataclass
+
+from deepseek_operator.cluster.interface import Clock, Cluster, Coordinators
+from deepseek_operator.reconcile.dependencies import Dependencies
+from deepseek_operator.reconcile.plan import Intervals
+from deepseek_operator.resources.settings import BuildSettings
+
+
+@dataclass(frozen=True)
+class Context:
+    cluster: Cluster
+    coordinators: Coordinators
+    clock: Clock
+    dependencies: Dependencies
+    build: BuildSettings
+    operator_key: bytes  # tokens of runs are derived from it
+    operator_name: str  # of this process, in Events
+    intervals: Intervals

@@ -1,0 +1,69 @@
+"""What a run config is made from: the spec's own problems, and the datasets that a job waits for."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from deepseek_operator.api.dataset import DeepSeekDataset
+from deepseek_operator.api.training_job import DeepSeekTrainingJob
+from deepseek_operator.cluster.interface import Cluster
+from deepseek_operator.cluster.kinds import DATASET
+from deepseek_operator.reconcile.key import Key
+from deepseek_operator.resources.run_config import PreparedDataset, prepared_dataset
+from deepseek_operator.status.outcome import FAILED
+from deepseek_operator.validation.dataset import dataset_run_of, validate_dataset
+from deepseek_operator.validation.training_job import training_run_of, validate_training_job
+from deepseek_workloads.contract.run_config import DatasetRun, TrainingRun
+from deepseek_workloads.plan.problem import Problem
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Exactly one of the three is given."""
+
+    problems: tuple[Problem, ...] = ()
+    waiting: Mapping[Key, str] | None = None  # for which resource, in words
+    render: Callable[[], TrainingRun | DatasetRun] | None = None
+
+
+async def inputs_of_job(cluster: Cluster, job: DeepSeekTrainingJob, *, worker_image: str) -> Inputs:
+    problems = validate_training_job(job, worker_image=worker_image)
+    if problems:
+        return Inputs(problems=tuple(problems))
+    ready: dict[str, PreparedDataset] = {}
+    waiting: dict[Key, str] = {}
+    for name in _dataset_names(job):
+        key = Key(DATASET, job.metadata.namespace, name)
+        document = await cluster.get(DATASET, name=name, namespace=job.metadata.namespace)
+        dataset = DeepSeekDataset.model_validate(document) if document is not None else None
+        prepared = prepared_dataset(dataset) if dataset is not None else None
+        if prepared is not None:
+            ready[name] = prepared
+        else:
+            waiting[key] = _why_waiting(dataset, key)
+    if waiting:
+        return Inputs(waiting=waiting)
+    return Inputs(render=partial(training_run_of, job, datasets=ready))
+
+
+async def inputs_of_dataset(_: Cluster, dataset: DeepSeekDataset, *, worker_image: str) -> Inputs:
+    problems = validate_dataset(dataset, worker_image=worker_image)
+    return Inputs(problems=tuple(problems)) if problems else Inputs(render=partial(dataset_run_of, dataset))
+
+
+def _dataset_names(job: DeepSeekTrainingJob) -> Iterable[str]:
+    return sorted({source.dataset_ref.name for source in job.spec.data.sources if source.dataset_ref})
+
+
+def _why_waiting(dataset: DeepSeekDataset | None, key: Key) -> str:
+    if dataset is None:
+        return f"DeepSeekDataset {key.name} does not exist in namespace {key.namespace}: create it"
+    failed = next((c for c in dataset.status.conditions if c.type == FAILED and c.status == "True"), None)
+    if failed is not None:
+        return (
+            f"DeepSeekDataset {key.name} failed ({failed.reason}: {failed.message}): "
+            "mend it and create it again"
+        )
+    state = dataset.status.state or "new"
+    stage = " ".join(filter(None, (dataset.status.stage, dataset.status.progress)))
+    return f"DeepSeekDataset {key.name} is not ready yet: {state}{f', {stage}' if stage else ''}"

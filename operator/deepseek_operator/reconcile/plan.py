@@ -1,0 +1,106 @@
+"""What to do with the pods of one run now, given its new status. Pure.
+
+The status says whether the run is refused, over, suspended or wanted; this says which pods and which control
+follow from that, and when to look again.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from deepseek_operator.api.meta import RunStatus
+from deepseek_operator.reconcile.control import must_push, wanted_control
+from deepseek_operator.reconcile.pod_changes import (
+    NO_CHANGES,
+    PodChanges,
+    is_active,
+    keep_running,
+    tear_down,
+)
+from deepseek_operator.status.conditions import RUNNING
+from deepseek_operator.status.observed import Observed
+from deepseek_operator.status.outcome import Outcome, RunResource, coordinator_of, outcome_of
+from deepseek_workloads.contract.messages import Control
+
+# Seconds that a suspended run has for its last checkpoint before its pods are deleted, which asks once more.
+STOP_PATIENCE: Final = timedelta(seconds=300)
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Seconds between looks at a run when no event comes."""
+
+    progress: float = 2.0  # its coordinator runs
+    waiting: float = 10.0  # it waits for something
+
+
+@dataclass(frozen=True)
+class Plan:
+    pods: PodChanges = NO_CHANGES
+    control: Control | None = None  # to be pushed to the coordinator
+    after: float | None = None  # seconds until the next look; None: when something happens
+
+
+def plan_run(resource: RunResource, status: RunStatus, observed: Observed, *, intervals: Intervals) -> Plan:
+    """`status` is the one that this pass computed."""
+    outcome = outcome_of(resource, observed)
+    if outcome is not None:
+        return _finished(resource, status, observed, outcome)
+    if observed.conflict or observed.problems:
+        pods = tear_down(observed.pods, now=observed.now, keep_ended_coordinator=False)
+        return Plan(pods, after=_sooner(pods.after, intervals.waiting if observed.conflict else None))
+    if resource.spec.suspend:
+        return _suspended(resource, status, observed, intervals)
+    if observed.run is None:
+        return Plan(after=intervals.waiting)
+    return _running(resource, observed, intervals)
+
+
+def _finished(resource: RunResource, status: RunStatus, observed: Observed, outcome: Outcome) -> Plan:
+    """Nodes are free at once; the ended coordinator stays for its logs until its time is over."""
+    seconds = resource.spec.run_policy.ttl_seconds_after_finished
+    ended = status.completion_time or outcome.at or observed.now
+    left = None if seconds is None else (ended + timedelta(seconds=seconds) - observed.now).total_seconds()
+    expired = left is not None and left <= 0
+    pods = tear_down(observed.pods, now=observed.now, keep_ended_coordinator=not expired)
+    remaining = left if left is not None and not expired and observed.pods else None
+    return Plan(pods, after=_sooner(pods.after, remaining))
+
+
+def _suspended(resource: RunResource, status: RunStatus, observed: Observed, intervals: Intervals) -> Plan:
+    """A coordinator that works is asked to stop and waited for; any other is deleted."""
+    coordinator = coordinator_of(observed)
+    works = coordinator is not None and is_active(coordinator) and coordinator.ready
+    if works and observed.now - _stopping_since(status, observed.now) < STOP_PATIENCE:
+        return Plan(control=_control(resource, observed), after=intervals.progress)
+    pods = tear_down(observed.pods, now=observed.now, keep_ended_coordinator=False)
+    return Plan(pods, after=_sooner(pods.after, intervals.progress if observed.pods else None))
+
+
+def _running(resource: RunResource, observed: Observed, intervals: Intervals) -> Plan:
+    changes = keep_running(observed.pods, num_workers=resource.spec.workers.num_nodes, now=observed.now)
+    coordinator = coordinator_of(observed)
+    runs = coordinator is not None and is_active(coordinator) and coordinator.phase == "Running"
+    interval = intervals.progress if runs else intervals.waiting
+    return Plan(changes, control=_control(resource, observed), after=_sooner(changes.after, interval))
+
+
+def without_creation(plan: Plan) -> Plan:
+    """When the cluster refused the new pods, the old ones stay: they carry incarnation and failures."""
+    return replace(plan, pods=PodChanges(after=plan.pods.after))
+
+
+def _control(resource: RunResource, observed: Observed) -> Control | None:
+    generation, suspend = resource.metadata.generation, resource.spec.suspend
+    control = wanted_control(generation=generation, suspend=suspend)
+    return control if must_push(control, observed.progress) else None
+
+
+def _stopping_since(status: RunStatus, now: datetime) -> datetime:
+    """When the run stopped being one that should run."""
+    times = [each.last_transition_time for each in status.conditions if each.type == RUNNING]
+    return times[0] if times else now
+
+
+def _sooner(*seconds: float | None) -> float | None:
+    return min((each for each in seconds if each is not None), default=None)

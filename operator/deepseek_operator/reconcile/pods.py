@@ -1,0 +1,58 @@
+"""Pods of one resource: read as facts, created once, deleted by uid. It does not decide which."""
+
+from collections.abc import Iterable
+
+from deepseek_operator.cluster.interface import AlreadyExists, Cluster, Forbidden, Rejected
+from deepseek_operator.cluster.kinds import POD
+from deepseek_operator.reconcile.pod_changes import NewPod
+from deepseek_operator.reconcile.run_objects import NameTaken, require_own
+from deepseek_operator.resources.coordinator import build_coordinator_pod
+from deepseek_operator.resources.metadata import Document
+from deepseek_operator.resources.names import LABEL_UID, ResourceName
+from deepseek_operator.resources.pod_set import PodSet
+from deepseek_operator.resources.worker import build_worker_pod
+from deepseek_operator.status.observed import PodFacts
+from deepseek_operator.status.pods import pod_facts
+from deepseek_workloads.contract.environment import ROLE_COORDINATOR
+
+
+class PodRefused(Exception):
+    """A quota, an admission rule or the schema forbids the pod; the server's words."""
+
+
+async def observe_pods(cluster: Cluster, resource: ResourceName) -> tuple[PodFacts, ...]:
+    """Every pod that this very resource owns."""
+    found = await cluster.list_(POD, namespace=resource.namespace, labels={LABEL_UID: resource.uid})
+    facts = (pod_facts(pod) for pod in found)
+    return tuple(pod for pod in facts if pod.owner_uid == resource.uid)
+
+
+async def create_pods(cluster: Cluster, pod_set: PodSet, *, new: Iterable[NewPod]) -> None:
+    """Those that exist already are left as they are. Raises NameTaken, PodRefused."""
+    for each in new:
+        document = _build(pod_set, each)
+        try:
+            await cluster.create(POD, document)
+        except AlreadyExists:
+            await _require_own_pod(cluster, pod_set.resource, name=document["metadata"]["name"])
+        except (Forbidden, Rejected) as error:
+            raise PodRefused(str(error)) from error
+
+
+async def delete_pods(cluster: Cluster, resource: ResourceName, *, pods: Iterable[PodFacts]) -> None:
+    """In this order. One that is gone is not missed."""
+    for pod in pods:
+        await cluster.delete(POD, name=pod.name, namespace=resource.namespace, uid=pod.uid)
+
+
+def _build(pod_set: PodSet, new: NewPod) -> Document:
+    if new.role == ROLE_COORDINATOR:
+        return build_coordinator_pod(pod_set, incarnation=new.incarnation, failures=new.failures)
+    return build_worker_pod(pod_set, index=new.index, incarnation=new.incarnation, failures=new.failures)
+
+
+async def _require_own_pod(cluster: Cluster, resource: ResourceName, *, name: str) -> None:
+    found = await cluster.get(POD, name=name, namespace=resource.namespace)
+    if found is None:
+        raise NameTaken(f"Pod {name} existed a moment ago and is being removed: it is tried again")
+    require_own(POD, found, resource)

@@ -1,0 +1,181 @@
+"""One pass over a resource that runs pods: observe, decide, create, tell, write status once, delete, push.
+
+The order makes it safe to be killed anywhere: a pod carries what its replacement must know, so it is deleted
+only after the replacement exists and the status is written; what is created has a name that is used once.
+"""
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from deepseek_operator.api.dataset import DeepSeekDataset
+from deepseek_operator.api.meta import RunStatus
+from deepseek_operator.api.training_job import DeepSeekTrainingJob
+from deepseek_operator.cluster.interface import Cluster, Document
+from deepseek_operator.cluster.kinds import Kind
+from deepseek_operator.reconcile.context import Context
+from deepseek_operator.reconcile.events import tell
+from deepseek_operator.reconcile.inputs import Inputs
+from deepseek_operator.reconcile.key import Key
+from deepseek_operator.reconcile.plan import Plan, plan_run, without_creation
+from deepseek_operator.reconcile.pod_changes import NewPod, is_active
+from deepseek_operator.reconcile.pods import PodRefused, create_pods, delete_pods, observe_pods
+from deepseek_operator.reconcile.run_objects import (
+    NameTaken,
+    PinnedRun,
+    RunConfigLost,
+    ensure_run_objects,
+    pin_run,
+    pinned_run,
+)
+from deepseek_operator.resources.names import job_token
+from deepseek_operator.resources.pod_set import pod_set_of, resource_name
+from deepseek_operator.resources.run_objects import RunConfigMissing
+from deepseek_operator.status.events import events_between
+from deepseek_operator.status.observed import Observed, PodFacts
+from deepseek_operator.status.outcome import FAILED, SUCCEEDED, coordinator_of, outcome_of
+from deepseek_workloads.contract.environment import ROLE_COORDINATOR
+from deepseek_workloads.contract.messages import Progress, Verdict
+
+R = TypeVar("R", DeepSeekTrainingJob, DeepSeekDataset)
+S = TypeVar("S", bound=RunStatus)
+
+
+@dataclass(frozen=True)
+class RunKind(Generic[R]):
+    """What differs between the kinds that run pods."""
+
+    kind: Kind
+    parse: Callable[[Document], R]  # raises pydantic.ValidationError
+    inputs: Callable[[Cluster, R, str], Awaitable[Inputs]]  # (cluster, resource, default worker image)
+    compute_status: Callable[[R, Observed], RunStatus]
+    record: Callable[[Cluster, R, Verdict, Observed], Awaitable[str]]  # of a success: the revision's name
+    revision: Callable[[R], str]  # recorded earlier
+
+
+async def reconcile_run(context: Context, kind: RunKind[R], key: Key) -> float | None:
+    """Seconds until the next look. Raises ClusterError: the pass is then repeated from the start."""
+    document = await context.cluster.get(kind.kind, name=key.name, namespace=key.namespace)
+    if document is None or document["metadata"].get("deletionTimestamp"):
+        context.dependencies.record(key, on=frozenset())
+        return None
+    resource = kind.parse(document)
+    observed = await _observe(context, kind, resource, key)
+    status = kind.compute_status(resource, observed)
+    plan = plan_run(resource, status, observed, intervals=context.intervals)
+    refused = await _create(context, resource, observed, plan)
+    if refused:
+        observed = replace(observed, refused=refused)
+        status = kind.compute_status(resource, observed)
+        plan = without_creation(plan)
+    await _publish(context, kind, resource, status, document)
+    await delete_pods(context.cluster, resource_name(resource), pods=plan.pods.delete)
+    await _push(context, resource, observed, plan)
+    return plan.after
+
+
+async def _observe(context: Context, kind: RunKind[R], resource: R, key: Key) -> Observed:
+    observed = Observed(
+        now=context.clock.now().replace(microsecond=0),  # Kubernetes' times are whole seconds
+        pods=await observe_pods(context.cluster, resource_name(resource)),
+        revision=kind.revision(resource),
+    )
+    if not _is_finished(resource.status):
+        observed = await _observe_inputs(context, kind, resource, key, observed)
+        observed = replace(observed, progress=await _progress(context, coordinator_of(observed)))
+    return await _record(context, kind, resource, observed)
+
+
+def _is_finished(status: RunStatus) -> bool:
+    return any(each.type in (SUCCEEDED, FAILED) and each.status == "True" for each in status.conditions)
+
+
+async def _observe_inputs(
+    context: Context, kind: RunKind[R], resource: R, key: Key, observed: Observed
+) -> Observed:
+    """The pinned run config; where there is none yet, why not, or it is pinned now."""
+    name, digest = resource_name(resource), resource.status.run_config_digest
+    try:
+        pinned = await pinned_run(context.cluster, name, digest=digest)
+        if pinned is None:
+            inputs = await kind.inputs(context.cluster, resource, context.build.worker_image)
+            waiting = inputs.waiting or {}
+            context.dependencies.record(key, on=frozenset(waiting))
+            if inputs.render is None:
+                return replace(observed, problems=inputs.problems, waiting=tuple(waiting.values()))
+            pinned = await pin_run(context.cluster, name, digest=digest, render=inputs.render)
+    except NameTaken as taken:
+        return replace(observed, conflict=str(taken))
+    except (RunConfigLost, RunConfigMissing) as lost:
+        return replace(observed, refused=str(lost))
+    return _with_run(observed, pinned)
+
+
+def _with_run(observed: Observed, pinned: PinnedRun) -> Observed:
+    return replace(observed, run=pinned.run, run_config_digest=pinned.digest)
+
+
+async def _progress(context: Context, coordinator: PodFacts | None) -> Progress | None:
+    if coordinator is None or not coordinator.ip or not is_active(coordinator):
+        return None
+    return await context.coordinators.progress(coordinator.ip)
+
+
+async def _record(context: Context, kind: RunKind[R], resource: R, observed: Observed) -> Observed:
+    """A success is recorded before the status says so."""
+    outcome = outcome_of(resource, observed)
+    verdict = outcome.verdict if outcome is not None and outcome.succeeded else None
+    if verdict is None or observed.revision:
+        return observed
+    if observed.run is None:  # the success is in the status already, its record is not
+        with contextlib.suppress(NameTaken, RunConfigLost, RunConfigMissing):
+            pinned = await pinned_run(context.cluster, resource_name(resource), digest="")
+            observed = observed if pinned is None else _with_run(observed, pinned)
+    return replace(observed, revision=await kind.record(context.cluster, resource, verdict, observed))
+
+
+async def _create(context: Context, resource: R, observed: Observed, plan: Plan) -> str:
+    """Why the cluster refused what the plan creates, in words; empty when it did not."""
+    if not plan.pods.create or observed.run is None:
+        return ""
+    pod_set = pod_set_of(resource, run=observed.run, settings=context.build)
+    token = job_token(context.operator_key, pod_set.resource)
+    incarnation = _coordinator_incarnation(observed, plan.pods.create)
+    try:
+        await ensure_run_objects(context.cluster, pod_set, token=token, incarnation=incarnation)
+        await create_pods(context.cluster, pod_set, new=plan.pods.create)
+    except (NameTaken, PodRefused) as refused:
+        return str(refused)
+    return ""
+
+
+def _coordinator_incarnation(observed: Observed, new: tuple[NewPod, ...]) -> int:
+    """Of the coordinator that workers are to find."""
+    created = [pod.incarnation for pod in new if pod.role == ROLE_COORDINATOR]
+    current = coordinator_of(observed)
+    return created[0] if created else current.incarnation if current is not None else 1
+
+
+async def _publish(
+    context: Context, kind: RunKind[R], resource: R, status: RunStatus, document: Document
+) -> None:
+    """Events first: none is lost when the pass is repeated. Nothing is written if nothing changed."""
+    if status == resource.status:
+        return
+    await tell(
+        context.cluster,
+        events_between(resource.status, status),
+        resource=document,
+        now=context.clock.now(),
+        reporting_instance=context.operator_name,
+    )
+    await context.cluster.replace_status(kind.kind, document | {"status": status.to_document()})
+
+
+async def _push(context: Context, resource: R, observed: Observed, plan: Plan) -> None:
+    coordinator = coordinator_of(observed)
+    if plan.control is None or coordinator is None:
+        return
+    token = job_token(context.operator_key, resource_name(resource))
+    await context.coordinators.push(coordinator.ip, control=plan.control, token=token)
