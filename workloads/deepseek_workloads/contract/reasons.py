@@ -30,3 +30,4 @@ INTERNAL_ERROR = "InternalError"
 NO_RAW_OBJECTS = "NoRawObjects"
 TOO_MANY_BAD_RECORDS = "TooManyBadRecords"
 EMPTY_DATASET = "EmptyDataset"
+DATASET_EXISTS = "DatasetExists"  # another one is published at the same URI

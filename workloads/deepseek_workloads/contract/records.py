@@ -141,7 +141,9 @@ class DatasetManifest(TolerantWireModel):
     statistics: dict[str, SplitStatistics]  # by split: train, heldOut
     languages: dict[str, int] = Field(default_factory=dict)  # documents by language, where known
     documents_in: int = 0
+    empty_documents: int = 0
     duplicates_dropped: int = 0
     bad_records: int = 0
     raw_fingerprint: str = ""  # sha256 over (uri, etag, size) of the raw objects
+    settings_digest: str = ""  # sha256 over what else decides the content: normalization, tokenizer, ...
     owner_uid: str = ""

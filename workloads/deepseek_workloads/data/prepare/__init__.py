@@ -1,0 +1,12 @@
+"""From raw objects to a dataset: read, deduplicate, train or take a tokenizer, tokenise, publish.
+
+verdict = prepare(run, open_store=open_store, executor=LocalExecutor(threads=2), report=print)
+
+Stages are functions of their input alone and leave a record for each part, so a restart repeats at most one
+part of one stage. Nothing here knows Ray or Kubernetes: an Executor runs the parts wherever it likes.
+"""
+
+from deepseek_workloads.data.prepare.executor import Executor, LocalExecutor
+from deepseek_workloads.data.prepare.pipeline import prepare
+
+__all__ = ["Executor", "LocalExecutor", "prepare"]

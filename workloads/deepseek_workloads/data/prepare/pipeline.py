@@ -1,0 +1,208 @@
+"""The stages of a preparation in order, and its verdict. It does not know where the parts run."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from deepseek_workloads.contract import reasons
+from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.layout import join_uri
+from deepseek_workloads.contract.messages import Progress, Verdict
+from deepseek_workloads.contract.run_config import DatasetRun
+from deepseek_workloads.data.manifest import DatasetError, PinnedManifest
+from deepseek_workloads.data.prepare import publish
+from deepseek_workloads.data.prepare.context import Context, OpenStore
+from deepseek_workloads.data.prepare.deduplicate_stage import deduplicate_range, plan_ranges
+from deepseek_workloads.data.prepare.executor import Executor
+from deepseek_workloads.data.prepare.progress import StageReporter
+from deepseek_workloads.data.prepare.raw import fingerprint, list_raw, plan_parts
+from deepseek_workloads.data.prepare.read_stage import read_part
+from deepseek_workloads.data.prepare.records import (
+    DeduplicateRecord,
+    Part,
+    ReadRecord,
+    TokenizeRecord,
+    TokenizerRecord,
+)
+from deepseek_workloads.data.prepare.settings import attempt_id, settings_digest
+from deepseek_workloads.data.prepare.stage import (
+    DEDUPLICATE,
+    READ,
+    TOKENIZE,
+    TOKENIZER,
+    OnDone,
+    run_stage,
+)
+from deepseek_workloads.data.prepare.tokenize_stage import sum_counts, tokenize_part
+from deepseek_workloads.data.prepare.tokenizer import check_training, load_tokenizer, special_tokens
+from deepseek_workloads.data.prepare.tokenizer_stage import make_tokenizer, read_given
+from deepseek_workloads.data.prepare.verdicts import failed, succeeded, try_again
+from deepseek_workloads.store.interface import ObjectChanged, ObjectStore, StoreError
+
+_log = logging.getLogger(__name__)
+
+
+def prepare(
+    run: DatasetRun, *, open_store: OpenStore, executor: Executor, report: Callable[[Progress], None]
+) -> Verdict:
+    """Prepares the dataset, or finds it published already.
+
+    `report` is called in this process after every part. Bad input and a refused store become a verdict;
+    an unreachable store becomes one that says Retry, and the next run goes on where this one ended. What an
+    executor raises of its own (a lost cluster) passes through.
+    """
+    try:
+        return succeeded(run, _publish(run, open_store, executor, StageReporter(run, report)))
+    except DatasetError as error:
+        return failed(error.reason, str(error))
+    except ObjectChanged as error:
+        return try_again(error.reason, str(error))
+    except StoreError as error:
+        return try_again(error.reason, str(error)) if error.transient else failed(error.reason, str(error))
+
+
+def _publish(
+    run: DatasetRun, open_store: OpenStore, executor: Executor, reporter: StageReporter
+) -> PinnedManifest:
+    context = Context(run=run, attempt="", open_store=open_store)
+    slices = list_raw(context)
+    raw_fingerprint = fingerprint(run, slices)
+    settings = settings_digest(run, tokenizer_digest=_check_tokenizer(context))
+    context = replace(context, attempt=attempt_id(raw_fingerprint=raw_fingerprint, settings_digest=settings))
+    with context.output() as store:
+        found = publish.find_published(
+            store, owner_uid=run.owner.uid, raw_fingerprint=raw_fingerprint, settings_digest=settings
+        )
+        if found is not None:
+            _log.info("the dataset is published already: %s", found.digest)
+            remove_intermediate(context, store)
+            return found
+    return _run_stages(
+        context,
+        plan_parts(run, slices),
+        raw_fingerprint=raw_fingerprint,
+        settings=settings,
+        executor=executor,
+        on_done=reporter.on_done,
+    )
+
+
+def _run_stages(
+    context: Context,
+    parts: Sequence[Part],
+    *,
+    raw_fingerprint: str,
+    settings: str,
+    executor: Executor,
+    on_done: OnDone,
+) -> PinnedManifest:
+    read = run_stage(
+        context,
+        READ,
+        partial(read_part, context),
+        parts,
+        record_type=ReadRecord,
+        executor=executor,
+        on_done=on_done,
+    )
+    _check_bad_records(context, read)
+    duplicates = _deduplicate(context, read, executor=executor, on_done=on_done)
+    [tokenizer] = run_stage(
+        context,
+        TOKENIZER,
+        partial(make_tokenizer, context, read, duplicates),
+        [0],
+        record_type=TokenizerRecord,
+        executor=executor,
+        on_done=on_done,
+    )
+    tokenized = run_stage(
+        context,
+        TOKENIZE,
+        partial(tokenize_part, context, duplicates, tokenizer),
+        read,
+        record_type=TokenizeRecord,
+        executor=executor,
+        on_done=on_done,
+    )
+    _check_train_split(context, tokenized)
+    with context.output() as store:
+        manifest = publish.build_manifest(
+            context.run,
+            raw_fingerprint=raw_fingerprint,
+            settings_digest=settings,
+            read=read,
+            tokenizer=tokenizer,
+            tokenized=tokenized,
+            counts=sum_counts(store, tokenized, vocab_size=tokenizer.vocab_size),
+        )
+        published = publish.publish(store, manifest)
+        remove_intermediate(context, store)
+    return published
+
+
+def _deduplicate(
+    context: Context, read: Sequence[ReadRecord], *, executor: Executor, on_done: OnDone
+) -> list[DeduplicateRecord]:
+    if not context.run.deduplicate:
+        return []
+    return run_stage(
+        context,
+        DEDUPLICATE,
+        partial(deduplicate_range, context, read),
+        plan_ranges(read),
+        record_type=DeduplicateRecord,
+        executor=executor,
+        on_done=on_done,
+    )
+
+
+def _check_tokenizer(context: Context) -> str | None:
+    """Before any work: the digest of a tokenizer that was given. Raises DatasetError, and StoreErrors."""
+    if context.run.tokenizer is not None:
+        check_training(context.run.tokenizer)
+        return None
+    name = context.run.tokenizer_uri or ""
+    if not name:
+        raise DatasetError(
+            "spec.tokenizer: neither settings to train one nor the URI of a tokenizer.json: give one of them",
+            reasons.INVALID_RUN_CONFIG,
+        )
+    document = read_given(context)
+    special_tokens(load_tokenizer(document, name=name), name=name)
+    return sha256_digest(document)
+
+
+def _check_bad_records(context: Context, read: Sequence[ReadRecord]) -> None:
+    bad = sum(record.bad_records for record in read)
+    if bad > context.run.max_bad_records:
+        quarantine = join_uri(context.run.storage.uri, f"quarantine/{context.attempt}/")
+        examples = "; ".join([example for record in read for example in record.bad_examples][:3])
+        raise DatasetError(
+            f"spec.maxBadRecords: {bad} records cannot be read and {context.run.max_bad_records} may: "
+            f"{examples}. All are at {quarantine}: correct the raw objects, exclude them or raise the limit",
+            reasons.TOO_MANY_BAD_RECORDS,
+        )
+    if not any(record.documents for record in read):
+        raise DatasetError(
+            f"{sum(record.empty for record in read)} documents were read and none has any text: check the "
+            "raw sources, their format and textField",
+            reasons.EMPTY_DATASET,
+        )
+
+
+def _check_train_split(context: Context, tokenized: Sequence[TokenizeRecord]) -> None:
+    if not any(record.train for record in tokenized):
+        raise DatasetError(
+            f"spec.heldOutFraction: {context.run.held_out_fraction}: it took every document: use more "
+            "documents or a smaller fraction",
+            reasons.EMPTY_DATASET,
+        )
+
+
+def remove_intermediate(context: Context, store: ObjectStore) -> None:
+    """What only the stages needed: about as large as the raw text. The records go first, so that no record
+    names what is gone."""
+    for name in ("stages/", "documents/", "duplicates/", "counts/"):
+        store.delete([info.key for info in store.list(context.key(name))])

@@ -1,0 +1,105 @@
+"""The manifest of a prepared dataset, and its publication by one conditional write."""
+
+from collections.abc import Sequence
+
+from deepseek_workloads.contract import reasons
+from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.layout import DATASET_MANIFEST, join_uri
+from deepseek_workloads.contract.records import DatasetManifest, SplitStatistics
+from deepseek_workloads.contract.run_config import DatasetRun
+from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
+from deepseek_workloads.data.prepare.records import ReadRecord, TokenizeRecord, TokenizerRecord
+from deepseek_workloads.data.prepare.statistics import Counts, unigram_bits_per_byte
+from deepseek_workloads.store.interface import AlreadyExists, NotFound, ObjectStore
+
+
+def build_manifest(
+    run: DatasetRun,
+    *,
+    raw_fingerprint: str,
+    settings_digest: str,
+    read: Sequence[ReadRecord],
+    tokenizer: TokenizerRecord,
+    tokenized: Sequence[TokenizeRecord],
+    counts: Counts,
+) -> DatasetManifest:
+    """`counts`: uint64 [2, vocab_size], train and held-out."""
+    splits = {
+        "train": [record.train_statistics for record in tokenized],
+        "heldOut": [record.held_out_statistics for record in tokenized],
+    }
+    languages: dict[str, int] = {}
+    for record in tokenized:
+        for language, documents in record.languages.items():
+            languages[language] = languages.get(language, 0) + documents
+    return DatasetManifest(
+        tokenizer_key=tokenizer.key,
+        tokenizer_digest=tokenizer.digest,
+        vocab_size=tokenizer.vocab_size,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        train=[shard for record in tokenized for shard in record.train],
+        held_out=[shard for record in tokenized for shard in record.held_out],
+        statistics={
+            name: _total(parts, counts[split], train_counts=counts[0])
+            for split, (name, parts) in enumerate(splits.items())
+        },
+        languages=dict(sorted(languages.items())),
+        documents_in=sum(record.documents + record.empty for record in read),
+        empty_documents=sum(record.empty for record in read),
+        duplicates_dropped=sum(record.dropped for record in tokenized),
+        bad_records=sum(record.bad_records for record in read),
+        raw_fingerprint=raw_fingerprint,
+        settings_digest=settings_digest,
+        owner_uid=run.owner.uid,
+    )
+
+
+def publish(store: ObjectStore, manifest: DatasetManifest) -> PinnedManifest:
+    """Returns what is published: this manifest, or the equal one of another writer. Raises DatasetError
+    when another dataset was published here meanwhile."""
+    document = manifest.to_json()
+    try:
+        store.create(DATASET_MANIFEST, document)
+    except AlreadyExists:
+        found = find_published(
+            store,
+            owner_uid=manifest.owner_uid,
+            raw_fingerprint=manifest.raw_fingerprint,
+            settings_digest=manifest.settings_digest,
+        )
+        assert found is not None
+        return found
+    return PinnedManifest(manifest, sha256_digest(document))
+
+
+def find_published(
+    store: ObjectStore, *, owner_uid: str, raw_fingerprint: str, settings_digest: str
+) -> PinnedManifest | None:
+    """The dataset that is there, if it is what would be prepared. None when there is none; raises
+    DatasetError when there is another: a published dataset is never overwritten."""
+    try:
+        found = pin_manifest(store, None)
+    except NotFound:
+        return None
+    same_settings = found.manifest.settings_digest == settings_digest
+    same_raw = found.manifest.raw_fingerprint == raw_fingerprint
+    if same_settings and (same_raw or found.manifest.owner_uid == owner_uid):
+        return found  # a published dataset stays what its owner asked for, whatever became of the raw objects
+    difference = "raw objects" if same_settings else "settings"
+    raise DatasetError(
+        f"{join_uri(store.uri, DATASET_MANIFEST)}: digest {found.digest}: was prepared from other "
+        f"{difference} and is never overwritten: choose a fresh storage.uri for the new dataset",
+        reasons.DATASET_EXISTS,
+    )
+
+
+def _total(parts: Sequence[SplitStatistics], counts: Counts, *, train_counts: Counts) -> SplitStatistics:
+    size = sum(part.bytes for part in parts)
+    return SplitStatistics(
+        documents=sum(part.documents for part in parts),
+        tokens=sum(part.tokens for part in parts),
+        bytes=size,
+        unigram_bits_per_byte=unigram_bits_per_byte(counts, train_counts=train_counts, text_bytes=size),
+    )

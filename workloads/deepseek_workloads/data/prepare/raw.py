@@ -1,0 +1,83 @@
+"""The raw objects of a dataset: found, fingerprinted, cut into parts of equal size. It does not read them."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from deepseek_workloads.contract import reasons
+from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.run_config import DatasetRun, RawSource
+from deepseek_workloads.data.manifest import DatasetError
+from deepseek_workloads.data.prepare.context import Context
+from deepseek_workloads.data.prepare.records import Part, RawSlice
+from deepseek_workloads.store.interface import ObjectInfo
+
+MIN_PART_BYTES = 1024 * 1024
+PARTS_AIM = 16  # of a small dataset, so that several workers have something to do
+BYTES_A_TOKEN = 4  # an estimate: a part becomes about one shard
+OBJECT_COST_BYTES = 32 * 1024  # what a request costs, in bytes that could be read meanwhile
+
+
+def list_raw(context: Context) -> list[RawSlice]:
+    """Every raw object as one slice, by source and key. Raises DatasetError where a source has none."""
+    slices = []
+    for number, source in enumerate(context.run.raw_sources):
+        with context.raw(number) as store:
+            found = [
+                RawSlice(source=number, key=info.key, etag=info.etag, size=info.size, start=0, end=info.size)
+                for info in store.list("")
+                if is_wanted(info, source)
+            ]
+        if not found:
+            raise DatasetError(
+                f"raw source {source.name!r}: no object below {source.uri} matches include {source.include} "
+                f"and not exclude {source.exclude}: correct the URI (a prefix, not an object) or them",
+                reasons.NO_RAW_OBJECTS,
+            )
+        slices += found
+    return slices
+
+
+def is_wanted(info: ObjectInfo, source: RawSource) -> bool:
+    if info.key.endswith("/") or info.size == 0:
+        return False
+    included = any(fnmatchcase(info.key, pattern) for pattern in source.include)
+    return included and not any(fnmatchcase(info.key, pattern) for pattern in source.exclude)
+
+
+def fingerprint(run: DatasetRun, slices: Sequence[RawSlice]) -> str:
+    """sha256 over (uri, etag, size) of the raw objects, in order."""
+    lines = (
+        f"{run.raw_sources[piece.source].uri.rstrip('/')}/{piece.key}\t{piece.etag}\t{piece.size}\n"
+        for piece in slices
+    )
+    return sha256_digest("".join(lines).encode())
+
+
+def plan_parts(run: DatasetRun, slices: Sequence[RawSlice]) -> list[Part]:
+    """Parts of nearly equal cost, in the order of the objects. Does not depend on the number of workers.
+
+    JSONL objects are cut where a part is full; a text object is one document and stays whole.
+    """
+    total = sum(_cost(piece) for piece in slices)
+    largest = max(MIN_PART_BYTES, run.shard_tokens * BYTES_A_TOKEN)
+    target = min(max(total // PARTS_AIM, MIN_PART_BYTES), largest)
+    parts: list[list[RawSlice]] = [[]]
+    room = target
+    for piece in slices:
+        rest, whole = piece, run.raw_sources[piece.source].format == "text"
+        while True:
+            if parts[-1] and (room < target // 8 or (whole and _cost(rest) // 2 > room)):
+                parts.append([])
+                room = target
+            if whole or _cost(rest) <= room + target // 8:
+                parts[-1].append(rest)
+                room -= _cost(rest)
+                break
+            cut = rest.start + room
+            parts[-1].append(rest.model_copy(update={"end": cut}))
+            rest, room = rest.model_copy(update={"start": cut}), 0
+    return [Part(number=number, slices=pieces) for number, pieces in enumerate(parts)]
+
+
+def _cost(piece: RawSlice) -> int:
+    return piece.end - piece.start + OBJECT_COST_BYTES

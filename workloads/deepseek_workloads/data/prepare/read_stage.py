@@ -1,0 +1,113 @@
+"""The stage `read`: raw objects of one part -> its documents, hashed, and its bad records, set aside."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from deepseek_workloads.contract.run_config import RawSource
+from deepseek_workloads.data.prepare.context import Context, put_file
+from deepseek_workloads.data.prepare.documents import Document, DocumentWriter, normalize, sorted_hashes
+from deepseek_workloads.data.prepare.reading import BadRecord, decode_record, decode_text, iter_lines
+from deepseek_workloads.data.prepare.records import Part, RawSlice, ReadRecord
+from deepseek_workloads.data.prepare.stage import READ, put_record
+from deepseek_workloads.store.interface import ByteRange, ObjectStore
+
+TOGETHER_BYTES = 16 * 1024 * 1024  # text objects that are asked for at once
+QUARANTINED_RECORDS = 10_000  # of one part; all are counted
+EXAMPLES = 3
+
+
+def read_part(context: Context, part: Part) -> ReadRecord:
+    """Raises ObjectChanged when a raw object is not the one that was planned."""
+    writer = DocumentWriter()
+    bad: list[BadRecord] = []
+    empty = bad_records = 0
+    for item in _records(context, part.slices):
+        if isinstance(item, BadRecord):
+            bad_records += 1
+            bad += [item] if len(bad) < QUARANTINED_RECORDS else []
+            continue
+        text = normalize(item.text, context.run.normalization)
+        if text.strip():
+            writer.add(Document(text, item.language))
+        else:
+            empty += 1
+    return _write(context, part, writer, bad, empty=empty, bad_records=bad_records)
+
+
+def _write(
+    context: Context,
+    part: Part,
+    writer: DocumentWriter,
+    bad: Sequence[BadRecord],
+    *,
+    empty: int,
+    bad_records: int,
+) -> ReadRecord:
+    index, texts = writer.index, writer.texts
+    hashes, bucket_starts = sorted_hashes(index)
+    quarantine_key = context.quarantine_key(part.number) if bad else None
+    with context.output() as store:
+        if quarantine_key:
+            store.put(quarantine_key, b"".join(record.to_json() for record in bad))
+        name = f"documents/{part.number:05d}"
+        record = ReadRecord(
+            number=part.number,
+            texts=put_file(store, context.key(f"{name}.txt"), texts),
+            index=put_file(store, context.key(f"{name}.index"), index.tobytes()),
+            hashes=put_file(store, context.key(f"{name}.hashes"), hashes.tobytes()),
+            bucket_starts=bucket_starts,
+            documents=len(index),
+            text_bytes=len(texts),
+            empty=empty,
+            bad_records=bad_records,
+            bad_examples=[str(record) for record in bad[:EXAMPLES]],
+            quarantine_key=quarantine_key,
+            languages=writer.languages,
+        )
+        return put_record(store, context, READ, record)
+
+
+def _records(context: Context, slices: Sequence[RawSlice]) -> Iterator[Document | BadRecord]:
+    """In the order of the slices; neighbouring slices of one source share a store."""
+    for number, source in enumerate(context.run.raw_sources):
+        of_source = [piece for piece in slices if piece.source == number]
+        if not of_source:
+            continue
+        with context.raw(number) as store:
+            read = _texts if source.format == "text" else _lines
+            yield from read(store, source, of_source)
+
+
+def _texts(
+    store: ObjectStore, _source: RawSource, slices: Sequence[RawSlice]
+) -> Iterator[Document | BadRecord]:
+    for group in _groups(slices):
+        contents = store.read_ranges([ByteRange(piece.key, 0, piece.size, piece.etag) for piece in group])
+        for piece, content in zip(group, contents, strict=True):
+            yield decode_text(content, key=piece.key)
+
+
+def _lines(
+    store: ObjectStore, source: RawSource, slices: Sequence[RawSlice]
+) -> Iterator[Document | BadRecord]:
+    for piece in slices:
+        read = partial(_read_range, store, piece)
+        for offset, line in iter_lines(read, start=piece.start, end=piece.end, size=piece.size):
+            if line.strip():
+                yield decode_record(line, source=source, key=piece.key, offset=offset)
+
+
+def _read_range(store: ObjectStore, piece: RawSlice, start: int, end: int) -> bytes:
+    return store.read_ranges([ByteRange(piece.key, start, end, piece.etag)])[0]
+
+
+def _groups(slices: Sequence[RawSlice]) -> Iterator[list[RawSlice]]:
+    group: list[RawSlice] = []
+    size = 0
+    for piece in slices:
+        if group and size + piece.size > TOGETHER_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(piece)
+        size += piece.size
+    yield group

@@ -1,0 +1,39 @@
+"""What decides a dataset's content besides its raw objects, as one digest. Pure."""
+
+import json
+import uuid
+
+import tokenizers
+
+from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.run_config import DatasetRun
+from deepseek_workloads.data.prepare.shards import CHUNK_TOKENS
+
+FORMAT = 1  # grows when a stage would write something else for the same input
+_NAMESPACE = uuid.UUID("6f1f7f0e-1c1b-5d5c-9a52-3c1d5a6f4a11")
+
+
+def settings_digest(run: DatasetRun, *, tokenizer_digest: str | None) -> str:
+    """`tokenizer_digest`: of the tokenizer.json that was given, or None where one is trained. Names, limits
+    of bad records, workers and policies decide nothing of the content."""
+    settings = {
+        "format": FORMAT,
+        "sources": [
+            source.model_dump(by_alias=True, mode="json", exclude={"name"}) for source in run.raw_sources
+        ],
+        "tokenizer": tokenizer_digest
+        or (run.tokenizer and run.tokenizer.model_dump(by_alias=True, mode="json")),
+        "normalization": run.normalization,
+        "deduplicate": run.deduplicate,
+        "heldOutFraction": run.held_out_fraction,
+        "shardTokens": run.shard_tokens,
+        "chunkTokens": CHUNK_TOKENS,
+    }
+    return sha256_digest(json.dumps(settings, sort_keys=True).encode())
+
+
+def attempt_id(*, raw_fingerprint: str, settings_digest: str) -> str:
+    """The UUID of the work below `data/`: the same after a restart, another one for a library that might
+    write other bytes."""
+    name = f"{raw_fingerprint} {settings_digest} tokenizers-{tokenizers.__version__}"
+    return str(uuid.uuid5(_NAMESPACE, name))

@@ -1,0 +1,76 @@
+"""Writes token shards: whole documents one after another, with a checksum for every chunk."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from deepseek_workloads.contract.records import Shard
+from deepseek_workloads.data.checksum import chunk_checksum, object_checksum
+from deepseek_workloads.store.interface import ObjectStore
+
+CHUNK_TOKENS = 512 * 1024
+
+TokenDtype = Literal["uint16", "uint32"]
+
+
+def token_dtype(vocab_size: int) -> TokenDtype:
+    """The smallest that holds ids 0..vocab_size-1."""
+    return "uint16" if vocab_size <= 2**16 else "uint32"
+
+
+class ShardWriter:
+    """Ends a shard at the document that fills it. `shards` and `counts` are whole after `close`."""
+
+    def __init__(
+        self, store: ObjectStore, *, prefix: str, dtype: TokenDtype, shard_tokens: int, vocab_size: int
+    ) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._dtype: TokenDtype = dtype
+        self._shard_tokens = shard_tokens
+        self._documents: list[npt.NDArray[np.uint32]] = []
+        self._tokens = 0
+        self.shards: list[Shard] = []
+        self.counts = np.zeros(vocab_size, dtype=np.uint64)
+
+    def add(self, ids: npt.NDArray[np.uint32]) -> None:
+        """One document, its EOS id included."""
+        self._documents.append(ids)
+        self._tokens += len(ids)
+        if self._tokens >= self._shard_tokens:
+            self.close()
+
+    def close(self) -> None:
+        """Writes what is collected; without documents there is nothing to write."""
+        if not self._documents:
+            return
+        tokens = np.concatenate(self._documents)
+        self.counts += np.bincount(tokens, minlength=len(self.counts)).astype(np.uint64)
+        starts = np.cumsum([0, *(len(ids) for ids in self._documents[:-1])], dtype="<u8")
+        key = f"{self._prefix}-{len(self.shards):03d}"
+        self.shards.append(self._write(key, tokens.astype(np.dtype(self._dtype).newbyteorder("<")), starts))
+        self._documents, self._tokens = [], 0
+
+    def _write(
+        self, key: str, tokens: npt.NDArray[np.unsignedinteger], starts: npt.NDArray[np.uint64]
+    ) -> Shard:
+        content, offsets = tokens.tobytes(), starts.tobytes()
+        self._store.put(f"{key}.bin", content)
+        self._store.put(f"{key}.offsets", offsets)
+        return Shard(
+            key=f"{key}.bin",
+            dtype=self._dtype,
+            tokens=len(tokens),
+            documents=len(starts),
+            size=len(content),
+            chunk_tokens=CHUNK_TOKENS,
+            chunk_checksums=chunk_checksums(content, chunk_bytes=CHUNK_TOKENS * tokens.itemsize),
+            document_offsets_key=f"{key}.offsets",
+            document_offsets_checksum=object_checksum(offsets),
+        )
+
+
+def chunk_checksums(content: bytes, *, chunk_bytes: int) -> list[str]:
+    view = memoryview(content)
+    return [chunk_checksum(view[at : at + chunk_bytes]) for at in range(0, len(content), chunk_bytes)]

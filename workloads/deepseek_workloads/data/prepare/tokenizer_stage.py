@@ -1,0 +1,109 @@
+"""The stage `tokenizer`: one task that trains on a bounded, deterministic sample, or takes what is given."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.run_config import Storage, TokenizerTraining
+from deepseek_workloads.data.prepare.context import Context, read_file
+from deepseek_workloads.data.prepare.deduplicate_stage import dropped_documents
+from deepseek_workloads.data.prepare.documents import INDEX_DTYPE, is_held_out, iter_texts
+from deepseek_workloads.data.prepare.records import DeduplicateRecord, ReadRecord, TokenizerRecord
+from deepseek_workloads.data.prepare.stage import TOKENIZER, put_record
+from deepseek_workloads.data.prepare.tokenizer import (
+    load_tokenizer,
+    special_tokens,
+    to_document,
+    train_tokenizer,
+    vocab_size,
+)
+from deepseek_workloads.store.interface import ObjectStore
+
+SAMPLE_BYTES = 128 * 1024 * 1024  # of text that a tokenizer is trained on
+READ_BYTES = 4 * SAMPLE_BYTES  # at most so much is read to find it, from parts evenly spread
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which documents a tokenizer is trained on: of these parts, those whose hash is in the fraction."""
+
+    parts: tuple[int, ...]
+    fraction: float
+
+
+def make_tokenizer(
+    context: Context,
+    records: Sequence[ReadRecord],
+    duplicates: Sequence[DeduplicateRecord],
+    _task: int,
+) -> TokenizerRecord:
+    with context.output() as store:
+        if context.run.tokenizer is None:
+            document = read_given(context)
+        else:
+            document = _train(context, store, context.run.tokenizer, records, duplicates)
+        key = context.key("tokenizer.json")
+        tokenizer = load_tokenizer(document, name=key)
+        special = special_tokens(tokenizer, name=context.run.tokenizer_uri or key)
+        store.put(key, document)
+        record = TokenizerRecord(
+            number=0,
+            key=key,
+            digest=sha256_digest(document),
+            vocab_size=vocab_size(tokenizer),
+            bos_token_id=special.bos,
+            eos_token_id=special.eos,
+            pad_token_id=special.pad,
+        )
+        return put_record(store, context, TOKENIZER, record)
+
+
+def read_given(context: Context) -> bytes:
+    """The tokenizer.json that the run names. Raises the StoreErrors of reading it."""
+    folder, _, name = (context.run.tokenizer_uri or "").rpartition("/")
+    storage: Storage = context.run.raw_storage.model_copy(update={"uri": folder})
+    with context.open(storage) as store:
+        return store.read(name)
+
+
+def plan_sampling(records: Sequence[ReadRecord]) -> Sampling:
+    """Evenly spread parts of at most READ_BYTES, and of them the fraction that makes SAMPLE_BYTES."""
+    total = sum(record.text_bytes for record in records)
+    stride = max(1, -(-total // READ_BYTES))
+    chosen = records[::stride]
+    size = sum(record.text_bytes for record in chosen)
+    return Sampling(tuple(record.number for record in chosen), min(1.0, SAMPLE_BYTES / max(1, size)))
+
+
+def _train(
+    context: Context,
+    store: ObjectStore,
+    settings: TokenizerTraining,
+    records: Sequence[ReadRecord],
+    duplicates: Sequence[DeduplicateRecord],
+) -> bytes:
+    texts = _sample(context, store, records, duplicates)
+    tokenizer: Tokenizer = train_tokenizer(texts, settings=settings, normalization=context.run.normalization)
+    return to_document(tokenizer)
+
+
+def _sample(
+    context: Context,
+    store: ObjectStore,
+    records: Sequence[ReadRecord],
+    duplicates: Sequence[DeduplicateRecord],
+) -> Iterator[str]:
+    """Training documents only: a tokenizer that has seen the held-out text would flatter the evaluation."""
+    sampling = plan_sampling(records)
+    for number in sampling.parts:
+        index = np.frombuffer(read_file(store, records[number].index), dtype=INDEX_DTYPE)
+        wanted = ~is_held_out(index["low"], fraction=context.run.held_out_fraction)
+        wanted[dropped_documents(store, duplicates, part=number)] = False
+        if sampling.fraction < 1:
+            wanted &= index["high"] < np.uint64(int(sampling.fraction * 2.0**64))
+        texts = read_file(store, records[number].texts)
+        for _, text in iter_texts(texts, index, wanted=wanted):
+            yield text
