@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deepseek_workloads.model import head
-from deepseek_workloads.model.head import LanguageModelHead
+from deepseek_workloads.model.head import IGNORED, LanguageModelHead
 
 _HIDDEN, _VOCABULARY = 12, 40
 
@@ -32,6 +32,26 @@ def test_loss_and_gradients_equal_those_of_the_whole_logits(rows_in_a_chunk: int
 
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(ours, theirs)
+
+
+def test_ignored_labels_count_for_nothing(rows_in_a_chunk: int) -> None:
+    module, hidden, labels = inputs()
+    labels[1] = IGNORED
+    labels[2, 3:] = IGNORED
+
+    loss = module(hidden, labels)
+    ours = torch.autograd.grad(loss, [hidden, module.weight])
+    expected = torch.nn.functional.cross_entropy(module(hidden).flatten(0, 1), labels.flatten())
+    theirs = torch.autograd.grad(expected, [hidden, module.weight])
+
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_without_a_label_the_loss_is_zero() -> None:
+    module, hidden, labels = inputs()
+
+    assert module(hidden, torch.full_like(labels, IGNORED)).item() == 0
 
 
 def test_without_gradients_only_the_loss_is_made(rows_in_a_chunk: int) -> None:

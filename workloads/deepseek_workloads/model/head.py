@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from deepseek_workloads.plan.memory import LOSS_CHUNK_ELEMENTS
 
+IGNORED = -100  # a label that is not predicted: padding, a prompt, a repeated row
+
 
 class LanguageModelHead(nn.Linear):
     """`weight` [V, H]."""
@@ -19,7 +21,8 @@ class LanguageModelHead(nn.Linear):
         super().__init__(hidden, vocabulary, bias=False)
 
     def forward(self, hidden: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits [..., V]; with `labels` int64 [...] the mean cross-entropy instead, in nats, in float32."""
+        """Logits [..., V]; with `labels` int64 [...] the mean cross-entropy instead, over the labels that are
+        not IGNORED, in nats and float32."""
         if labels is None:
             return F.linear(hidden, self.weight)
         device = hidden.device.type
@@ -40,23 +43,24 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         of_hidden = torch.empty_like(hidden) if needed else None
         of_weight = torch.zeros_like(weight, dtype=exact) if needed else None
         total = torch.zeros((), dtype=exact, device=hidden.device)
+        counted = labels != IGNORED
+        share = counted.to(exact).div_(counted.sum().clamp(min=1)).unsqueeze(1)  # of each row in the mean
+        labels = labels.where(counted, 0)
         rows = max(1, LOSS_CHUNK_ELEMENTS // weight.shape[0])
         for start in range(0, hidden.shape[0], rows):
             part, expected = hidden[start : start + rows], labels[start : start + rows, None]
+            weights = share[start : start + rows]
             logits = (part @ weight.t()).to(exact)
             normaliser = logits.logsumexp(-1, keepdim=True)
-            total += (normaliser - logits.gather(1, expected)).sum()
+            total += ((normaliser - logits.gather(1, expected)) * weights).sum()
             if of_hidden is None or of_weight is None:
                 continue
-            gradient = logits.sub_(normaliser).exp_().div_(hidden.shape[0])
-            gradient.scatter_add_(
-                1, expected, gradient.new_full((), -1 / hidden.shape[0]).expand_as(expected)
-            )
+            gradient = logits.sub_(normaliser).exp_().mul_(weights).scatter_add_(1, expected, -weights)
             gradient = gradient.to(hidden.dtype)
             torch.mm(gradient, weight, out=of_hidden[start : start + rows])
             of_weight += gradient.t() @ part
         ctx.save_for_backward(of_hidden, None if of_weight is None else of_weight.to(weight.dtype))
-        return total / hidden.shape[0]
+        return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:

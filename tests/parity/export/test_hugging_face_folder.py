@@ -1,0 +1,140 @@
+"""A downloaded export loads by `AutoModelForCausalLM` and `AutoTokenizer` and gives the same logits."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from exported_model import TEXT, Exported
+from small_architectures import ARCHITECTURES
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.records import Provenance
+from deepseek_workloads.export.files import ExportTokenizer
+from deepseek_workloads.export.load import open_export
+from deepseek_workloads.export.publish import export_model
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.store.file import FileObjectStore
+
+
+@pytest.fixture(scope="module")
+def folder(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("folder")
+    open_export(exported.store, exported.export.digest).download(directory)
+    return directory
+
+
+def ids_of(text: str, exported: Exported) -> torch.Tensor:
+    return torch.tensor([exported.tokenizer.encode(text).ids])
+
+
+def test_the_model_gives_the_same_logits(exported: Exported, folder: Path) -> None:
+    theirs = AutoModelForCausalLM.from_pretrained(folder)
+    ids = ids_of(TEXT, exported)
+
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(ids).logits, exported.model(ids), atol=1e-4, rtol=1e-4)
+
+
+def test_no_tensor_is_missing_unexpected_or_changed_in_dtype(folder: Path) -> None:
+    theirs, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+
+    assert {key: list(value) for key, value in info.items() if value} == {}
+    assert {tensor.dtype for tensor in theirs.state_dict().values()} == {torch.float32}
+
+
+def test_the_tokenizer_gives_the_same_ids_and_knows_the_special_tokens(
+    exported: Exported, folder: Path
+) -> None:
+    theirs = AutoTokenizer.from_pretrained(folder)
+
+    assert theirs(TEXT)["input_ids"] == exported.tokenizer.encode(TEXT).ids
+    assert theirs.decode(theirs(TEXT)["input_ids"]) == TEXT
+    assert (theirs.bos_token, theirs.eos_token) == ("<|begin_of_text|>", "<|end_of_text|>")
+    assert theirs.model_max_length == exported.architecture.max_position_embeddings
+
+
+def test_greedy_generation_goes_the_same_way(exported: Exported, folder: Path) -> None:
+    from deepseek_workloads.export.generate import Sampling, generate
+
+    theirs = AutoModelForCausalLM.from_pretrained(folder)
+    ids = ids_of("The kernel", exported)
+
+    expected = theirs.generate(ids, max_new_tokens=30, do_sample=False)[0, ids.shape[1] :].tolist()
+    ours = list(generate(exported.model, ids[0].tolist(), sampling=Sampling(max_tokens=30, temperature=0)))
+
+    stop = theirs.generation_config.eos_token_id
+    assert ours[: len(expected)] == expected or stop in expected
+
+
+@pytest.mark.parametrize(
+    "name", ["tied head", "one query projection", "all layers dense", "biases in attention"]
+)
+def test_every_kind_of_model_gives_the_same_logits(
+    name: str, export_tokenizer: ExportTokenizer, provenance: Provenance, tmp_path: Path
+) -> None:
+    architecture = ARCHITECTURES[name].model_copy(update={"vocab_size": 320})
+    theirs, ours = loaded_by_hugging_face(architecture, export_tokenizer, provenance, tmp_path)
+    ids = torch.arange(64).reshape(2, 32)
+
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(ids).logits, ours(ids), atol=1e-4, rtol=1e-4)
+
+
+def loaded_by_hugging_face(
+    architecture: Architecture, tokenizer: ExportTokenizer, provenance: Provenance, path: Path
+) -> tuple[torch.nn.Module, DeepseekV3ForCausalLM]:
+    ours = DeepseekV3ForCausalLM(architecture).eval()
+    ours.init_weights(1)
+    store = FileObjectStore(path / "storage")
+    export = export_model(
+        store,
+        state=ours.state_dict(),
+        architecture=architecture,
+        tokenizer=tokenizer,
+        provenance=provenance,
+        evaluation={},
+        max_shard_bytes=50_000,
+    )
+    open_export(store, export.digest).download(path / "folder")
+    return AutoModelForCausalLM.from_pretrained(path / "folder"), ours
+
+
+def test_a_sharded_export_names_its_shards_in_the_index_and_keeps_their_size(
+    architecture: Architecture, export_tokenizer: ExportTokenizer, provenance: Provenance, tmp_path: Path
+) -> None:
+    loaded_by_hugging_face(architecture, export_tokenizer, provenance, tmp_path)
+
+    index = json.loads((tmp_path / "folder" / "model.safetensors.index.json").read_text())
+    shards = sorted(path.name for path in (tmp_path / "folder").glob("*.safetensors"))
+
+    assert sorted(set(index["weight_map"].values())) == shards
+    assert len(shards) > 1
+    assert all((tmp_path / "folder" / shard).stat().st_size < 60_000 for shard in shards)
+
+
+def test_a_bfloat16_export_is_half_as_large_and_keeps_the_router_biases_exact(
+    model: DeepseekV3ForCausalLM,
+    architecture: Architecture,
+    export_tokenizer: ExportTokenizer,
+    provenance: Provenance,
+    tmp_path: Path,
+) -> None:
+    store = FileObjectStore(tmp_path)
+    export = export_model(
+        store,
+        state=model.state_dict(),
+        architecture=architecture,
+        tokenizer=export_tokenizer,
+        provenance=provenance,
+        evaluation={},
+        dtype=torch.bfloat16,
+    )
+
+    tensors = dict(open_export(store, export.digest).tensors())
+
+    biases = [name for name in tensors if name.endswith("e_score_correction_bias")]
+    assert {tensors[name].dtype for name in biases} == {torch.float32}
+    assert {tensor.dtype for name, tensor in tensors.items() if name not in biases} == {torch.bfloat16}
+    assert torch.equal(tensors[biases[0]], model.state_dict()[biases[0]])

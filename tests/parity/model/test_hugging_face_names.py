@@ -1,0 +1,116 @@
+"""Configs and names of tensors go to Hugging Face's form and come back unchanged."""
+
+import pytest
+import torch
+from small_architectures import ARCHITECTURES, BASE
+
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.model.hugging_face import (
+    architecture_of,
+    config_json,
+    from_hugging_face,
+    to_hugging_face,
+)
+from deepseek_workloads.plan.presets import PRESETS
+
+_EVERY = {**ARCHITECTURES, **PRESETS}
+
+
+@pytest.mark.parametrize("architecture", _EVERY.values(), ids=_EVERY.keys())
+def test_a_config_comes_back_as_the_architecture(architecture: Architecture) -> None:
+    assert architecture_of(config_json(architecture)) == architecture
+
+
+def test_the_config_of_the_published_model_is_the_preset() -> None:
+    # config.json of deepseek-ai/DeepSeek-V3, without what is about quantisation and code.
+    published = {
+        "architectures": ["DeepseekV3ForCausalLM"],
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "ep_size": 1,
+        "first_k_dense_replace": 3,
+        "hidden_act": "silu",
+        "hidden_size": 7168,
+        "initializer_range": 0.02,
+        "intermediate_size": 18432,
+        "kv_lora_rank": 512,
+        "max_position_embeddings": 163840,
+        "model_type": "deepseek_v3",
+        "moe_intermediate_size": 2048,
+        "moe_layer_freq": 1,
+        "n_group": 8,
+        "n_routed_experts": 256,
+        "n_shared_experts": 1,
+        "norm_topk_prob": True,
+        "num_attention_heads": 128,
+        "num_experts_per_tok": 8,
+        "num_hidden_layers": 61,
+        "num_key_value_heads": 128,
+        "num_nextn_predict_layers": 1,
+        "q_lora_rank": 1536,
+        "qk_nope_head_dim": 128,
+        "qk_rope_head_dim": 64,
+        "rms_norm_eps": 1e-06,
+        "rope_scaling": {
+            "beta_fast": 32,
+            "beta_slow": 1,
+            "factor": 40,
+            "mscale": 1.0,
+            "mscale_all_dim": 1.0,
+            "original_max_position_embeddings": 4096,
+            "type": "yarn",
+        },
+        "rope_theta": 10000,
+        "routed_scaling_factor": 2.5,
+        "scoring_func": "sigmoid",
+        "tie_word_embeddings": False,
+        "topk_group": 4,
+        "topk_method": "noaux_tc",
+        "torch_dtype": "bfloat16",
+        "use_cache": True,
+        "v_head_dim": 128,
+        "vocab_size": 129280,
+    }
+
+    assert architecture_of(published) == PRESETS["deepseek-v3"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"model_type": "llama"}, "model_type is 'llama'"),
+        ({"rope_interleave": False}, "rope_interleave"),
+        ({"rope_scaling": {"type": "linear", "factor": 2}}, "'linear'"),
+    ],
+)
+def test_a_config_that_computes_something_else_is_refused(change: dict[str, object], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        architecture_of({**config_json(BASE), **change})
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES.keys())
+def test_tensors_come_back_unchanged(architecture: Architecture) -> None:
+    state = DeepseekV3ForCausalLM(architecture).state_dict()
+    tied = architecture.tie_word_embeddings
+
+    returned = from_hugging_face(to_hugging_face(state.items(), tied=tied), tied=tied)
+
+    torch.testing.assert_close(returned, dict(state), atol=0, rtol=0)
+
+
+def test_experts_are_single_on_disk() -> None:
+    names = dict(to_hugging_face(DeepseekV3ForCausalLM(BASE).state_dict().items()))
+
+    assert names["model.layers.2.mlp.experts.7.up_proj.weight"].shape == (24, 32)
+    assert not [name for name in names if "gate_up_proj" in name]
+
+
+def test_a_missing_part_of_an_expert_is_named() -> None:
+    tensors = dict(to_hugging_face(DeepseekV3ForCausalLM(BASE).state_dict().items()))
+    del tensors["model.layers.1.mlp.experts.3.up_proj.weight"]
+
+    with pytest.raises(ValueError, match=r"model\.layers\.1\.mlp\.experts\.3\.up_proj\.weight"):
+        from_hugging_face(tensors.items())

@@ -1,0 +1,140 @@
+"""Reads an export and believes nothing: the manifest is held against its digest, every file against it.
+
+`store` lies either at the job's storage (then `digest` names the export) or at the export's own prefix.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load as from_safetensors
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from deepseek_workloads.contract import reasons
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.layout import export_prefix, join_uri
+from deepseek_workloads.contract.records import ExportManifest, FileEntry
+from deepseek_workloads.data.checksum import object_checksum
+from deepseek_workloads.export.files import CONFIG, TOKENIZER
+from deepseek_workloads.export.publish import EXPORT_MANIFEST
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.model.hugging_face import architecture_of, from_hugging_face
+from deepseek_workloads.store.interface import ObjectStore
+
+_DIGEST_IN_URI = re.compile(r"/sha256-(?P<hex>[0-9a-f]{64})/?$")
+
+
+class ExportError(Exception):
+    """What lies there is not the export that was asked for. `reason` is one of `contract.reasons`."""
+
+    reason = reasons.CHECKPOINT_MISMATCH
+
+
+@dataclass(frozen=True)
+class LoadedExport:
+    model: DeepseekV3ForCausalLM  # in evaluation mode
+    tokenizer: Tokenizer
+    manifest: ExportManifest
+    digest: str
+    eos_token_id: int | None
+
+
+@dataclass(frozen=True)
+class ExportReader:
+    """A verified manifest, and reads of its files that are verified too."""
+
+    store: ObjectStore
+    prefix: str
+    manifest: ExportManifest
+    digest: str
+
+    def read(self, name: str) -> bytes:
+        """Raises ExportError when the file is not in the manifest or not what it says."""
+        for entry in self.manifest.files:
+            if entry.key == name:
+                return self._read(entry)
+        raise ExportError(f"{self._uri(name)}: the manifest names no such file; export the model again")
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Under Hugging Face's names, one file in memory at a time."""
+        for entry in self.manifest.files:
+            if entry.key.endswith(".safetensors"):
+                yield from from_safetensors(self._read(entry)).items()
+
+    def architecture(self) -> Architecture:
+        try:
+            return architecture_of(json.loads(self.read(CONFIG)))
+        except ValueError as error:
+            raise ExportError(f"{self._uri(CONFIG)}: {error}") from error
+
+    def state(self) -> dict[str, Tensor]:
+        """The state dict of `DeepseekV3ForCausalLM`."""
+        return from_hugging_face(self.tensors(), tied=self.architecture().tie_word_embeddings)
+
+    def download(self, directory: Path) -> None:
+        """A folder for `from_pretrained`, with the manifest beside it."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for entry in self.manifest.files:
+            (directory / entry.key).write_bytes(self._read(entry))
+        (directory / EXPORT_MANIFEST).write_bytes(self.manifest.to_json())
+
+    def _read(self, entry: FileEntry) -> bytes:
+        content = self.store.read(f"{self.prefix}{entry.key}")
+        found = object_checksum(content)
+        if (len(content), found) != (entry.size, entry.checksum):
+            raise ExportError(
+                f"{self._uri(entry.key)}: {len(content)} bytes with {found}: must be {entry.size} bytes with "
+                f"{entry.checksum}; the object was damaged or replaced: restore it, or export the model again"
+            )
+        return content
+
+    def _uri(self, name: str) -> str:
+        return join_uri(self.store.uri, f"{self.prefix}{name}")
+
+
+def open_export(store: ObjectStore, digest: str | None = None) -> ExportReader:
+    """With `digest`: the export of that name below `store`, a job's storage. Without: the one at `store.uri`
+    itself, whose last segment is then its digest, where it has one. Raises ExportError and StoreErrors."""
+    prefix = "" if digest is None else export_prefix(digest)
+    named = _DIGEST_IN_URI.search(store.uri)
+    expected = digest or (f"sha256:{named['hex']}" if named else None)
+    document = store.read(f"{prefix}{EXPORT_MANIFEST}")
+    uri = join_uri(store.uri, f"{prefix}{EXPORT_MANIFEST}")
+    found = sha256_digest(document)
+    if expected is not None and found != expected:
+        raise ExportError(
+            f"{uri}: digest {found}: must be {expected}; name another export, or restore this one"
+        )
+    try:
+        manifest = ExportManifest.model_validate_json(document)
+    except ValidationError as error:
+        raise ExportError(f"{uri}: no manifest of this version: {error}; export the model again") from error
+    return ExportReader(store, prefix, manifest, found)
+
+
+def load_export(
+    store: ObjectStore,
+    digest: str | None = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> LoadedExport:
+    """The model in `dtype` on `device`, in evaluation mode, with its tokenizer. See `open_export`."""
+    reader = open_export(store, digest)
+    with torch.device("meta"):
+        model = DeepseekV3ForCausalLM(reader.architecture())
+    model.load_state_dict({name: tensor.to(device) for name, tensor in reader.state().items()}, assign=True)
+    eos: int | None = json.loads(reader.read(CONFIG)).get("eos_token_id")
+    return LoadedExport(
+        model=model.to(dtype).eval(),
+        tokenizer=Tokenizer.from_str(reader.read(TOKENIZER).decode()),
+        manifest=reader.manifest,
+        digest=reader.digest,
+        eos_token_id=eos,
+    )

@@ -1,0 +1,93 @@
+"""Writes an export below its digest and publishes it by one conditional write of the manifest.
+
+Which epoch may do so is `store.log`'s business: the caller commits an ExportRecord afterwards.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.layout import export_prefix, join_uri
+from deepseek_workloads.contract.records import ExportManifest, FileEntry, Provenance
+from deepseek_workloads.data.checksum import object_checksum
+from deepseek_workloads.export.files import ExportFile, ExportTokenizer, hugging_face_files
+from deepseek_workloads.plan.estimate import parameters
+from deepseek_workloads.store.interface import AlreadyExists, ObjectChanged, ObjectStore
+
+EXPORT_MANIFEST = "manifest.json"
+MAX_SHARD_BYTES = 2 * 1024**3
+_CONCURRENT_WRITES = 4
+
+
+@dataclass(frozen=True)
+class Export:
+    """A published model."""
+
+    digest: str
+    prefix: str  # below the storage URI
+    uri: str
+    manifest: ExportManifest
+
+
+def export_model(
+    store: ObjectStore,
+    *,
+    state: Mapping[str, Tensor],
+    architecture: Architecture,
+    tokenizer: ExportTokenizer,
+    provenance: Provenance,
+    evaluation: Mapping[str, float],
+    dtype: torch.dtype = torch.float32,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+) -> Export:
+    """`store` is the job's storage; `state` the whole state dict on the CPU (`gather.whole_state`).
+
+    The same inputs give the same digest, so that a repetition after a crash finds or finishes its own export.
+    File keys in the manifest are relative to the export's own prefix: a copied folder stays verifiable.
+    Raises the StoreErrors of writes.
+    """
+    files = hugging_face_files(
+        state,
+        architecture=architecture,
+        tokenizer=tokenizer,
+        dtype=dtype,
+        max_shard_bytes=max_shard_bytes,
+    )
+    manifest = ExportManifest(
+        files=[_entry(file) for file in files],
+        provenance=provenance,
+        evaluation=dict(evaluation),
+        parameters=parameters(architecture),
+    )
+    document = manifest.to_json()
+    digest = sha256_digest(document)
+    prefix = export_prefix(digest)
+    _write(store, files, prefix=prefix)
+    _publish(store, f"{prefix}{EXPORT_MANIFEST}", document)
+    return Export(digest, prefix, join_uri(store.uri, prefix.rstrip("/")), manifest)
+
+
+def _entry(file: ExportFile) -> FileEntry:
+    content = file.content()
+    return FileEntry(key=file.name, size=len(content), checksum=object_checksum(content))
+
+
+def _write(store: ObjectStore, files: Sequence[ExportFile], *, prefix: str) -> None:
+    with ThreadPoolExecutor(_CONCURRENT_WRITES) as pool:
+        list(pool.map(lambda file: store.put(f"{prefix}{file.name}", file.content()), files))
+
+
+def _publish(store: ObjectStore, key: str, document: bytes) -> None:
+    try:
+        store.create(key, document)
+    except AlreadyExists:
+        if store.read(key) != document:
+            raise ObjectChanged(
+                f"{join_uri(store.uri, key)} holds another document than its digest says: "
+                "remove that prefix, or write to a fresh storage URI"
+            ) from None
