@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.records import Provenance
 from deepseek_workloads.export.files import ExportTokenizer
+from deepseek_workloads.export.generate import Sampling, generate
 from deepseek_workloads.export.load import open_export
 from deepseek_workloads.export.publish import export_model
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
@@ -56,16 +57,15 @@ def test_the_tokenizer_gives_the_same_ids_and_knows_the_special_tokens(
 
 
 def test_greedy_generation_goes_the_same_way(exported: Exported, folder: Path) -> None:
-    from deepseek_workloads.export.generate import Sampling, generate
-
     theirs = AutoModelForCausalLM.from_pretrained(folder)
     ids = ids_of("The kernel", exported)
 
+    stop = exported.tokenizer.token_to_id("<|end_of_text|>")
     expected = theirs.generate(ids, max_new_tokens=30, do_sample=False)[0, ids.shape[1] :].tolist()
-    ours = list(generate(exported.model, ids[0].tolist(), sampling=Sampling(max_tokens=30, temperature=0)))
+    greedy = Sampling(max_tokens=30, temperature=0)
+    ours = list(generate(exported.model, ids[0].tolist(), sampling=greedy, stop=[stop]))
 
-    stop = theirs.generation_config.eos_token_id
-    assert ours[: len(expected)] == expected or stop in expected
+    assert ours == [token for token in expected if token != stop]
 
 
 @pytest.mark.parametrize(
