@@ -37,9 +37,11 @@ class RevisionProvenance(SpecModel):
     """From the model back to the data it saw."""
 
     job_ref: JobReference | None = Field(default=None, description="The job that made the model.")
-    epoch: int | None = Field(default=None, ge=0, description="Epoch of the job that exported it.")
-    step: int | None = Field(default=None, ge=0, description="Steps it was trained for.")
-    consumed_samples: int | None = Field(default=None, ge=0, description="Samples it saw.")
+    epoch: int | None = Field(
+        default=None, ge=0, le=2**53 - 1, description="Epoch of the job that exported it."
+    )
+    step: int | None = Field(default=None, ge=0, le=2**53 - 1, description="Steps it was trained for.")
+    consumed_samples: int | None = Field(default=None, ge=0, le=2**53 - 1, description="Samples it saw.")
     checkpoint_prefix: ShortText | None = Field(
         default=None, description="Checkpoint it was exported from, relative to the job's storage."
     )
@@ -71,8 +73,10 @@ class RevisionSpec(SpecModel):
     architecture: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
         default="DeepseekV3ForCausalLM", description="Class of the model in Hugging Face's names."
     )
-    parameters: int | None = Field(default=None, ge=0, description="Weights of the model.")
-    active_parameters: int | None = Field(default=None, ge=0, description="Weights that one token passes.")
+    parameters: int | None = Field(default=None, ge=0, le=2**53 - 1, description="Weights of the model.")
+    active_parameters: int | None = Field(
+        default=None, ge=0, le=2**53 - 1, description="Weights that one token passes."
+    )
     evaluation: list[Measurement] = Field(
         default_factory=list,
         max_length=32,

@@ -57,7 +57,7 @@ def accepted(view: View) -> Draft:
 def datasets_ready(view: View) -> Draft:
     if view.observed.waiting:
         return Draft(DATASETS_READY, "False", DATASET_NOT_READY, "; ".join(view.observed.waiting))
-    if view.observed.run is None:
+    if view.observed.run is None and not view.resource.status.run_config_digest:
         return Draft(DATASETS_READY, "Unknown", STARTING, "the datasets have not been looked up")
     return Draft(DATASETS_READY, "True", "Pinned", "every dataset is ready, its digest pinned")
 

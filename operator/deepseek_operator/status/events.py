@@ -40,7 +40,7 @@ def events_between(old: RunStatus, new: RunStatus) -> list[ResourceEvent]:
         if earlier is None or (earlier.status, earlier.reason) != (condition.status, condition.reason):
             events += _of_condition(condition, earlier)
     if new.last_failure and new.last_failure != old.last_failure:
-        occasion = f"restart {new.restarts}, failure {new.failures}"
+        occasion = f"epoch {new.epoch}"
         events.append(ResourceEvent("Warning", "Interrupted", new.last_failure, occasion=occasion))
     events += [
         ResourceEvent("Warning", "RunWarning", warning)

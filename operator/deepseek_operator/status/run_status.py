@@ -8,7 +8,7 @@ from deepseek_operator.status import conditions
 from deepseek_operator.status.conditions import ConditionOf, drafts_of, merge
 from deepseek_operator.status.observed import PodFacts
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED, memory_words
-from deepseek_operator.status.pod_state import Trouble, failures_of
+from deepseek_operator.status.pod_state import Trouble, classify, failures_of
 from deepseek_operator.status.text import long, short
 from deepseek_operator.status.view import WORKING, View
 
@@ -100,9 +100,14 @@ def _failures(view: View) -> int:
 
 
 def _last_failure(view: View) -> str:
-    """Losses are told too, though they do not count."""
+    """Losses are told too, though they do not count. The newest pod's first.
+
+    A pod that is replaced already is looked at as well: an operator that ended between the creation of the
+    replacement and the status has not told of it.
+    """
     if view.outcome is None and not view.resource.spec.suspend:
-        for pod, state in view.states:
+        pods = sorted(view.observed.pods, key=lambda pod: (pod.created_at, pod.name), reverse=True)
+        for pod, state in ((pod, classify(pod)) for pod in pods):
             if state.trouble is Trouble.OOM_KILLED:
                 return f"{state.message}: {memory_words(view.resource, view.observed, pod=pod)}"
             if state.counts or state.lost:

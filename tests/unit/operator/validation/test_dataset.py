@@ -1,0 +1,51 @@
+"""What cannot be prepared is refused before any pod exists."""
+
+from typing import Any
+
+import pytest
+
+from deepseek_operator.validation.dataset import dataset_run_of, validate_dataset
+from deepseek_workloads.contract.run_config import parse_run
+
+
+def test_a_possible_dataset_has_no_problems(make_dataset: Any) -> None:
+    assert validate_dataset(make_dataset(), worker_image="worker") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"storage": {"uri": "corpus"}}, "spec.storage.uri"),
+        ({"sources": [{"name": "a", "uri": "s3://"}]}, "spec.sources[0].uri"),
+        ({"tokenizer": {"train": None, "uri": "tokenizer.json"}}, "spec.tokenizer.uri"),
+        ({"heldOutFraction": "0.7"}, "spec.heldOutFraction"),
+        (
+            {"tokenizer": {"train": {"specialTokens": ["<a>", "<a>"]}}},
+            "spec.tokenizer.train.specialTokens",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_impossible_datasets_are_refused(make_dataset: Any, changes: dict[str, Any], field: str) -> None:
+    (problem,) = validate_dataset(make_dataset(changes), worker_image="worker")
+    assert problem.field == field
+
+
+def test_the_run_config_is_resolved(make_dataset: Any) -> None:
+    run = dataset_run_of(make_dataset())
+    assert run.raw_sources[0].uri == "s3://corpus/raw"
+    assert run.tokenizer is not None
+    assert run.tokenizer.vocab_size == 8192
+    assert run.held_out_fraction == 0.01
+    assert parse_run(run.to_json()) == run
+
+
+def test_raw_sources_may_lie_at_another_endpoint(make_dataset: Any) -> None:
+    run = dataset_run_of(make_dataset({"sourceStorage": {"endpointUrl": "https://s3.other.org"}}))
+    assert run.raw_storage.endpoint_url == "https://s3.other.org"
+    assert run.storage.endpoint_url is None
+
+
+def test_a_given_tokenizer_is_passed_on(make_dataset: Any) -> None:
+    run = dataset_run_of(make_dataset({"tokenizer": {"train": None, "uri": "s3://tok/tokenizer.json"}}))
+    assert (run.tokenizer, run.tokenizer_uri) == (None, "s3://tok/tokenizer.json")

@@ -1,0 +1,115 @@
+"""What is impossible is refused before any pod exists, with field, value, rule and remedy."""
+
+from typing import Any
+
+import pytest
+
+from deepseek_operator.resources.run_config import PreparedDataset
+from deepseek_operator.validation.training_job import training_run_of, validate_training_job
+from deepseek_workloads.contract.run_config import Storage, parse_run
+
+READY = {"docs": PreparedDataset(storage=Storage(uri="s3://corpus/docs"), digest="sha256:" + "0" * 64)}
+
+
+def _tiny(**moe: Any) -> dict[str, Any]:
+    return {"model": {"architecture": {"moe": moe}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"model": {"preset": "deepseek-v3-tinny"}}, "spec.model.preset", "did you mean deepseek-v3-tiny"),
+        (_tiny(nRoutedExperts=7), "spec.model.architecture.moe", "divi"),
+        (_tiny(numExpertsPerTok=99), "spec.model.architecture.moe.numExpertsPerTok", "at most"),
+        ({"training": {"globalBatchSize": 7}}, "spec.training.globalBatchSize", "6 or 8"),
+        ({"data": {"sequenceLength": 100_000}}, "spec.data.sequenceLength", "2048"),
+        (
+            {"training": {"parallelism": {"tensorParallelDegree": 3}}},
+            "spec.training.parallelism",
+            "tensorParallelDegree",
+        ),
+        ({"storage": {"uri": "s3:///x"}}, "spec.storage.uri", "must name a bucket"),
+        ({"training": {"optimizer": {"learningRate": "0"}}}, "spec.training.optimizer.learningRate", "0"),
+        ({"training": {"schedule": {"minRatio": "1.5"}}}, "spec.training.schedule.minRatio", "1"),
+        ({"workers": {"resources": {"memory": "32Mi"}}}, "spec.workers.resources.memory", "at least"),
+        (
+            {"model": {"preset": None, "initFrom": {"storageUri": "s3://m/x"}}},
+            "spec.model.initFrom",
+            "name a preset",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.startswith("spec") else None,
+)
+def test_impossible_jobs_are_refused(make_job: Any, changes: dict[str, Any], field: str, words: str) -> None:
+    problems = validate_training_job(make_job(changes), worker_image="worker")
+    assert [problem for problem in problems if problem.field.startswith(field) and words in str(problem)]
+    assert all(problem.remedy and problem.reason for problem in problems)
+
+
+def test_a_possible_job_has_no_problems(make_job: Any) -> None:
+    assert validate_training_job(make_job(), worker_image="worker") == []
+
+
+def test_a_source_with_a_bad_uri_is_named_by_its_index(make_job: Any) -> None:
+    sources = [{"name": "a", "datasetRef": {"name": "docs"}}, {"name": "b", "uri": "corpus/b"}]
+    (problem,) = validate_training_job(make_job({"data": {"sources": sources}}), worker_image="worker")
+    assert problem.field == "spec.data.sources[1].uri"
+
+
+def test_without_any_image_the_job_is_refused(make_job: Any) -> None:
+    (problem,) = validate_training_job(make_job(), worker_image="")
+    assert (problem.field, problem.reason) == ("spec.image", "NoImage")
+
+
+def test_an_own_image_needs_no_default(make_job: Any) -> None:
+    assert validate_training_job(make_job({"image": "registry/worker:1"}), worker_image="") == []
+
+
+def test_all_problems_are_told_at_once(make_job: Any) -> None:
+    job = make_job({"storage": {"uri": "s3:///x"}, "model": {"preset": "no-such"}})
+    fields = {problem.field for problem in validate_training_job(job, worker_image="worker")}
+    assert fields == {"spec.storage.uri", "spec.model.preset"}
+
+
+def test_the_run_config_is_resolved(make_job: Any) -> None:
+    run = training_run_of(make_job(), datasets=READY)
+    assert run.architecture.hidden_size == 128
+    assert run.data.sources[0].storage.uri == "s3://corpus/docs"
+    assert run.data.sources[0].digest == READY["docs"].digest
+    assert run.workers.memory_bytes == 3 * 2**30
+    assert run.training.precision == "fp32"
+    assert parse_run(run.to_json()) == run
+
+
+def test_gpus_make_auto_precision_bf16(make_job: Any) -> None:
+    job = make_job({"workers": {"resources": {"gpu": 1}}})
+    assert training_run_of(job, datasets=READY).training.precision == "bf16"
+
+
+@pytest.mark.parametrize(("tokens", "steps"), [(1, 1), (1024, 1), (1025, 2), (10_240, 10)])
+def test_tokens_become_whole_steps(make_job: Any, tokens: int, steps: int) -> None:
+    job = make_job({"training": {"steps": None, "tokens": tokens}})
+    assert training_run_of(job, datasets=READY).training.steps == steps
+
+
+def test_a_source_by_uri_takes_the_jobs_endpoint(make_job: Any) -> None:
+    job = make_job({"data": {"sources": [{"name": "web", "uri": "s3://corpus/web"}]}})
+    (source,) = training_run_of(job, datasets={}).data.sources
+    assert source.storage.endpoint_url == "http://s3.storage.svc:7070"
+    assert source.digest is None
+
+
+def test_the_run_config_holds_no_secret_and_no_secret_name(make_job: Any) -> None:
+    assert b"s3-credentials" not in training_run_of(make_job(), datasets=READY).to_json()
+
+
+def test_equal_jobs_give_equal_run_configs(make_job: Any) -> None:
+    first, second = (training_run_of(make_job(), datasets=READY).to_json() for _ in range(2))
+    assert first == second
+
+
+def test_suspending_changes_nothing_in_the_run_config(make_job: Any) -> None:
+    running, suspended = (
+        training_run_of(make_job({"suspend": each}), datasets=READY).to_json() for each in (False, True)
+    )
+    assert running == suspended
