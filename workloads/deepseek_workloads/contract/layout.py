@@ -1,6 +1,7 @@
 """Where things lie below a storage URI. Pure functions of names; no I/O."""
 
 LOG_PREFIX = "log/"
+DATA_PREFIX = "data/"
 DATASET_MANIFEST = "manifest.json"
 
 
@@ -19,7 +20,7 @@ def log_index(key: str) -> int:
 
 def data_prefix(attempt: str) -> str:
     """The fresh prefix under which one attempt (a UUID) writes its files before it publishes them."""
-    return f"data/{attempt}/"
+    return f"{DATA_PREFIX}{attempt}/"
 
 
 def export_prefix(digest: str) -> str:

@@ -73,6 +73,11 @@ class ObjectStore(Protocol):
     @property
     def uri(self) -> str: ...
 
+    @property
+    def retries(self) -> int:
+        """Requests that were tried again since the store was opened."""
+        ...
+
     def read(self, key: str) -> bytes: ...
 
     def read_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes]:

@@ -159,24 +159,23 @@ class Writer:
         architecture_digest: str = "",
         dataset_digests: Sequence[str] = (),
         reason: str = "schedule",
-    ) -> LogEntry:
+    ) -> CheckpointEntry:
         """Publishes a checkpoint whose files are all durable already. `reason` is CheckpointRecord's."""
-        return self._append(
-            CheckpointRecord.model_validate(
-                {
-                    **self._stamp(),
-                    "step": step,
-                    "consumed_samples": consumed_samples,
-                    "tokens": tokens,
-                    "prefix": prefix,
-                    "files": list(files),
-                    "metrics": metrics or {},
-                    "architecture_digest": architecture_digest,
-                    "dataset_digests": list(dataset_digests),
-                    "reason": reason,
-                }
-            )
+        record = CheckpointRecord.model_validate(
+            {
+                **self._stamp(),
+                "step": step,
+                "consumed_samples": consumed_samples,
+                "tokens": tokens,
+                "prefix": prefix,
+                "files": list(files),
+                "metrics": metrics or {},
+                "architecture_digest": architecture_digest,
+                "dataset_digests": list(dataset_digests),
+                "reason": reason,
+            }
         )
+        return CheckpointEntry(self._append(record).index, record)
 
     def retire(self, indices: Sequence[int]) -> LogEntry:
         """After this the files of these checkpoints may be deleted."""

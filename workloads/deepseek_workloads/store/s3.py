@@ -78,7 +78,6 @@ class S3ObjectStore:
 
     @property
     def retries(self) -> int:
-        """Requests that were tried again since the store was opened."""
         return self._retries
 
     def read(self, key: str) -> bytes:

@@ -1,0 +1,235 @@
+"""Saves and loads the state of a run: model, optimizer, router bias, position. Publishes by the commit log.
+
+The position is the step and the samples consumed; the schedule, the order of the data and each step's random
+numbers are functions of it. Loading fits any number of ranks and any zeroStage.
+"""
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
+from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
+from torch.optim import Optimizer
+
+from deepseek_workloads.contract import layout, reasons
+from deepseek_workloads.contract.records import CheckpointRecord
+from deepseek_workloads.data.checksum import object_checksum
+from deepseek_workloads.store.interface import NotFound, ObjectChanged, ObjectStore, StoreError
+from deepseek_workloads.store.log import CheckpointEntry, LogEntry, Writer, live_checkpoints
+from deepseek_workloads.train.checkpoint_index import CheckpointIndex
+from deepseek_workloads.train.checkpoint_storage import INDEX_FILE, ObjectStoreReader, ObjectStoreWriter
+from deepseek_workloads.train.decisions import CheckpointReason
+from deepseek_workloads.train.group import Group
+from deepseek_workloads.train.retention import attempt_name
+
+_OPTIONS = StateDictOptions(flatten_optimizer_state_dict=True)
+
+
+class CheckpointMismatch(StoreError):
+    """What lies in the storage was made by another model or from other data than this run's."""
+
+    reason = reasons.CHECKPOINT_MISMATCH
+
+
+class NoIntactCheckpoint(StoreError):
+    reason = "NoIntactCheckpoint"
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run is: steps taken, samples seen, tokens trained on."""
+
+    step: int = 0
+    consumed_samples: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a checkpoint belongs to: going on with another model or other data would be silent nonsense."""
+
+    architecture_digest: str
+    dataset_digests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """`entry` None: there is no checkpoint. `damaged`: log indices of newer ones that could not be used."""
+
+    position: Position
+    entry: CheckpointEntry | None
+    damaged: tuple[int, ...]
+    warnings: tuple[str, ...]
+
+
+def save(
+    store: ObjectStore,
+    group: Group,
+    *,
+    writer: Writer | None,
+    epoch: int,
+    model: nn.Module,
+    optimizer: Optimizer,
+    position: Position,
+    identity: Identity,
+    metrics: dict[str, float],
+    reason: CheckpointReason,
+    before_commit: Callable[[], None] = lambda: None,
+) -> CheckpointEntry:
+    """A collective; `writer` is rank 0's. All files are durable before the record is written, and rank 0 has
+    called `before_commit`.
+
+    Raises Fenced and StoreErrors on every rank; then the checkpoints before are untouched.
+    """
+    attempt = group.on_rank_zero(lambda: attempt_name(epoch, str(uuid.uuid4())))
+    prefix = layout.data_prefix(attempt)
+    files = ObjectStoreWriter(store, prefix, rank=group.rank)
+    try:
+        save_tensors(
+            state_tensors(model, optimizer),
+            storage_writer=files,
+            planner=DefaultSavePlanner(flatten_state_dict=False),
+            no_dist=group.world_size == 1,
+        )
+    except CheckpointException as failure:
+        raise first_cause(failure) from None
+
+    def commit() -> CheckpointEntry:
+        assert writer is not None
+        before_commit()
+        return writer.commit_checkpoint(
+            step=position.step,
+            consumed_samples=position.consumed_samples,
+            tokens=position.tokens,
+            prefix=prefix,
+            files=files.files,
+            metrics=metrics,
+            architecture_digest=identity.architecture_digest,
+            dataset_digests=identity.dataset_digests,
+            reason=reason,
+        )
+
+    return group.on_rank_zero(commit)
+
+
+def load_latest(
+    store: ObjectStore,
+    group: Group,
+    *,
+    entries: Sequence[LogEntry],
+    model: nn.Module,
+    optimizer: Optimizer,
+    identity: Identity,
+) -> Loaded:
+    """The newest intact checkpoint into `model` and `optimizer`. A collective, with the same `entries`.
+
+    Raises CheckpointMismatch, NoIntactCheckpoint when there are checkpoints but none can be read, and
+    StoreUnavailable: a store that does not answer says nothing about a checkpoint.
+    """
+    damaged: list[int] = []
+    warnings: list[str] = []
+    for entry in reversed(live_checkpoints(entries)):
+        _check_identity(store, entry.record, identity)
+        try:
+            _load(store, group, entry.record, model=model, optimizer=optimizer)
+        except (NotFound, ObjectChanged) as error:
+            damaged.append(entry.index)
+            warnings.append(
+                f"checkpoint of step {entry.record.step} is damaged, an older one is used: {error}"
+            )
+            continue
+        record = entry.record
+        position = Position(record.step, record.consumed_samples, record.tokens)
+        return Loaded(position, entry, tuple(damaged), tuple(warnings))
+    if damaged:
+        raise NoIntactCheckpoint(
+            f"{store.uri}: none of its {len(damaged)} checkpoints is intact ({warnings[0]}); "
+            "restore the objects, or start again at a fresh storage URI"
+        )
+    return Loaded(Position(), None, (), ())
+
+
+def state_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Every tensor of the state under a flat name. Hyperparameters are the run config's, and not stored."""
+    weights, moments = get_state_dict(model, optimizer, options=_OPTIONS)
+    named = {
+        **{f"model.{name}": value for name, value in weights.items()},
+        **{f"optimizer.{name}": value for name, value in moments.items()},
+    }
+    return {name: value for name, value in named.items() if isinstance(value, Tensor)}
+
+
+def first_cause(failure: CheckpointException) -> BaseException:
+    """Of what went wrong on some ranks, the one that explains most: a final error before a transient one."""
+    causes = [wrapped[0] for _, wrapped in sorted(failure.failures.items())]
+    return min(causes, key=lambda cause: isinstance(cause, StoreError) and cause.transient)
+
+
+def _load(
+    store: ObjectStore, group: Group, record: CheckpointRecord, *, model: nn.Module, optimizer: Optimizer
+) -> None:
+    index = group.on_rank_zero(lambda: _read_index(store, record))
+    tensors = state_tensors(model, optimizer)
+    try:
+        load_tensors(
+            tensors,
+            storage_reader=ObjectStoreReader(store, record.prefix, index),
+            planner=DefaultLoadPlanner(flatten_state_dict=False),
+            no_dist=group.world_size == 1,
+        )
+    except CheckpointException as failure:
+        raise _cause_of_load(failure) from None
+    weights, moments = get_state_dict(model, optimizer, options=_OPTIONS)
+    loaded: dict[str, Any] = {name: tensors[f"optimizer.{name}"] for name in moments if _is_state(name)}
+    set_state_dict(
+        model,
+        optimizer,
+        model_state_dict={name: tensors[f"model.{name}"] for name in weights},
+        optim_state_dict={**moments, **loaded},
+        options=_OPTIONS,
+    )
+
+
+def _is_state(name: str) -> bool:
+    """Of the flat names of an optimizer's state dict; the others are hyperparameters."""
+    return name.startswith("state.")
+
+
+def _cause_of_load(failure: CheckpointException) -> BaseException:
+    """A store that does not answer comes first: it hides whether the checkpoint is intact."""
+    for _, (cause, _trace) in sorted(failure.failures.items()):
+        if isinstance(cause, StoreError) and cause.transient:
+            return cause
+    return first_cause(failure)
+
+
+def _read_index(store: ObjectStore, record: CheckpointRecord) -> CheckpointIndex:
+    key = record.prefix + INDEX_FILE
+    entry = next((file for file in record.files if file.key == key), None)
+    if entry is None:
+        raise ObjectChanged(f"{store.uri}/{key}: the checkpoint's record names no such file")
+    document = store.read(key)
+    if (len(document), object_checksum(document)) != (entry.size, entry.checksum):
+        raise ObjectChanged(f"{store.uri}/{key}: its size or checksum is not what the commit log says")
+    return CheckpointIndex.model_validate_json(document)
+
+
+def _check_identity(store: ObjectStore, record: CheckpointRecord, identity: Identity) -> None:
+    if record.architecture_digest not in ("", identity.architecture_digest):
+        raise CheckpointMismatch(
+            f"{store.uri}: its checkpoint of step {record.step} is of another model "
+            f"({record.architecture_digest}) than this run's ({identity.architecture_digest}): use a fresh "
+            "storage URI, or the model that the checkpoint was trained with"
+        )
+    if record.dataset_digests and tuple(record.dataset_digests) != identity.dataset_digests:
+        raise CheckpointMismatch(
+            f"{store.uri}: its checkpoint of step {record.step} was trained on datasets "
+            f"{', '.join(record.dataset_digests)}, this run's are {', '.join(identity.dataset_digests)}: use "
+            "a fresh storage URI, or pin the digests of the datasets"
+        )

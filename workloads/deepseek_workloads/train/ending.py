@@ -1,0 +1,190 @@
+"""How a run ends: evaluation and export of what was trained, and the verdict that says so."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from deepseek_workloads.contract import reasons
+from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.exit_codes import ExitCode
+from deepseek_workloads.contract.messages import Verdict
+from deepseek_workloads.contract.records import ExportRecord, Provenance
+from deepseek_workloads.data.manifest import DatasetError
+from deepseek_workloads.export.files import ExportTokenizer
+from deepseek_workloads.export.gather import whole_state
+from deepseek_workloads.export.load import ExportError, open_export
+from deepseek_workloads.export.publish import Export, export_model
+from deepseek_workloads.store.interface import NotFound
+from deepseek_workloads.store.log import CheckpointEntry, LogEntry
+from deepseek_workloads.train.checkpoint import Position
+from deepseek_workloads.train.evaluate import evaluate
+from deepseek_workloads.train.reporting import Reporter
+from deepseek_workloads.train.setup import Setup
+from deepseek_workloads.train.stopwatch import Stopwatch
+from deepseek_workloads.train.trainer import StepResult
+
+
+def complete(
+    setup: Setup,
+    position: Position,
+    entry: CheckpointEntry,
+    reporter: Reporter | None,
+    watch: Stopwatch,
+) -> Verdict:
+    """Evaluates and exports the state of the final checkpoint `entry`, which the model holds. A collective.
+
+    A run that was interrupted after its export finds it and repeats nothing.
+    """
+    verdict = setup.group.on_rank_zero(lambda: _exported_before(setup, position, entry))
+    if verdict is not None:
+        return verdict
+    if reporter is not None:
+        reporter.phase("Evaluating")
+    with watch.part("evaluation"):
+        figures = evaluate(
+            setup.model,
+            setup.group,
+            plan=setup.data.plan,
+            stores=setup.data.stores,
+            micro_batch_size=setup.micro_batch_size,
+            max_samples=setup.run.evaluation.max_samples,
+        )
+    if reporter is not None:
+        reporter.evaluation(position, figures)
+        reporter.phase("Exporting")
+    with watch.part("export"):
+        export = _export(setup, entry, figures)
+    if reporter is not None:
+        reporter.phase("Done")
+    return _completed(setup, position, entry, digest=export.digest, uri=export.uri, figures=figures)
+
+
+def stopped(setup: Setup, position: Position, entry: CheckpointEntry | None) -> Verdict:
+    return Verdict(
+        outcome="Stopped",
+        reason=reasons.STOPPED,
+        message=f"stopped as asked after step {position.step}; its checkpoint is written",
+        exit_code=ExitCode.DONE,
+        **_place(setup, position, entry),
+    )
+
+
+def numeric_failure(
+    setup: Setup, position: Position, entry: CheckpointEntry | None, result: StepResult
+) -> Verdict:
+    """The step was not applied: the last good checkpoint stays the newest."""
+    last = f"the checkpoint of step {entry.record.step} is kept" if entry else "there is no checkpoint yet"
+    return Verdict(
+        outcome="Failed",
+        reason=reasons.NUMERIC_FAILURE,
+        message=(
+            f"step {position.step + 1}: loss {result.loss}, gradient norm {result.gradient_norm}: must be "
+            f"finite; {last}. Lower spec.training.optimizer.learningRate or spec.training.gradientClipNorm, or lengthen "
+            "spec.training.schedule.warmupSteps"
+        ),
+        exit_code=ExitCode.NUMERIC_FAILURE,
+        **_place(setup, position, entry),
+    )
+
+
+def _completed(
+    setup: Setup,
+    position: Position,
+    entry: CheckpointEntry,
+    *,
+    digest: str,
+    uri: str,
+    figures: dict[str, float],
+) -> Verdict:
+    return Verdict(
+        outcome="Succeeded",
+        reason=reasons.COMPLETED,
+        message=f"trained {position.step} steps on {position.tokens} tokens",
+        exit_code=ExitCode.DONE,
+        digest=digest,
+        uri=uri,
+        evaluation=figures,
+        **_place(setup, position, entry),
+    )
+
+
+def _place(setup: Setup, position: Position, entry: CheckpointEntry | None) -> dict[str, Any]:
+    return {
+        "epoch": setup.epoch.number,
+        "step": position.step,
+        "consumed_samples": position.consumed_samples,
+        "checkpoint_prefix": entry.record.prefix if entry else "",
+    }
+
+
+def _export(setup: Setup, entry: CheckpointEntry, figures: dict[str, float]) -> Export:
+    state = whole_state(setup.model.module)
+
+    def publish() -> Export:
+        assert setup.writer is not None
+        export = export_model(
+            setup.store,
+            state=state,
+            architecture=setup.run.architecture,
+            tokenizer=_tokenizer(setup),
+            provenance=_provenance(setup, entry),
+            evaluation=figures,
+            dtype=torch.bfloat16 if setup.run.training.precision == "bf16" else torch.float32,
+        )
+        setup.writer.commit_export(step=entry.record.step, digest=export.digest, prefix=export.prefix)
+        return export
+
+    return setup.group.on_rank_zero(publish)
+
+
+def _tokenizer(setup: Setup) -> ExportTokenizer:
+    """Of the first source; `SamplePlan` has seen that all sources share one."""
+    manifest, store = setup.data.plan.manifests[0], setup.data.stores[0]
+    content = store.read(manifest.tokenizer_key)
+    if sha256_digest(content) != manifest.tokenizer_digest:
+        raise DatasetError(
+            f"{store.uri}/{manifest.tokenizer_key}: digest {sha256_digest(content)}: must be "
+            f"{manifest.tokenizer_digest}; restore the tokenizer of the dataset"
+        )
+    return ExportTokenizer(content, manifest.bos_token_id, manifest.eos_token_id, manifest.pad_token_id)
+
+
+def _provenance(setup: Setup, entry: CheckpointEntry) -> Provenance:
+    """Of the checkpoint, not of the epoch that exports it: a repetition must give the same digest."""
+    owner, record = setup.run.owner, entry.record
+    return Provenance(
+        owner_namespace=owner.namespace,
+        owner_name=owner.name,
+        owner_uid=owner.uid,
+        epoch=record.epoch,
+        step=record.step,
+        consumed_samples=record.consumed_samples,
+        checkpoint_prefix=record.prefix,
+        run_config_digest=setup.epoch.run_config_digest,
+        dataset_digests=list(setup.data.digests),
+    )
+
+
+def _exported_before(setup: Setup, position: Position, entry: CheckpointEntry) -> Verdict | None:
+    record = _export_of(setup.epoch.entries, entry)
+    if record is None:
+        return None
+    try:
+        reader = open_export(setup.store, record.digest)
+    except (ExportError, NotFound):
+        return None  # it is exported again
+    uri = f"{setup.store.uri}/{record.prefix.rstrip('/')}"
+    figures = reader.manifest.evaluation
+    return _completed(setup, position, entry, digest=record.digest, uri=uri, figures=figures)
+
+
+def _export_of(entries: Sequence[LogEntry], checkpoint: CheckpointEntry) -> ExportRecord | None:
+    """The newest export that was made from this checkpoint: of its step, and after it in the log."""
+    for entry in reversed(entries):
+        record = entry.record
+        if entry.index <= checkpoint.index:
+            return None
+        if isinstance(record, ExportRecord) and record.step == checkpoint.record.step:
+            return record
+    return None

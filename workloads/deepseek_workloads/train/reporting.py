@@ -1,0 +1,148 @@
+"""What rank 0 tells of a run while it goes: to the coordinator, to the store and to stdout.
+
+For display only; it decides nothing.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+
+from deepseek_workloads.contract.messages import CheckpointSummary, Phase, Progress
+from deepseek_workloads.store.interface import ObjectStore
+from deepseek_workloads.store.log import CheckpointEntry
+from deepseek_workloads.train.checkpoint import Position
+from deepseek_workloads.train.metrics import MetricsWriter
+from deepseek_workloads.train.monitor import Monitor
+from deepseek_workloads.train.stopwatch import Stopwatch
+from deepseek_workloads.train.trainer import StepResult
+
+_MAX_CHECKPOINTS = 10  # Progress' limits
+_MAX_WARNINGS = 8
+_LINE_SECONDS = 1.0  # between lines of steps on stdout
+
+
+class Reporter:
+    def __init__(
+        self,
+        monitor: Monitor,
+        store: ObjectStore,
+        watch: Stopwatch,
+        *,
+        epoch: int,
+        total_steps: int,
+        data_path: str,
+    ) -> None:
+        self._monitor, self._watch = monitor, watch
+        self._metrics = MetricsWriter(store, epoch)
+        self._progress = Progress.model_validate(
+            {"phase": "Starting", "epoch": epoch, "total_steps": total_steps, "data_path": data_path}
+        )
+        self._line_at = 0.0
+
+    def phase(self, phase: Phase, message: str = "") -> None:
+        self._publish(phase=phase, message=message)
+
+    def warn(self, warning: str) -> None:
+        self._say("warning", message=warning)
+        self._publish(warnings=[*self._progress.warnings, warning][-_MAX_WARNINGS:])
+
+    def resumed(self, position: Position, live: Sequence[CheckpointEntry]) -> None:
+        self._say("resumed", step=position.step, consumedSamples=position.consumed_samples)
+        self._publish(step=position.step, tokens=position.tokens, checkpoints=_summaries(live))
+
+    def step(
+        self, position: Position, result: StepResult, *, learning_rate: float, store_retries: int
+    ) -> None:
+        figures = {
+            "loss": result.loss,
+            "balanceLoss": result.balance_loss,
+            "gradientNorm": result.gradient_norm,
+            "learningRate": learning_rate,
+            "expertLoad": result.expert_load,
+        }
+        speed = self._watch.tokens_per_second
+        curves = {**figures, "tokensPerSecond": speed or 0.0}
+        self._metrics.add(
+            {
+                "epoch": self._progress.epoch,
+                "step": position.step,
+                "tokens": position.tokens,
+                "consumedSamples": position.consumed_samples,
+                **figures,
+                "tokensPerSecond": speed,
+                "storeRetries": store_retries,
+                "time": time.time(),
+                "sampleIds": list(result.sample_ids),
+            },
+            step=position.step,
+            scalars={f"train/{name}": value for name, value in curves.items()},
+        )
+        pace = self._watch.seconds_per_step
+        self._publish(
+            phase="Training",
+            message="",
+            step=position.step,
+            tokens=position.tokens,
+            loss=result.loss,
+            learning_rate=learning_rate,
+            gradient_norm=result.gradient_norm,
+            tokens_per_second=speed,
+            eta_seconds=None if pace is None else round(pace * (self._progress.total_steps - position.step)),
+        )
+        if time.monotonic() - self._line_at >= _LINE_SECONDS or position.step == self._progress.total_steps:
+            self._line_at = time.monotonic()
+            self._say("step", step=position.step, **figures, tokensPerSecond=speed)
+
+    def checkpoint(self, entry: CheckpointEntry, live: Sequence[CheckpointEntry], *, seconds: float) -> None:
+        summary = _summary(entry)
+        self._say(
+            "checkpoint",
+            step=summary.step,
+            logIndex=summary.log_index,
+            bytes=summary.size_bytes,
+            reason=entry.record.reason,
+            seconds=round(seconds, 3),
+        )
+        self._publish(checkpoints=_summaries(live))
+
+    def evaluation(self, position: Position, figures: dict[str, float]) -> None:
+        self._say("evaluation", step=position.step, **figures)
+        line = {
+            "epoch": self._progress.epoch,
+            "step": position.step,
+            "evaluation": figures,
+            "time": time.time(),
+        }
+        scalars = {f"evaluation/{name}": value for name, value in figures.items()}
+        self._metrics.add(line, step=position.step, scalars=scalars)
+        self._publish(evaluation=figures)
+
+    def begin_flush(self) -> Callable[[], None]:
+        return self._metrics.begin_flush()
+
+    def close(self) -> None:
+        self._metrics.close()
+        if self._metrics.warning:
+            self._say("warning", message=self._metrics.warning)
+
+    def _publish(self, **changes: object) -> None:
+        goodput = {name: round(value, 3) for name, value in self._watch.seconds.items()}
+        self._progress = self._progress.model_copy(update={**changes, "goodput": goodput})
+        self._monitor.publish(self._progress)
+
+    def _say(self, event: str, **facts: object) -> None:
+        print(json.dumps({"event": event, "epoch": self._progress.epoch, **facts}), flush=True)
+
+
+def _summary(entry: CheckpointEntry) -> CheckpointSummary:
+    return CheckpointSummary(
+        step=entry.record.step,
+        epoch=entry.record.epoch,
+        created_at=entry.record.created_at,
+        size_bytes=sum(file.size for file in entry.record.files),
+        log_index=entry.index,
+    )
+
+
+def _summaries(live: Sequence[CheckpointEntry]) -> list[CheckpointSummary]:
+    return [_summary(entry) for entry in live[-_MAX_CHECKPOINTS:]]

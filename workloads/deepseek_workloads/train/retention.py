@@ -1,0 +1,53 @@
+"""Which checkpoints and files are kept. Pure decisions first, then the deletions that they allow.
+
+A checkpoint is retired in the log before its files go: whoever reads the log never finds a half one. Files
+that no record names are garbage when their epoch has ended: an older epoch can commit nothing any more.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from deepseek_workloads.contract import layout
+from deepseek_workloads.store.interface import ObjectStore
+from deepseek_workloads.store.log import CheckpointEntry, LogEntry, Writer, live_checkpoints
+
+_ATTEMPT = re.compile(r"^data/(?P<epoch>\d{8})-[0-9a-f-]{36}/")
+
+
+def attempt_name(epoch: int, unique: str) -> str:
+    """Names its epoch, so that a later one can tell what was left behind from what is being written."""
+    return f"{epoch:08d}-{unique}"
+
+
+def to_retire(
+    live: Sequence[CheckpointEntry], *, keep_last: int, damaged: Iterable[int] = ()
+) -> list[CheckpointEntry]:
+    """What exceeds the newest `keep_last`; damaged ones (by log index) neither count nor stay."""
+    broken = set(damaged)
+    intact = [entry for entry in live if entry.index not in broken]
+    kept = {entry.index for entry in intact[-keep_last:]}
+    return [entry for entry in live if entry.index not in kept]
+
+
+def retire(store: ObjectStore, writer: Writer, entries: Sequence[CheckpointEntry]) -> None:
+    """Raises Fenced, then nothing was deleted."""
+    if not entries:
+        return
+    writer.retire([entry.index for entry in entries])
+    for entry in entries:
+        store.delete([file.key for file in entry.record.files])
+
+
+def remove_orphans(store: ObjectStore, *, epoch: int, entries: Sequence[LogEntry]) -> int:
+    """Deletes files of checkpoints of epochs before `epoch` that are not live. Returns how many objects.
+
+    `entries`: the log up to the record of `epoch`, after which no older epoch can commit.
+    """
+    live = {entry.record.prefix for entry in live_checkpoints(entries)}
+    orphans = [
+        info.key
+        for info in store.list(layout.DATA_PREFIX)
+        if (match := _ATTEMPT.match(info.key)) and int(match["epoch"]) < epoch and match[0] not in live
+    ]
+    store.delete(orphans)
+    return len(orphans)

@@ -1,0 +1,140 @@
+"""One optimizer step over a global batch: passes, reduction, clipping, update, router bias.
+
+It knows the model and its group, not where batches come from, nor what happens between steps.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from deepseek_workloads.data.stream import Batch
+from deepseek_workloads.train.group import Group
+from deepseek_workloads.train.optimizers import set_learning_rate
+from deepseek_workloads.train.parallelise import ParallelModel
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The same on every rank. `loss` in nats a token, the mean over the global batch."""
+
+    loss: float
+    balance_loss: float
+    gradient_norm: float  # before clipping
+    votes: tuple[int, ...]  # how many ranks raised each flag
+    sample_ids: tuple[int, ...]  # of the global batch, by rank and micro-batch
+    expert_load: float  # the largest share of tokens of an expert, over the mean share; 1 is even
+
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+
+
+class Trainer:
+    def __init__(
+        self,
+        model: ParallelModel,
+        optimizer: torch.optim.Optimizer,
+        group: Group,
+        *,
+        samples_per_step: int,
+        clip_norm: float,
+        seed: int,
+    ) -> None:
+        """`samples_per_step`: of this rank. All ranks have the same number, so the mean over ranks that
+        gradients are reduced to is the mean over the global batch."""
+        self._model, self._optimizer, self._group = model, optimizer, group
+        self._samples_per_step, self._clip_norm, self._seed = samples_per_step, clip_norm, seed
+        self._parameters = [p for p in model.plain.parameters() if p.requires_grad]
+
+    def step(
+        self, step: int, batches: Sequence[Batch], *, learning_rate: float, flags: Sequence[bool] = ()
+    ) -> StepResult:
+        """`batches`: this rank's micro-batches of one global batch. When the result is not `finite`, nothing
+        was updated. `flags` are summed over the ranks, so that all decide alike at the same step."""
+        # Nothing draws random numbers between steps, so that a resumed step draws the same ones.
+        torch.manual_seed(_mix(self._seed, step, self._group.rank))
+        self._optimizer.zero_grad(set_to_none=True)
+        self._model.module.train()
+        totals = self._passes(batches)
+        norm = self._gradient_norm()
+        result = self._agree(totals, norm, batches, flags)
+        if result.finite:
+            set_learning_rate(self._optimizer, learning_rate)
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, self._clip_norm, norm)
+            self._optimizer.step()
+            self._model.plain.update_router_bias(totals.expert_counts)
+        return result
+
+    def _passes(self, batches: Sequence[Batch]) -> "_Totals":
+        device = self._group.device
+        loss = torch.zeros((), dtype=torch.float64, device=device)
+        balance = torch.zeros_like(loss)
+        counts: Tensor | None = None
+        for number, batch in enumerate(batches, start=1):
+            ids = _to_device(batch.input_ids, device)
+            share = len(batch.sample_ids) / self._samples_per_step
+            with self._model.one_pass(last=number == len(batches)):
+                with self._model.compute(device):
+                    parts = self._model.module(ids[:, :-1], ids[:, 1:])
+                (parts.loss * share).backward()
+            loss += parts.lm_loss.double() * share
+            balance += parts.balance_loss.double() * share
+            counts = parts.expert_counts if counts is None else counts + parts.expert_counts
+        assert counts is not None
+        return _Totals(loss, balance, counts)
+
+    def _gradient_norm(self) -> Tensor:
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+    def _agree(
+        self, totals: "_Totals", norm: Tensor, batches: Sequence[Batch], flags: Sequence[bool]
+    ) -> StepResult:
+        """One sum over the ranks for all that they must know of each other, and one copy to the host."""
+        device, counts = self._group.device, totals.expert_counts
+        raised = torch.tensor([float(flag) for flag in flags], dtype=torch.float64, device=device)
+        local = torch.stack([totals.loss, totals.balance, norm.double()]) / self._group.world_size
+        summed = self._group.sum(torch.cat([local, raised, counts.flatten().double()]))  # exact below 2**53
+        ids = torch.tensor([number for batch in batches for number in batch.sample_ids], device=device)
+        ids = self._group.gather(ids)
+        head = 3 + len(flags)
+        totals.expert_counts.copy_(summed[head:].view_as(counts))
+        figures = summed[:head].tolist()
+        return StepResult(
+            loss=figures[0],
+            balance_loss=figures[1],
+            gradient_norm=figures[2],
+            votes=tuple(round(votes) for votes in figures[3:]),
+            sample_ids=tuple(ids.tolist()),
+            expert_load=_load(totals.expert_counts),
+        )
+
+
+@dataclass(frozen=True)
+class _Totals:
+    loss: Tensor  # float64, of this rank
+    balance: Tensor
+    expert_counts: Tensor  # int64 [mixture layers, E]; after `_agree` over all ranks
+
+
+def _to_device(ids: Tensor, device: torch.device) -> Tensor:
+    if device.type != "cuda":
+        return ids
+    return ids.pin_memory().to(device, non_blocking=True)
+
+
+def _load(counts: Tensor) -> float:
+    if counts.numel() == 0:
+        return 1.0
+    shares = counts.double() / counts.double().mean(dim=1, keepdim=True).clamp(min=1)
+    return float(shares.max())
+
+
+def _mix(seed: int, step: int, rank: int) -> int:
+    """A stream of its own for each (seed, step, rank), within what manual_seed takes."""
+    return (seed * 1_000_003 + step * 8_191 + rank) & (2**63 - 1)
