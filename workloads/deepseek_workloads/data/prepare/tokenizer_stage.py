@@ -22,8 +22,9 @@ from deepseek_workloads.data.prepare.tokenizer import (
 )
 from deepseek_workloads.store.interface import ObjectStore
 
-SAMPLE_BYTES = 128 * 1024 * 1024  # of text that a tokenizer is trained on
-READ_BYTES = 4 * SAMPLE_BYTES  # at most so much is read to find it, from parts evenly spread
+SAMPLE_BYTES_A_TOKEN = 4096  # of text that a tokenizer is trained on, for each entry of its vocabulary
+MIN_SAMPLE_BYTES = 32 * 1024 * 1024
+READ_FACTOR = 4  # at most so many times the sample is read to find it, from parts evenly spread
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,14 @@ def read_given(context: Context) -> bytes:
         return store.read(name)
 
 
-def plan_sampling(records: Sequence[ReadRecord]) -> Sampling:
-    """Evenly spread parts of at most READ_BYTES, and of them the fraction that makes SAMPLE_BYTES."""
+def plan_sampling(records: Sequence[ReadRecord], *, vocab_size: int) -> Sampling:
+    """Evenly spread parts, and of them the fraction that makes the sample: a bounded work in any dataset."""
+    wanted = max(MIN_SAMPLE_BYTES, vocab_size * SAMPLE_BYTES_A_TOKEN)
     total = sum(record.text_bytes for record in records)
-    stride = max(1, -(-total // READ_BYTES))
+    stride = max(1, total // (READ_FACTOR * wanted))
     chosen = records[::stride]
     size = sum(record.text_bytes for record in chosen)
-    return Sampling(tuple(record.number for record in chosen), min(1.0, SAMPLE_BYTES / max(1, size)))
+    return Sampling(tuple(record.number for record in chosen), min(1.0, wanted / max(1, size)))
 
 
 def _train(
@@ -85,7 +87,8 @@ def _train(
     records: Sequence[ReadRecord],
     duplicates: Sequence[DeduplicateRecord],
 ) -> bytes:
-    texts = _sample(context, store, records, duplicates)
+    sampling = plan_sampling(records, vocab_size=settings.vocab_size)
+    texts = _sample(context, store, sampling, records, duplicates)
     tokenizer: Tokenizer = train_tokenizer(texts, settings=settings, normalization=context.run.normalization)
     return to_document(tokenizer)
 
@@ -93,11 +96,11 @@ def _train(
 def _sample(
     context: Context,
     store: ObjectStore,
+    sampling: Sampling,
     records: Sequence[ReadRecord],
     duplicates: Sequence[DeduplicateRecord],
 ) -> Iterator[str]:
     """Training documents only: a tokenizer that has seen the held-out text would flatter the evaluation."""
-    sampling = plan_sampling(records)
     for number in sampling.parts:
         index = np.frombuffer(read_file(store, records[number].index), dtype=INDEX_DTYPE)
         wanted = ~is_held_out(index["low"], fraction=context.run.held_out_fraction)

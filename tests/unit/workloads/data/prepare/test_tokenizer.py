@@ -2,10 +2,12 @@ import json
 
 import pytest
 
+from deepseek_workloads.contract.records import FileEntry
 from deepseek_workloads.contract.run_config import TokenizerTraining
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare import encoding
 from deepseek_workloads.data.prepare.encoding import cut, encode_documents
+from deepseek_workloads.data.prepare.records import ReadRecord
 from deepseek_workloads.data.prepare.tokenizer import (
     check_training,
     load_tokenizer,
@@ -14,6 +16,7 @@ from deepseek_workloads.data.prepare.tokenizer import (
     train_tokenizer,
     vocab_size,
 )
+from deepseek_workloads.data.prepare.tokenizer_stage import plan_sampling
 
 LINE = "The model learned {n} of 2026 words; 模型学会了{n}个词。\n\tif x > {n}: return naïve\n"
 TEXTS = [LINE.format(n=n) for n in range(99)]
@@ -87,6 +90,18 @@ def test_a_long_document_is_encoded_in_pieces_with_the_same_ids(document, monkey
 def test_settings_that_cannot_work_are_refused(settings, message) -> None:
     with pytest.raises(DatasetError, match=message):
         check_training(TokenizerTraining(**settings))
+
+
+@pytest.mark.parametrize("parts", [1, 3, 40, 1000])
+def test_a_tokenizer_is_trained_on_a_bounded_and_spread_sample(parts) -> None:
+    file = FileEntry(key="k", size=0, checksum="c")
+    files = {"texts": file, "index": file, "hashes": file, "bucket_starts": []}
+    size = 32 * 1024 * 1024
+    records = [ReadRecord(number=n, documents=9, text_bytes=size, **files) for n in range(parts)]
+    sampling = plan_sampling(records, vocab_size=16384)  # which is worth 64 MiB
+    assert len(sampling.parts) * size * sampling.fraction == pytest.approx(min(parts, 2) * size)
+    assert len(sampling.parts) <= 16
+    assert sampling.parts[-1] >= parts * 0.85 - 1
 
 
 def test_what_is_no_tokenizer_is_refused() -> None:
