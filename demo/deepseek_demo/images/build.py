@@ -1,0 +1,135 @@
+"""Builds the images with buildah in a store of their own, and only what is not there yet.
+
+It knows the Dockerfile's stages and buildah's command line, nothing about clusters or registries.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepseek_demo.commands import output, require, run, succeeds
+from deepseek_demo.images.base import DEBIAN_BASE, PUBLIC_BASE, bootstrap, registry_answers
+from deepseek_demo.images.inputs import image_tag
+
+# The stages below each image that hold what it depends on, heaviest first.
+_DEPENDENCIES = {"operator": ("operator-dependencies",), "worker": ("worker-heavy", "worker-dependencies")}
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """`root` holds the Dockerfile; `cache` outlives builds; `requirements_cache` is uv's, shared."""
+
+    root: Path
+    cache: Path
+    requirements_cache: Path
+    certificates: Path | None = None
+    base_image: str | None = None
+
+    @property
+    def log(self) -> Path:
+        """Where the output of all builds goes."""
+        return self.cache / "build.log"
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """`ref` is keyed by what the image is made from, `dependencies`, the images below it, by content."""
+
+    target: str
+    ref: str
+    dependencies: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BuiltImages:
+    """One release: the two images were built from the same tree."""
+
+    operator: BuiltImage
+    worker: BuiltImage
+
+
+class Builder:
+    """The images in one buildah store. Raises StepFailed with the build log."""
+
+    def __init__(self, settings: ImageSettings) -> None:
+        self.settings = settings
+        store = settings.cache / "store"
+        self.buildah = ["buildah", "--root", str(store), "--runroot", "/run/deepseek-images"]
+
+    def build(self) -> BuiltImages:
+        """Both images; seconds when nothing or only our code changed."""
+        return BuiltImages(operator=self.build_one("operator"), worker=self.build_one("worker"))
+
+    def build_one(self, target: str) -> BuiltImage:
+        """`target` is "operator" or "worker"."""
+        require(["buildah"], purpose="building images")
+        self.settings.cache.mkdir(parents=True, exist_ok=True)
+        with _locked(self.settings.cache / "lock"):
+            base = self._base_image()
+            dependencies = tuple(self._dependency(stage, base) for stage in _DEPENDENCIES[target])
+            ref = f"localhost/deepseek-{target}:{image_tag(self.settings.root, target, base_image=base)}"
+            if not self._has(ref):
+                self._build_stage(target, base, ref)
+        return BuiltImage(target, ref, dependencies)
+
+    def inspect(self, ref: str) -> dict[str, Any]:
+        """The image as buildah describes it: `OCIv1` is its config, `Manifest` its manifest as text."""
+        described: dict[str, Any] = json.loads(output([*self.buildah, "inspect", "--type", "image", ref]))
+        return described
+
+    @contextmanager
+    def mounted(self, ref: str) -> Iterator[Path]:
+        """The image's file system, for reading."""
+        container = output([*self.buildah, "from", "--pull-never", ref]).strip()
+        try:
+            yield Path(output([*self.buildah, "mount", container]).strip())
+        finally:
+            output([*self.buildah, "rm", container])
+
+    def _base_image(self) -> str:
+        """The configured base, else one that this machine can reach, made here if need be."""
+        if self.settings.base_image:
+            return self.settings.base_image
+        if self._has(DEBIAN_BASE):
+            return DEBIAN_BASE
+        if registry_answers():
+            return PUBLIC_BASE
+        bootstrap(self.buildah, work=self.settings.cache, log=self.settings.log)
+        return DEBIAN_BASE
+
+    def _dependency(self, stage: str, base: str) -> str:
+        """Build a stage and name it by content: an edit that changes no layer changes no name."""
+        keyed = f"localhost/deepseek-{stage}:{image_tag(self.settings.root, stage, base_image=base)}"
+        if not self._has(keyed):
+            self._build_stage(stage, base, keyed)
+        identity = str(self.inspect(keyed)["FromImageID"])[:12]
+        ref = f"localhost/deepseek-{stage}:{identity}"
+        if not self._has(ref):
+            run([*self.buildah, "tag", keyed, ref], log=self.settings.log)
+        return ref
+
+    def _build_stage(self, stage: str, base: str, ref: str) -> None:
+        settings = self.settings
+        settings.requirements_cache.mkdir(parents=True, exist_ok=True)
+        certificates = settings.certificates
+        secret = [] if certificates is None else ["--secret", f"id=ca-bundle,src={certificates}"]
+        # chroot isolation needs no container runtime; the volume reuses what the host has downloaded.
+        how = ["--isolation", "chroot", "--layers", "--format", "oci", *secret]
+        volume = ["--volume", f"{settings.requirements_cache}:/var/cache/uv"]
+        what = ["--build-arg", f"BASE_IMAGE={base}", "--target", stage, "--tag", ref, str(settings.root)]
+        run([*self.buildah, "build", *how, *volume, *what], log=settings.log)
+
+    def _has(self, ref: str) -> bool:
+        return succeeds([*self.buildah, "inspect", "--type", "image", ref])
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Two builds at once would each make the heavy layers."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
