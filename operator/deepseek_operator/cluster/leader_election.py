@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from kubernetes.aio.client import ApiClient
+from kubernetes.aio.client import ApiClient, V1Lease, V1ObjectMeta
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
@@ -55,7 +55,9 @@ class BoundedLeaseLock:
             return False, ApiException(status=0, reason=f"{type(error).__name__}: {error}")
 
     async def create(self, name: str, namespace: str, election_record: Any) -> bool:
-        return await self._bounded(self._lock.create(name, namespace, election_record))
+        """In place of the client's own create, which in 37.0.1 passes a bool that its own API refuses."""
+        lease = V1Lease(metadata=V1ObjectMeta(name=name), spec=self._lock.update_lease(election_record))
+        return await self._bounded(self._lock.api_instance.create_namespaced_lease(namespace, lease))
 
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
         return await self._bounded(self._lock.update(name, namespace, updated_record))
