@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import shutil
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +19,9 @@ from tokenizers import Tokenizer, models
 
 from deepseek_workloads.contract.architecture import Architecture, MoE
 from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.layout import log_key
 from deepseek_workloads.contract.messages import Control, Verdict
-from deepseek_workloads.contract.records import DatasetManifest, Shard, SplitStatistics
+from deepseek_workloads.contract.records import CheckpointRecord, DatasetManifest, Shard, SplitStatistics
 from deepseek_workloads.contract.run_config import Storage, TrainingRun
 from deepseek_workloads.data.checksum import chunk_checksum, object_checksum
 from deepseek_workloads.store.file import FileObjectStore
@@ -226,3 +229,64 @@ def _rank(rank: int, world_size: int, folder: str, documents: Sequence[bytes]) -
     except BaseException:
         Path(folder, f"error-{rank}").write_text(traceback.format_exc())
         raise
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it runs any more."""
+
+
+class KillingStore:
+    """Kills the process at the call with number `at`, before or after it took effect; counts from 0."""
+
+    def __init__(self, store: ObjectStore, *, at: int, after: bool) -> None:
+        self._store, self._at, self._after = store, at, after
+        self._lock = threading.Lock()
+        self._calls = 0
+
+    @property
+    def killed(self) -> bool:
+        return self._calls > self._at
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._store, name)
+        return self._watched(attribute) if callable(attribute) and name != "close" else attribute
+
+    def _watched(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            with self._lock:
+                number = self._calls
+                self._calls += 1
+            if number > self._at or (number == self._at and not self._after):
+                raise Killed
+            result = method(*arguments)
+            if number == self._at:
+                raise Killed
+            return result
+
+        return call
+
+
+class MonitorAt(LocalMonitor):
+    """Calls `then` once the rank has taken step `step`."""
+
+    def __init__(self, step: int, then: Callable[["MonitorAt"], None]) -> None:
+        super().__init__(Control())
+        self._at, self._then = step, then
+
+    def heartbeat(self, step: int) -> None:
+        super().heartbeat(step)
+        if step == self._at:
+            self._then(self)
+
+
+def rewound(source: str, target: str, *, to_step: int) -> None:
+    """A copy of a run's storage as it was after the checkpoint of `to_step`."""
+    shutil.copytree(source.removeprefix("file://"), target.removeprefix("file://"))
+    store = open_store(Storage(uri=target), environ={})
+    last = max(
+        entry.index
+        for entry in log_entries(target)
+        if isinstance(entry.record, CheckpointRecord) and entry.record.step == to_step
+    )
+    store.delete([log_key(entry.index) for entry in log_entries(target)[last:]])
+    store.delete([info.key for info in store.list("runs/")])

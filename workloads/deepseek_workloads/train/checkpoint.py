@@ -5,6 +5,7 @@ numbers are functions of it. Loading fits any number of ranks and any zeroStage.
 """
 
 import uuid
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,12 +92,14 @@ def save(
     prefix = layout.data_prefix(attempt)
     files = ObjectStoreWriter(store, prefix, rank=group.rank)
     try:
-        save_tensors(
-            state_tensors(model, optimizer),
-            storage_writer=files,
-            planner=DefaultSavePlanner(flatten_state_dict=False),
-            no_dist=group.world_size == 1,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one rank needs none
+            save_tensors(
+                state_tensors(model, optimizer),
+                storage_writer=files,
+                planner=DefaultSavePlanner(flatten_state_dict=False),
+                no_dist=group.world_size == 1,
+            )
     except CheckpointException as failure:
         raise first_cause(failure) from None
 
@@ -133,23 +136,23 @@ def load_latest(
     StoreUnavailable: a store that does not answer says nothing about a checkpoint.
     """
     damaged: list[int] = []
-    warnings: list[str] = []
+    skipped: list[str] = []
     for entry in reversed(live_checkpoints(entries)):
         _check_identity(store, entry.record, identity)
         try:
             _load(store, group, entry.record, model=model, optimizer=optimizer)
         except (NotFound, ObjectChanged) as error:
             damaged.append(entry.index)
-            warnings.append(
+            skipped.append(
                 f"checkpoint of step {entry.record.step} is damaged, an older one is used: {error}"
             )
             continue
         record = entry.record
         position = Position(record.step, record.consumed_samples, record.tokens)
-        return Loaded(position, entry, tuple(damaged), tuple(warnings))
+        return Loaded(position, entry, tuple(damaged), tuple(skipped))
     if damaged:
         raise NoIntactCheckpoint(
-            f"{store.uri}: none of its {len(damaged)} checkpoints is intact ({warnings[0]}); "
+            f"{store.uri}: none of its {len(damaged)} checkpoints is intact ({skipped[0]}); "
             "restore the objects, or start again at a fresh storage URI"
         )
     return Loaded(Position(), None, (), ())
@@ -177,12 +180,14 @@ def _load(
     index = group.on_rank_zero(lambda: _read_index(store, record))
     tensors = state_tensors(model, optimizer)
     try:
-        load_tensors(
-            tensors,
-            storage_reader=ObjectStoreReader(store, record.prefix, index),
-            planner=DefaultLoadPlanner(flatten_state_dict=False),
-            no_dist=group.world_size == 1,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")
+            load_tensors(
+                tensors,
+                storage_reader=ObjectStoreReader(store, record.prefix, index),
+                planner=DefaultLoadPlanner(flatten_state_dict=False),
+                no_dist=group.world_size == 1,
+            )
     except CheckpointException as failure:
         raise _cause_of_load(failure) from None
     weights, moments = get_state_dict(model, optimizer, options=_OPTIONS)

@@ -80,8 +80,8 @@ def numeric_failure(
         reason=reasons.NUMERIC_FAILURE,
         message=(
             f"step {position.step + 1}: loss {result.loss}, gradient norm {result.gradient_norm}: must be "
-            f"finite; {last}. Lower spec.training.optimizer.learningRate or spec.training.gradientClipNorm, or lengthen "
-            "spec.training.schedule.warmupSteps"
+            f"finite; {last}. Lower spec.training.optimizer.learningRate or gradientClipNorm, or lengthen "
+            "schedule.warmupSteps"
         ),
         exit_code=ExitCode.NUMERIC_FAILURE,
         **_place(setup, position, entry),

@@ -59,7 +59,7 @@ class Group:
         if self.world_size == 1:
             return values
         gathered = values.new_empty(self.world_size * values.numel())
-        dist.all_gather_into_tensor(gathered, values)
+        dist.all_gather_single(gathered, values)
         return gathered
 
     def on_rank_zero(self, work: Callable[[], Result]) -> Result:

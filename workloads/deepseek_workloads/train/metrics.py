@@ -8,6 +8,7 @@ import json
 import queue
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from deepseek_workloads.store.interface import ObjectStore, StoreError
 FLUSH_SECONDS = 15.0
 _PART_BYTES = 4 * 1024 * 1024  # of JSON lines in one object
 _CLOSE_SECONDS = 60.0
+_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,10 @@ class MetricsWriter:
         self._inbox.put(request)
 
         def wait() -> None:
-            request.done.wait(_CLOSE_SECONDS)
+            deadline = time.monotonic() + _CLOSE_SECONDS
+            while not request.done.wait(_POLL_SECONDS):
+                if time.monotonic() > deadline or not self._thread.is_alive():
+                    return
 
         return wait
 

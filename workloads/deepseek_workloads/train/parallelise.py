@@ -73,7 +73,7 @@ def parallelise(
 
 def _replicate(plain: nn.Module) -> nn.Module:
     # The router's bias is the only buffer, and every rank moves it alike: broadcasting it would only cost.
-    return DistributedDataParallel(plain, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return DistributedDataParallel(plain, forward_sync_buffers=False, gradient_as_bucket_view=True)
 
 
 def _shard(
