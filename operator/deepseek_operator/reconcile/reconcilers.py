@@ -41,9 +41,6 @@ async def _dataset_inputs(cluster: Cluster, dataset: DeepSeekDataset, worker_ima
 async def _record_job(
     cluster: Cluster, job: DeepSeekTrainingJob, verdict: Verdict, observed: Observed
 ) -> str:
-    """A job that ended without an export, whose verdict has no digest, has no revision."""
-    if not verdict.digest:
-        return ""
     return await record_revision(cluster, job, verdict=verdict, observed=observed)
 
 

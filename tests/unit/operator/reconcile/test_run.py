@@ -79,10 +79,10 @@ async def test_success_frees_the_nodes_keeps_the_logs_and_records_the_model(worl
     assert await world.settle() is None
     assert world.cluster.pods() == [COORDINATOR]
     assert world.status()["state"] == "Succeeded"
-    revision = world.cluster.objects[("DeepSeekModelRevision", "research", "tiny-dddddddddddd")]
+    revision = world.cluster.objects[("DeepSeekModelRevision", "research", "tiny-dddddddd")]
     assert revision["spec"]["digest"] == DIGEST
     assert revision["spec"]["provenance"]["jobRef"]["name"] == "tiny"
-    assert world.status()["export"]["revision"] == "tiny-dddddddddddd"
+    assert world.status()["export"]["revision"] == "tiny-dddddddd"
 
 
 async def test_a_finished_job_stays_finished_when_its_last_pod_is_gone(world: Any) -> None:
@@ -95,7 +95,7 @@ async def test_a_finished_job_stays_finished_when_its_last_pod_is_gone(world: An
     await world.settle()
     assert world.cluster.pods() == []
     assert world.status()["state"] == "Succeeded"
-    assert world.status()["export"]["revision"] == "tiny-dddddddddddd"
+    assert world.status()["export"]["revision"] == "tiny-dddddddd"
 
 
 async def test_the_finished_pod_goes_when_its_time_is_over(world: Any) -> None:
