@@ -77,7 +77,8 @@ func (p *plugin) serveUntilForgotten(ctx context.Context, watcher *fsnotify.Watc
 			klog.InfoS("Registered", "resource", p.resource, "devices", len(p.server.devices))
 			registered = nil
 		case event := <-watcher.Events:
-			gone := event.Name == path && event.Has(fsnotify.Remove)
+			// The event may be about an earlier socket of ours, which was removed before this one was made.
+			gone := event.Name == path && event.Has(fsnotify.Remove) && !exists(path)
 			restarted := filepath.Base(event.Name) == kubeletSocket && event.Has(fsnotify.Create)
 			if gone || (restarted && registered == nil) {
 				return nil
@@ -115,4 +116,9 @@ func (p *plugin) register(ctx context.Context) error {
 		Version: v1beta1.Version, Endpoint: p.socket, ResourceName: p.resource,
 	})
 	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
