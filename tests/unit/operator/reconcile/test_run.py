@@ -316,10 +316,20 @@ async def test_a_run_config_is_never_rendered_again(world: Any) -> None:
     assert world.status()["runConfigDigest"] == digest
 
 
-async def test_a_deleted_run_config_never_stops_a_run_that_has_its_pods(world: Any) -> None:
+async def test_a_deleted_run_config_comes_back_as_it_was(world: Any) -> None:
     world.add_job()
     await world.start()
-    world.cluster.edit_spec(TRAINING_JOB, "tiny", suspend=False)  # another generation: rendered differently
+    digest = world.status()["runConfigDigest"]
+    del world.cluster.objects[("ConfigMap", "research", "dsjob-tiny-run")]
+    await world.settle()
+    assert ("ConfigMap", "research", "dsjob-tiny-run") in world.cluster.objects
+    assert world.status()["runConfigDigest"] == digest
+
+
+async def test_a_run_config_that_cannot_come_back_never_stops_a_run_that_has_its_pods(world: Any) -> None:
+    world.add_job()
+    await world.start()
+    world.cluster.edit_spec(TRAINING_JOB, "tiny", runPolicy={"startupDeadlineSeconds": 61})
     del world.cluster.objects[("ConfigMap", "research", "dsjob-tiny-run")]
     await world.settle()
     assert world.cluster.active_pods() == [COORDINATOR, *WORKERS]
