@@ -1,0 +1,310 @@
+"""Pods without Kubernetes: each is a process tree with its own PID, mount, network and UTS namespaces, a
+read-only root, no capabilities, own /tmp and /dev/shm, and the supervisor as PID 1, as a kubelet starts it.
+
+Needs root, as the local cluster does. All of it hangs on processes of this test run: it goes when they do.
+"""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from deepseek_workloads.contract import environment
+from deepseek_workloads.contract.messages import Control, Progress, Verdict
+from deepseek_workloads.contract.run_config import DatasetRun, TrainingRun
+
+Answer = TypeVar("Answer")
+REPOSITORY = Path(__file__).parents[4]
+# Ends with this test run, whatever ends it; and with `unshare` its child, and so the namespaces.
+UNSHARE = ["setpriv", "--pdeathsig", "KILL", "unshare", "--fork", "--kill-child"]
+POLL_SECONDS = 0.05
+# As PID 1 of the pod: mounts, then the wait for the interface that the parent moves in, then the supervisor.
+POD_SCRIPT = """
+set -eu
+hostname "$POD_NAME"
+mount --make-rprivate /
+mount --bind "$POD_STATE/hosts" /etc/hosts
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/pod /mnt/dev
+mount --bind "$POD_STATE" /mnt/pod
+mount -t tmpfs tmpfs /mnt/dev
+for node in null zero full random urandom tty; do
+    touch /mnt/dev/$node
+    mount --bind /dev/$node /mnt/dev/$node
+done
+ln -s /proc/self/fd /mnt/dev/fd
+mkdir /mnt/dev/shm
+mount -t tmpfs -o size=2g tmpfs /mnt/dev/shm
+touch "$POD_STATE/termination-log" /mnt/dev/termination-log
+mount --bind "$POD_STATE/termination-log" /mnt/dev/termination-log
+mount --rbind /mnt/dev /dev
+mount -t tmpfs -o size=4g tmpfs /tmp
+mount -o remount,bind,ro /
+ip link set lo up
+until ip link show eth0 >/dev/null 2>&1; do sleep 0.01; done
+ip addr add "$POD_IP/24" dev eth0
+ip link set eth0 up
+cd /
+exec setpriv --bounding-set=-all --inh-caps=-all "$@"
+"""
+
+
+def wait_for(what: str, condition: Callable[[], Answer | None], *, seconds: float) -> Answer:
+    """Polls until the condition gives something true. Fails with the name of what did not come."""
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds} s: {what}")
+        time.sleep(POLL_SECONDS)
+
+
+@dataclass
+class Pod:
+    name: str
+    ip: str
+    state: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        """Of the pod's PID 1, as the host sees it."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(children[0])
+
+    @property
+    def log(self) -> str:
+        return (self.state / "log").read_text(errors="replace")
+
+    @property
+    def termination_message(self) -> str:
+        return (self.state / "termination-log").read_text()
+
+    def processes(self) -> dict[int, str]:
+        """Command lines of the pod's processes by the host's PID."""
+        found: dict[int, str] = {}
+        namespace = Path(f"/proc/{self.pid}/ns/pid").readlink()
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                if (entry / "ns/pid").readlink() == namespace:
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+        return found
+
+    def find(self, text: str) -> list[int]:
+        return sorted(pid for pid, command in self.processes().items() if text in command)
+
+    def kill(self, text: str) -> None:
+        """SIGKILL to the pod's processes whose command line holds the text; there must be one."""
+        pids = wait_for(f"{text} in {self.name}", lambda: self.find(text), seconds=60)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+    def terminate(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+
+    def power_cut(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def wait(self, *, seconds: float) -> int:
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"{self.name} did not end within {seconds} s; its log ends:\n{self.log[-3000:]}")
+
+
+@dataclass
+class Network:
+    """A bridge in a network namespace of its own, with one leg in ours."""
+
+    namespace_pid: int  # of a process that holds it
+    prefix: str  # 10.x.y
+    used: int = 0
+
+    @property
+    def host_ip(self) -> str:
+        return f"{self.prefix}.254"
+
+    def attach(self, pid: int) -> None:
+        self.used += 1
+        port = f"port{self.used}"
+        target = ["netns", str(self.namespace_pid)]
+        run("ip", "link", "add", port, *target, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+        run("nsenter", "-t", str(self.namespace_pid), "-n", "ip", "link", "set", port, "master", "pods", "up")
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True)
+
+
+@dataclass
+class PodSet:
+    """The pods of one run, made as the operator would make them."""
+
+    network: Network
+    folder: Path
+    run: TrainingRun | DatasetRun
+    environ: dict[str, str]
+    token: str = field(default_factory=lambda: secrets.token_hex(32))
+    pods: list[Pod] = field(default_factory=list)
+    grace_seconds: int = 30
+
+    def coordinator(self, *, incarnation: int = 0) -> Pod:
+        return self._start(environment.ROLE_COORDINATOR, 0, incarnation, address=1)
+
+    def worker(self, index: int, *, incarnation: int = 0) -> Pod:
+        return self._start(environment.ROLE_WORKER, index, incarnation, address=10 + 20 * incarnation + index)
+
+    def progress(self) -> Progress | None:
+        try:
+            url = f"http://{self.network.prefix}.1:{environment.COORDINATOR_PORT}/progress"
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                return Progress.model_validate_json(answer.read())
+        except OSError:
+            return None
+
+    def ready(self) -> bool:
+        try:
+            url = f"http://{self.network.prefix}.1:{environment.COORDINATOR_PORT}/readyz"
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def control(self, control: Control) -> None:
+        url = f"http://{self.network.prefix}.1:{environment.COORDINATOR_PORT}/control"
+        headers = {"Authorization": f"Bearer {self.token}"}
+        urllib.request.urlopen(urllib.request.Request(url, control.to_json(), headers), timeout=5).close()
+
+    def start_all(self) -> tuple[Pod, list[Pod]]:
+        """Workers once the coordinator is ready, as the operator does."""
+        coordinator = self.coordinator()
+        wait_for("preflight", self.ready, seconds=120)
+        return coordinator, [self.worker(index) for index in range(self.run.workers.num_nodes)]
+
+    def wait_for_step(self, step: int, *, seconds: float = 120) -> Progress:
+        def reached() -> Progress | None:
+            ended = [pod for pod in self.pods if pod.process.poll() is not None]
+            if len(ended) == len(self.pods):
+                pytest.fail(f"all pods have ended: {ended[0].termination_message}")
+            progress = self.progress()
+            return progress if progress is not None and progress.step >= step else None
+
+        return wait_for(f"step {step}", reached, seconds=seconds)
+
+    def verdict(self, coordinator: Pod, *, seconds: float = 180) -> Verdict:
+        coordinator.wait(seconds=seconds)
+        return Verdict.model_validate_json(coordinator.termination_message)
+
+    def _start(self, role: str, index: int, incarnation: int, *, address: int) -> Pod:
+        name = f"dsjob-test-{role}-{f'{index}-' if role == environment.ROLE_WORKER else ''}{incarnation}"
+        state = self.folder / name
+        state.mkdir()
+        ip = f"{self.network.prefix}.{address}"
+        (state / "run-config.json").write_bytes(self.run.to_json())
+        (state / "hosts").write_text(
+            f"127.0.0.1 localhost\n{ip} {name}\n{self.network.prefix}.1 coordinator.test.svc\n"
+        )
+        (state / "pod.sh").write_text(POD_SCRIPT)
+        environ = {
+            **self.environ,
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join(
+                [str(REPOSITORY / "workloads"), self.environ.get("PYTHONPATH", "")]
+            ),
+            "PYTHONUNBUFFERED": "1",
+            "HOME": "/tmp",
+            "POD_STATE": str(state),
+            environment.ROLE: role,
+            environment.POD_NAME: name,
+            environment.POD_IP: ip,
+            environment.WORKER_INDEX: str(index),
+            environment.INCARNATION: str(incarnation),
+            environment.COORDINATOR_HOST: "coordinator.test.svc",
+            environment.JOB_TOKEN: self.token,
+            environment.TERMINATION_GRACE_SECONDS: str(self.grace_seconds),
+            environment.RUN_CONFIG_PATH: "/mnt/pod/run-config.json",
+        }
+        command = [
+            *UNSHARE,
+            "--mount",
+            "--net",
+            "--pid",
+            "--uts",
+            "--mount-proc",
+            "bash",
+            str(state / "pod.sh"),
+        ]
+        supervisor = [sys.executable, "-m", "deepseek_workloads.supervise"]
+        with (state / "log").open("wb") as log:
+            process = subprocess.Popen([*command, *supervisor], env=environ, stdout=log, stderr=log)
+        pod = Pod(name, ip, state, process)
+        self.pods.append(pod)
+        wait_for(f"PID 1 of {name}", lambda: _first_child(process.pid), seconds=10)
+        self.network.attach(pod.pid)
+        return pod
+
+    def close(self) -> None:
+        for pod in self.pods:
+            pod.process.kill()  # --kill-child: its whole tree goes with it
+            pod.process.wait()
+
+
+def _first_child(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().strip() or None
+    except OSError:
+        return None
+
+
+@pytest.fixture(scope="session")
+def pod_network() -> Iterator[Network]:
+    octet = 64 + os.getpid() % 128
+    leg = f"dspods{os.getpid() % 100000}"
+    script = "ip link set lo up && ip link add pods type bridge && ip link set pods up && exec sleep infinity"
+    holder = subprocess.Popen([*UNSHARE, "--net", "bash", "-c", script])
+    inner = int(wait_for("the bridge's namespace", lambda: _first_child(holder.pid), seconds=10))
+    network = Network(inner, f"10.{octet}.77")
+    nsenter = ["nsenter", "-t", str(inner), "-n", "ip", "link"]
+    wait_for(
+        "the bridge",
+        lambda: subprocess.run([*nsenter, "show", "pods", "up"], capture_output=True).stdout,
+        seconds=10,
+    )
+    run("ip", "link", "add", leg, "type", "veth", "peer", "name", "host", "netns", str(inner))
+    run(*nsenter, "set", "host", "master", "pods", "up")
+    run("ip", "addr", "add", f"{network.host_ip}/24", "dev", leg)
+    run("ip", "link", "set", leg, "up")
+    yield network
+    holder.kill()
+    holder.wait()
+
+
+def training_records(pod: Pod) -> list[dict[str, object]]:
+    """The JSON lines of a pod's log that training has written."""
+    records = []
+    for line in pod.log.splitlines():
+        if line.startswith("{"):
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if record.get("component") != "supervisor":
+                records.append(record)
+    return records

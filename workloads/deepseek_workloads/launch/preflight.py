@@ -1,0 +1,194 @@
+"""Is everything there that the run needs? Asked on the coordinator before any worker exists, so that bad
+input never holds an accelerator.
+
+`python -m deepseek_workloads.launch.preflight --run-config F --verdict-file V`. It reads manifests and
+listings, never the data itself, and writes nothing but the probe object of `store.probe`.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pydantic
+
+from deepseek_workloads.contract import reasons
+from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.exit_codes import ExitCode
+from deepseek_workloads.contract.messages import Verdict
+from deepseek_workloads.contract.records import DatasetManifest, ExportManifest, Shard
+from deepseek_workloads.contract.run_config import (
+    DatasetRun,
+    Source,
+    Storage,
+    TrainingRun,
+    parse_run,
+)
+from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.data.manifest import DatasetError, load_manifest
+from deepseek_workloads.data.prepare.context import Context
+from deepseek_workloads.data.prepare.raw import list_raw
+from deepseek_workloads.launch.arguments import parse_arguments, write_verdict
+from deepseek_workloads.store.interface import ObjectStore, StoreError
+from deepseek_workloads.store.log import CommitLog, live_checkpoints
+from deepseek_workloads.store.open import open_store
+from deepseek_workloads.store.probe import check_conditional_writes
+
+EXPORT_MANIFEST = "manifest.json"
+OpenStore = Callable[[Storage], ObjectStore]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    reason: str  # CamelCase
+    message: str  # the object, what is wrong with it, what to do
+    transient: bool = False  # asking again later can help
+
+
+@dataclass
+class _Refusals:
+    found: list[Refusal] = field(default_factory=list)
+
+    @contextmanager
+    def collected(self, what: str) -> Iterator[None]:
+        """An error of storage or data ends the block, and becomes a refusal that says what it is about."""
+        try:
+            yield
+        except StoreError as error:
+            self.add(error.reason, f"{what}: {error}", transient=error.transient)
+        except DatasetError as error:
+            self.add(error.reason, f"{what}: {error}")
+
+    def add(self, reason: str, message: str, *, transient: bool = False) -> None:
+        self.found.append(Refusal(reason, message, transient))
+
+
+def preflight(run: TrainingRun | DatasetRun, open_store: OpenStore) -> list[Refusal]:
+    """Everything that stands in the way of the run; empty: it may start."""
+    refusals = _Refusals()
+    with refusals.collected("spec.storage"):
+        store = open_store(run.storage)
+        check_conditional_writes(store)
+        if isinstance(run, TrainingRun):
+            _check_checkpoints(run, store, refusals)
+    if isinstance(run, TrainingRun):
+        _check_sources(run, open_store, refusals)
+        _check_initial_model(run, open_store, refusals)
+    else:
+        _check_raw_objects(run, open_store, refusals)
+    return refusals.found
+
+
+def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: _Refusals) -> None:
+    """A job may go on from what lies in its storage only with the same model."""
+    checkpoints = live_checkpoints(CommitLog(store).records())
+    wanted = sha256_digest(run.architecture.to_json())
+    if checkpoints and checkpoints[-1].record.architecture_digest not in ("", wanted):
+        newest = checkpoints[-1].record
+        refusals.add(
+            reasons.CHECKPOINT_MISMATCH,
+            f"spec.storage.uri: {run.storage.uri}: its checkpoint of step {newest.step} is of another model "
+            f"({newest.architecture_digest}) than spec.model ({wanted}): use a fresh URI, or the model that "
+            "the checkpoint was trained with",
+        )
+
+
+def _check_sources(run: TrainingRun, open_store: OpenStore, refusals: _Refusals) -> None:
+    before = len(refusals.found)
+    manifests = []
+    for index, source in enumerate(run.data.sources):
+        with refusals.collected(f"spec.data.sources[{index}] {source.name!r}"):
+            manifests.append(_check_source(run, source, open_store(source.storage), refusals))
+    if len(refusals.found) == before:
+        with refusals.collected("spec.data"):
+            SamplePlan(run.data, manifests)
+
+
+def _check_source(
+    run: TrainingRun, source: Source, store: ObjectStore, refusals: _Refusals
+) -> DatasetManifest:
+    manifest = load_manifest(store, source.digest)
+    if manifest.vocab_size > run.architecture.vocab_size:
+        refusals.add(
+            reasons.TOKENIZER_TOO_LARGE,
+            f"spec.data.sources {source.name!r}: its tokenizer has {manifest.vocab_size} tokens, but "
+            f"spec.model.architecture.vocabSize is {run.architecture.vocab_size}: set it to at least "
+            f"{manifest.vocab_size}, or prepare the dataset with a smaller tokenizer",
+        )
+    _check_shards([*manifest.train, *manifest.held_out], store)
+    return manifest
+
+
+def _check_shards(shards: list[Shard], store: ObjectStore) -> None:
+    """By one listing for each folder, not by a request for each shard. Raises DatasetError."""
+    sizes = {
+        info.key: info.size
+        for folder in sorted({shard.key.rpartition("/")[0] for shard in shards})
+        for info in store.list(f"{folder}/")
+    }
+    missing = [shard.key for shard in shards if shard.key not in sizes]
+    if missing:
+        raise DatasetError(
+            f"{store.uri}: {len(missing)} of {len(shards)} shards of the manifest do not exist, the first is "
+            f"{missing[0]}: restore them, or prepare the dataset again under a fresh URI",
+            reasons.OBJECT_NOT_FOUND,
+        )
+    wrong = [shard for shard in shards if sizes[shard.key] != shard.size]
+    if wrong:
+        first = wrong[0]
+        raise DatasetError(
+            f"{store.uri}: {first.key} has {sizes[first.key]} bytes, its manifest says {first.size}: "
+            "restore it, or prepare the dataset again under a fresh URI"
+        )
+
+
+def _check_initial_model(run: TrainingRun, open_store: OpenStore, refusals: _Refusals) -> None:
+    if run.init_from is None:
+        return
+    with refusals.collected("spec.model.initFrom"):
+        document = open_store(run.init_from).read(EXPORT_MANIFEST)
+        try:
+            ExportManifest.model_validate_json(document)
+        except pydantic.ValidationError as error:
+            refusals.add(
+                reasons.CHECKPOINT_MISMATCH,
+                f"spec.model.initFrom: {run.init_from.uri}/{EXPORT_MANIFEST}: no manifest of an export of "
+                f"this version: {error}: name the prefix of an export (status.export.uri of a job)",
+            )
+
+
+def _check_raw_objects(run: DatasetRun, open_store: OpenStore, refusals: _Refusals) -> None:
+    with refusals.collected("spec.sources"):
+        list_raw(Context(run=run, attempt="", open_store=open_store))
+    if run.tokenizer_uri is not None:
+        folder, _, name = run.tokenizer_uri.rpartition("/")
+        with refusals.collected("spec.tokenizer.uri"):
+            open_store(run.raw_storage.model_copy(update={"uri": folder})).stat(name)
+
+
+def verdict_of(refusals: list[Refusal]) -> Verdict | None:
+    """None: may start. What is final comes before what may pass by itself."""
+    if not refusals:
+        return None
+    final = [refusal for refusal in refusals if not refusal.transient]
+    first = (final or refusals)[0]
+    return Verdict(
+        outcome="Failed" if final else "Retry",
+        reason=first.reason,
+        message="\n".join(refusal.message for refusal in final or refusals),
+        exit_code=ExitCode.BAD_INPUT if final else ExitCode.TRY_AGAIN,
+    )
+
+
+def main(argv: list[str]) -> int:
+    arguments = parse_arguments(argv, program="deepseek_workloads.launch.preflight")
+    verdict = verdict_of(preflight(parse_run(arguments.run_document), open_store))
+    if verdict is None:
+        return ExitCode.DONE
+    print(verdict.message, flush=True)
+    write_verdict(arguments.verdict_file, verdict)
+    return verdict.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""What Ray Train runs in every rank's process: builds the surroundings, calls the loop, translates its end.
+
+It does not know what the loop does.
+"""
+
+import os
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import ray.train
+
+from deepseek_workloads.contract import environment
+from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.run_config import TrainingRun, parse_run
+from deepseek_workloads.launch.failures import RankFailed, failure_of
+from deepseek_workloads.store.log import CommitLog, Writer
+from deepseek_workloads.store.open import open_store
+from deepseek_workloads.train.context import TrainContext, draining_by_file
+from deepseek_workloads.train.monitor import ReportClient
+
+RUN_DOCUMENT = "run"
+TERM = "term"
+
+
+def run_rank(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the Verdict as JSON types. Raises RankFailed."""
+    run = parse_run(config[RUN_DOCUMENT])
+    assert isinstance(run, TrainingRun)
+    place = ray.train.get_context()
+    rank = place.get_world_rank()
+    monitor = report_client(rank)
+    context = TrainContext(
+        rank=rank,
+        world_size=place.get_world_size(),
+        local_rank=place.get_local_rank(),
+        open_store=open_store,
+        begin_epoch=epoch_beginner(config[RUN_DOCUMENT], run, term=config[TERM]),
+        monitor=monitor,
+        draining=draining_by_file(),
+    )
+    try:
+        from deepseek_workloads.train.loop import train  # torch: not before the channel is up
+
+        return train(run, context).model_dump(mode="json")
+    except Exception as error:
+        traceback.print_exc()
+        raise RankFailed.of(failure_of(error, rank=rank)) from None
+    finally:
+        monitor.close()
+
+
+def report_client(rank: int) -> ReportClient:
+    """To the coordinator that this pod's environment names."""
+    return ReportClient(
+        host=os.environ[environment.COORDINATOR_HOST],
+        port=environment.COORDINATOR_PORT,
+        token=os.environ[environment.JOB_TOKEN],
+        rank=rank,
+        pod=os.environ.get(environment.POD_NAME, ""),
+    )
+
+
+def epoch_beginner(run_document: str, run: TrainingRun, *, term: list[int]) -> Callable[[CommitLog], Writer]:
+    """`term` orders this run's groups: a straggler of an older coordinator cannot take the log back."""
+
+    def begin(log: CommitLog) -> Writer:
+        return log.begin_epoch(
+            run_config_digest=sha256_digest(run_document.encode()),
+            owner_uid=run.owner.uid,
+            term=term,
+            pod=os.environ.get(environment.POD_NAME, ""),
+        )
+
+    return begin
