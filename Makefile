@@ -10,7 +10,7 @@ export PATH := $(PATH):$(CACHE)/uv/bin
 RUN := uv run --locked --no-sync
 export PYTHONPATH := operator:workloads:demo:tests/cluster
 # Torch spins up a thread a core in every process: two ranks then fight for two cores.
-TEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1 RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
+TEST_ENV := OMP_NUM_THREADS=1 RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 
 .PHONY: help
 help: ## This list
@@ -45,9 +45,26 @@ cluster-status: setup ## What it is and how to reach it
 	@$(RUN) python -m local_kubernetes status
 
 # ---- tests -------------------------------------------------------------------------------------------------
-.PHONY: test test-unit test-parity test-parity-full test-cluster test-e2e
+# `test` goes through every tier, also after a failure. The cluster's programs and images are built meanwhile,
+# on the core that the first tiers leave idle; the log says what that did.
+PREPARE_LOG := reports/prepare-cluster.log
+
+.PHONY: test test-unit test-parity test-parity-full test-cluster test-e2e prepare-cluster
 test: setup ## All tests, a tier after the other
-	@$(MAKE) --no-print-directory test-unit test-parity test-cluster test-e2e
+	@mkdir -p $(dir $(PREPARE_LOG))
+	@$(MAKE) --no-print-directory prepare-cluster > $(PREPARE_LOG) 2>&1 & prepare=$$!; \
+	trap 'kill $$prepare 2>/dev/null || true' EXIT; status=0; \
+	$(MAKE) --no-print-directory --keep-going test-unit test-parity || status=$$?; \
+	echo "waiting for the cluster's programs and images ($(PREPARE_LOG))"; \
+	wait $$prepare || { tail -n 30 $(PREPARE_LOG); status=1; }; \
+	$(MAKE) --no-print-directory --keep-going test-cluster test-e2e || status=$$?; \
+	exit $$status
+
+prepare-cluster: setup ## Build what the cluster tiers need ahead: Kubernetes, the S3 server, the images
+	@for program in kubernetes coredns pause probe kwok helm versitygw; do \
+	    nice $(RUN) python -m local_kubernetes binary $$program; done
+	@$(RUN) python -m local_kubernetes image-tools
+	@nice $(RUN) python -m deepseek_demo images
 
 test-unit: setup ## Pure functions, properties, golden files
 	@$(TEST_ENV) $(RUN) pytest tests/unit
