@@ -180,7 +180,7 @@ class Workers(Placement):
         default=None,
         ge=1,
         le=1024,
-        description="Nodes that a run may shrink to when some are lost; absent is numNodes.",
+        description="Nodes that a run may shrink to. This release waits for all of numNodes instead.",
     )
     resources: Resources = Field(default=Resources(), description="What each worker pod needs.")
 

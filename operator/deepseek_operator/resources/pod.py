@@ -177,7 +177,7 @@ def _placement(placement: Placement) -> Document:
     """Only what was given: the rest is the cluster's default."""
     given = placement.model_dump(
         by_alias=True,
-        exclude_none=True,
+        exclude_defaults=True,
         include={"node_selector", "affinity", "priority_class_name", "scheduler_name"},
     )
     return {name: value for name, value in given.items() if value}
@@ -185,7 +185,7 @@ def _placement(placement: Placement) -> Document:
 
 def _tolerations(placement: Placement, *, seconds: int) -> list[Document]:
     """Those given, and a short patience with lost nodes: Kubernetes' own default waits five minutes."""
-    given = [each.model_dump(by_alias=True, exclude_none=True) for each in placement.tolerations]
+    given = [each.model_dump(by_alias=True, exclude_defaults=True) for each in placement.tolerations]
     named = {each.key for each in placement.tolerations}
     return given + [
         {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}

@@ -31,9 +31,9 @@ def parse_bytes(text: str) -> int:
 
 
 def format_bytes(size: int) -> str:
-    """Three digits or so: `3.1Gi`, `512Mi`."""
-    for suffix, decimals in (("Ti", 1), ("Gi", 1), ("Mi", 0), ("Ki", 0)):
+    """Two digits or more: `3.1Gi`, `512Mi`."""
+    for suffix in ("Ti", "Gi", "Mi", "Ki"):
         value = size / int(_FACTORS[suffix])
         if value >= 1:
-            return f"{value:.{decimals}f}".removesuffix(".0") + suffix
+            return f"{value:.{1 if value < 10 else 0}f}".removesuffix(".0") + suffix
     return str(size)

@@ -93,7 +93,8 @@ def steps_of(spec: TrainingJobSpec) -> int:
 
 
 def _owner(resource: DeepSeekTrainingJob | DeepSeekDataset) -> Values:
-    return resource.metadata.model_dump(include={"namespace", "name", "uid", "generation"})
+    """Without the generation: what may change of a spec (suspend, deadlines) is no part of the run."""
+    return resource.metadata.model_dump(include={"namespace", "name", "uid"})
 
 
 def _source(source: DataSource, *, spec: TrainingJobSpec, datasets: Mapping[str, PreparedDataset]) -> Values:

@@ -3,6 +3,7 @@
 Reasons are CamelCase words for programs; messages say what to do.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,9 @@ PREFLIGHT: Final = "Preflight"
 STARTING: Final = "Starting"
 STOPPING: Final = "Stopping"
 RECOVERING: Final = "Recovering"
+
+_NO_LETTER: Final = re.compile(r"[^A-Za-z0-9]")
+_MAX_REASON: Final = 128
 
 # What stands in the way of a pod set, the worst first.
 _SEVERITY: Final = (Trouble.IMAGE, Trouble.CONFIG, Trouble.UNSCHEDULABLE)
@@ -151,12 +155,18 @@ def merge(
         merged[draft.type] = Condition(
             type=draft.type,
             status=draft.status,
-            reason=draft.reason,
+            reason=_camel_case(draft.reason),
             message=long(draft.message),
             last_transition_time=before.last_transition_time if before is not None and stayed else now,
             observed_generation=generation,
         )
     return list(merged.values())
+
+
+def _camel_case(reason: str) -> str:
+    """A reason may come from a tenant's pod: whatever it is, the API server must take it."""
+    word = _NO_LETTER.sub("", reason)[:_MAX_REASON].lstrip("0123456789")
+    return word or "Unknown"
 
 
 ConditionOf = Callable[[View], Draft | None]

@@ -10,6 +10,8 @@ from deepseek_operator.status.view import View
 from deepseek_workloads.contract.messages import Progress, Verdict
 
 _MAX_STATISTICS = 64
+# Fields of their own, by the names of the verdict's statistics.
+_COUNTS = {"documents": "documents", "tokens": "tokens", "vocab_size": "vocabSize"}
 
 
 def compute_status(dataset: DeepSeekDataset, observed: Observed) -> DatasetStatus:
@@ -25,25 +27,30 @@ def compute_status(dataset: DeepSeekDataset, observed: Observed) -> DatasetStatu
 
 def _from_progress(progress: Progress) -> dict[str, Any]:
     """The stage in progress is the first that is not done."""
-    current = next((stage for stage in progress.stages if stage.done < stage.total), progress.stages[-1])
+    stages = [
+        StageStatus(name=text.short(stage.name), done=text.count(stage.done), total=text.count(stage.total))
+        for stage in progress.stages
+    ]
+    current = next((stage for stage in stages if stage.done < stage.total), stages[-1])
     return {
-        "stages": [StageStatus(name=s.name, done=s.done, total=s.total) for s in progress.stages],
+        "stages": list({stage.name: stage for stage in stages}.values()),
         "stage": current.name,
         "progress": text.percent(current.done, current.total),
     }
 
 
 def _from_verdict(verdict: Verdict) -> dict[str, Any]:
-    fields: dict[str, Any] = {"statistics": text.named_values(verdict.statistics)[:_MAX_STATISTICS]}
+    statistics = verdict.statistics
+    fields: dict[str, Any] = {"statistics": text.named_values(statistics, limit=_MAX_STATISTICS)}
     if verdict.outcome == "Succeeded":
         fields |= {"stage": "Done", "progress": "100%"}
     if verdict.digest:
         fields |= {
-            "uri": verdict.uri,
-            "digest": verdict.digest,
+            "uri": text.uri(verdict.uri),
+            "digest": text.short(verdict.digest),
             "short_digest": text.short_digest(verdict.digest),
         }
-    for field, name in (("documents", "documents"), ("tokens", "tokens"), ("vocab_size", "vocab_size")):
-        if name in verdict.statistics:
-            fields[field] = int(verdict.statistics[name])
+    for field, name in _COUNTS.items():
+        if name in statistics:
+            fields[field] = text.count(statistics[name])
     return fields

@@ -14,7 +14,7 @@ from deepseek_operator.resources.quantity import format_bytes
 from deepseek_operator.status.observed import Observed, PodFacts, newest
 from deepseek_operator.status.pod_state import Trouble, classify, failures_of, verdict_of
 from deepseek_workloads.contract import reasons
-from deepseek_workloads.contract.environment import ROLE_COORDINATOR
+from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_WORKER
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.plan.estimate import estimate
@@ -41,7 +41,7 @@ def outcome_of(resource: RunResource, observed: Observed) -> Outcome | None:
     recorded = _recorded(resource.status, observed)
     if recorded is not None:
         return recorded
-    decided = _by_verdict(observed)
+    decided = _by_verdict(resource, observed)
     if decided is not None or resource.spec.suspend:
         return decided
     return (
@@ -78,15 +78,18 @@ def _recorded(status: RunStatus, observed: Observed) -> Outcome | None:
     return None
 
 
-def _by_verdict(observed: Observed) -> Outcome | None:
+def _by_verdict(resource: RunResource, observed: Observed) -> Outcome | None:
     coordinator = coordinator_of(observed)
     verdict = verdict_of(coordinator) if coordinator is not None else None
     if coordinator is None or verdict is None or verdict.outcome not in (SUCCEEDED, FAILED):
         return None
+    message = verdict.message
+    if verdict.reason == reasons.OUT_OF_MEMORY:
+        message = f"{message}; {memory_words(resource, observed, role=ROLE_WORKER)}"
     return Outcome(
         succeeded=verdict.outcome == SUCCEEDED,
         reason=verdict.reason or verdict.outcome,
-        message=verdict.message,
+        message=message,
         verdict=verdict,
         at=coordinator.exit.finished_at if coordinator.exit else None,
     )
@@ -104,13 +107,16 @@ def _by_failures(resource: RunResource, observed: Observed) -> Outcome | None:
     message = f"{classify(pod).message}; {limit} retries (runPolicy.backoffLimit) are used up"
     reason = reasons.BACKOFF_LIMIT_EXCEEDED
     if killed:
-        reason, message = reasons.OUT_OF_MEMORY, f"{message}; {memory_words(resource, observed, pod=pod)}"
+        reason, message = (
+            reasons.OUT_OF_MEMORY,
+            f"{message}; {memory_words(resource, observed, role=pod.role)}",
+        )
     return Outcome(succeeded=False, reason=reason, message=message)
 
 
-def memory_words(resource: RunResource, observed: Observed, *, pod: PodFacts) -> str:
-    """The limit beside the estimate, and what to do, for a pod that used more memory than it may."""
-    if pod.role == ROLE_COORDINATOR:
+def memory_words(resource: RunResource, observed: Observed, *, role: str) -> str:
+    """The limit beside the estimate, and what to do, when a pod of this role used too much memory."""
+    if role == ROLE_COORDINATOR:
         limit = resource.spec.coordinator.resources.memory
         return f"its limit is {limit}: raise spec.coordinator.resources.memory"
     words = f"its limit is {resource.spec.workers.resources.memory}"

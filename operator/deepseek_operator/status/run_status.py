@@ -9,7 +9,7 @@ from deepseek_operator.status.conditions import ConditionOf, drafts_of, merge
 from deepseek_operator.status.observed import PodFacts
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED, memory_words
 from deepseek_operator.status.pod_state import Trouble, classify, failures_of
-from deepseek_operator.status.text import long, short
+from deepseek_operator.status.text import count, long, short
 from deepseek_operator.status.view import WORKING, View
 
 REFUSED = "Refused"
@@ -43,14 +43,14 @@ def common_fields(view: View, functions: Iterable[ConditionOf]) -> dict[str, Any
         ),
         "run_config_digest": observed.run_config_digest or status.run_config_digest,
         "pods": _pods(view),
-        "epoch": max(status.epoch, progress.epoch if progress else 0),
+        "epoch": max(status.epoch, count(progress.epoch) if progress else 0),
         "restarts": max(
-            status.restarts, _replaced(view.coordinator) + (progress.restarts if progress else 0)
+            status.restarts, _replaced(view.coordinator) + (count(progress.restarts) if progress else 0)
         ),
         "failures": max(status.failures, _failures(view)),
         "last_failure": long(_last_failure(view)),
         "warnings": [short(text) for text in progress.warnings] if progress else status.warnings,
-        "control_generation": progress.control_generation if progress else status.control_generation,
+        "control_generation": count(progress.control_generation) if progress else status.control_generation,
         **_times(view, status),
     }
 
@@ -96,7 +96,7 @@ def _replaced(pod: PodFacts | None) -> int:
 
 def _failures(view: View) -> int:
     of_pods = sum(failures_of(pod) for pod, _ in view.states)
-    return of_pods + (view.observed.progress.failures if view.observed.progress else 0)
+    return of_pods + (count(view.observed.progress.failures) if view.observed.progress else 0)
 
 
 def _last_failure(view: View) -> str:
@@ -109,7 +109,7 @@ def _last_failure(view: View) -> str:
         pods = sorted(view.observed.pods, key=lambda pod: (pod.created_at, pod.name), reverse=True)
         for pod, state in ((pod, classify(pod)) for pod in pods):
             if state.trouble is Trouble.OOM_KILLED:
-                return f"{state.message}: {memory_words(view.resource, view.observed, pod=pod)}"
+                return f"{state.message}: {memory_words(view.resource, view.observed, role=pod.role)}"
             if state.counts or state.lost:
                 return state.message
     progress = view.observed.progress

@@ -1,5 +1,6 @@
 """Numbers as people read them. Locale-free, so that two operators write the same status."""
 
+from math import isnan
 from typing import Final
 
 from deepseek_operator.api.meta import NamedValue
@@ -7,18 +8,21 @@ from deepseek_operator.api.schema import measured
 
 _SHORT: Final = 256  # bounds of ShortText and LongText in the CRD
 _LONG: Final = 4096
+_URI: Final = 2048
+_NAME: Final = 64
+_MAX_COUNT: Final = 2**53 - 1
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _SHORT_DIGEST: Final = 12
 
 
 def duration(seconds: float) -> str:
     """The two largest units: `1h12m`, `2d3h`, `45s`."""
-    left = max(0, round(seconds))
+    left = count(round(seconds))
     parts: list[str] = []
     for size, unit in _UNITS:
-        count, left = divmod(left, size)
-        if count or parts:
-            parts.append(f"{count}{unit}" if count else "")
+        whole, left = divmod(left, size)
+        if whole or parts:
+            parts.append(f"{whole}{unit}" if whole else "")
         if len(parts) == 2:
             break
     return "".join(parts) or "0s"
@@ -33,9 +37,17 @@ def loss(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 1e6 else measured(value)
 
 
-def named_values(values: dict[str, float]) -> list[NamedValue]:
-    """Sorted by name."""
-    return [NamedValue(name=name[:64], value=measured(values[name])) for name in sorted(values)]
+def named_values(values: dict[str, float], *, limit: int) -> list[NamedValue]:
+    """Sorted by name, at most `limit`."""
+    named = {name[:_NAME] or "unnamed": value for name, value in sorted(values.items())}
+    return [NamedValue(name=name, value=measured(value)) for name, value in named.items()][:limit]
+
+
+def count(value: float) -> int:
+    """A number of a tenant's pod as a count that every reader of JSON can hold."""
+    if isnan(value):
+        return 0
+    return round(min(max(0, value), _MAX_COUNT))
 
 
 def short_digest(digest: str) -> str:
@@ -44,6 +56,10 @@ def short_digest(digest: str) -> str:
 
 def short(text: str) -> str:
     return _cut(text, _SHORT)
+
+
+def uri(text: str) -> str:
+    return _cut(text, _URI)
 
 
 def long(text: str) -> str:

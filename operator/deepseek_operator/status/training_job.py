@@ -78,17 +78,17 @@ def _from_run(job: DeepSeekTrainingJob, observed: Observed) -> dict[str, Any]:
 def _from_progress(progress: Progress, *, training: bool) -> dict[str, Any]:
     fields: dict[str, Any] = {"eta": ""}
     if progress.step or progress.tokens:
-        fields |= {"step": progress.step, "tokens": progress.tokens}
+        fields |= {"step": text.count(progress.step), "tokens": text.count(progress.tokens)}
     if progress.loss is not None:
         fields["loss"] = text.loss(progress.loss)
     if progress.learning_rate is not None:
         fields["learning_rate"] = measured(progress.learning_rate, digits=3)
     if progress.tokens_per_second is not None:
-        fields["tokens_per_second"] = round(progress.tokens_per_second)
+        fields["tokens_per_second"] = text.count(progress.tokens_per_second)
     if training and progress.eta_seconds is not None:
         fields["eta"] = text.duration(progress.eta_seconds)
     if progress.evaluation:
-        fields["evaluation"] = text.named_values(progress.evaluation)[:_MAX_MEASUREMENTS]
+        fields["evaluation"] = text.named_values(progress.evaluation, limit=_MAX_MEASUREMENTS)
     if progress.checkpoints:
         fields |= _checkpoints(progress)
     return fields
@@ -99,21 +99,29 @@ def _checkpoints(progress: Progress) -> dict[str, Any]:
     newest = sorted(progress.checkpoints, key=lambda checkpoint: checkpoint.log_index, reverse=True)
     return {
         "checkpoints": [
-            CheckpointStatus.model_validate(checkpoint.model_dump())
+            CheckpointStatus(
+                step=text.count(checkpoint.step),
+                epoch=text.count(checkpoint.epoch),
+                created_at=text.short(checkpoint.created_at),
+                size_bytes=text.count(checkpoint.size_bytes),
+                log_index=text.count(checkpoint.log_index),
+            )
             for checkpoint in newest[:_MAX_CHECKPOINTS]
         ],
-        "last_checkpoint_step": newest[0].step,
+        "last_checkpoint_step": text.count(newest[0].step),
     }
 
 
 def _from_verdict(verdict: Verdict, observed: Observed) -> dict[str, Any]:
     fields: dict[str, Any] = {"eta": ""}
     if verdict.step:
-        fields["step"] = verdict.step
+        fields["step"] = text.count(verdict.step)
     if verdict.evaluation:
-        fields["evaluation"] = text.named_values(verdict.evaluation)[:_MAX_MEASUREMENTS]
+        fields["evaluation"] = text.named_values(verdict.evaluation, limit=_MAX_MEASUREMENTS)
     if verdict.outcome == "Succeeded":
-        fields["last_checkpoint_step"] = verdict.step
+        fields["last_checkpoint_step"] = text.count(verdict.step)
     if verdict.digest:
-        fields["export"] = ExportStatus(uri=verdict.uri, digest=verdict.digest, revision=observed.revision)
+        fields["export"] = ExportStatus(
+            uri=text.uri(verdict.uri), digest=text.short(verdict.digest), revision=observed.revision
+        )
     return fields

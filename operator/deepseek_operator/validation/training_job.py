@@ -50,6 +50,14 @@ def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
             yield from check_uri(source.uri, field=f"spec.data.sources[{index}].uri")
     if not spec.image and not worker_image:
         yield no_image()
+    if spec.backend == "horovod":
+        yield Problem(
+            field="spec.backend",
+            value="'horovod'",
+            rule="is not supported by this release",
+            remedy="use backend ray, which trains the same model",
+            reason=NOT_SUPPORTED,
+        )
     if spec.model.init_from is not None:
         yield Problem(
             field="spec.model.initFrom",

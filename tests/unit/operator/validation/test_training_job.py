@@ -31,6 +31,7 @@ def _tiny(**moe: Any) -> dict[str, Any]:
         ({"storage": {"uri": "s3:///x"}}, "spec.storage.uri", "must name a bucket"),
         ({"training": {"optimizer": {"learningRate": "0"}}}, "spec.training.optimizer.learningRate", "0"),
         ({"training": {"schedule": {"minRatio": "1.5"}}}, "spec.training.schedule.minRatio", "1"),
+        ({"backend": "horovod"}, "spec.backend", "use backend ray"),
         ({"workers": {"resources": {"memory": "32Mi"}}}, "spec.workers.resources.memory", "at least"),
         (
             {"model": {"preset": None, "initFrom": {"storageUri": "s3://m/x"}}},

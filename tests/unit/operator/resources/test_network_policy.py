@@ -1,0 +1,53 @@
+"""Default deny, and what a run needs."""
+
+from typing import Any
+
+import pytest
+
+from deepseek_operator.resources.network_policy import build_network_policy
+from deepseek_operator.resources.pod_set import pod_set_of
+from deepseek_operator.resources.run_config import PreparedDataset
+from deepseek_operator.resources.settings import BuildSettings, NetworkSettings
+from deepseek_operator.validation.training_job import training_run_of
+from deepseek_workloads.contract.run_config import Storage
+
+
+def _policy(job: Any, network: NetworkSettings, *, dataset_endpoint: str | None = None) -> dict[str, Any]:
+    storage = Storage(uri="s3://corpus/docs", endpoint_url=dataset_endpoint)
+    run = training_run_of(job, datasets={"docs": PreparedDataset(storage=storage, digest=None)})
+    settings = BuildSettings(worker_image="w", network=network)
+    return dict(build_network_policy(pod_set_of(job, run=run, settings=settings))["spec"])
+
+
+def test_both_directions_are_denied_by_default(make_job: Any) -> None:
+    assert _policy(make_job(), NetworkSettings())["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_only_this_resources_pods_and_the_operator_may_enter(make_job: Any) -> None:
+    siblings, operator = _policy(make_job(), NetworkSettings(operator_namespace="ops"))["ingress"]
+    assert siblings == {"from": [{"podSelector": {"matchLabels": {"deepseek.dev/uid": "uid-of-tiny"}}}]}
+    assert operator["ports"] == [{"protocol": "TCP", "port": 8080}]
+    namespace = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ops"}}}
+    assert operator["from"] == [namespace]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "dataset_endpoint", "extra", "ports"),
+    [
+        ("http://s3.storage.svc:7070", "http://s3.storage.svc:7070", (), [7070]),
+        ("https://s3.example.com", "http://minio.data", (), [80, 443]),
+        ("http://s3.storage.svc:80", None, (7070,), [80, 443, 7070]),
+    ],
+)
+def test_ports_of_every_storage_are_open(
+    make_job: Any, endpoint: str, dataset_endpoint: str | None, extra: tuple[int, ...], ports: list[int]
+) -> None:
+    job = make_job({"storage": {"endpointUrl": endpoint}})
+    spec = _policy(job, NetworkSettings(storage_ports=extra), dataset_endpoint=dataset_endpoint)
+    assert [port["port"] for port in spec["egress"][-1]["ports"]] == ports
+
+
+def test_storage_can_be_limited_to_peers(make_job: Any) -> None:
+    peer = {"ipBlock": {"cidr": "10.0.0.0/8"}}
+    spec = _policy(make_job(), NetworkSettings(storage_peers=(peer,)))
+    assert spec["egress"][-1]["to"] == [peer]

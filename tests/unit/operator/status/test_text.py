@@ -1,0 +1,54 @@
+"""Numbers as people read them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepseek_operator.status.text import duration, long, loss, percent, short, short_digest
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.4, "0s"),
+        (-5, "0s"),
+        (59, "59s"),
+        (60, "1m"),
+        (61, "1m1s"),
+        (3600, "1h"),
+        (4320, "1h12m"),
+        (3601, "1h"),
+        (90061, "1d1h"),
+        (86400 * 400, "400d"),
+    ],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "text"), [(0, 0, ""), (0, 9, "0%"), (999, 1000, "99%"), (9, 9, "100%"), (10, 9, "100%")]
+)
+def test_percent(done: int, total: int, text: str) -> None:
+    assert percent(done, total) == text
+
+
+@given(done=st.integers(0, 10**9), total=st.integers(1, 10**9))
+def test_a_hundred_percent_means_done(done: int, total: int) -> None:
+    assert (percent(done, total) == "100%") == (done >= total)
+
+
+@pytest.mark.parametrize(("value", "text"), [(2.34567, "2.3457"), (float("nan"), "NaN"), (1e9, "1e+09")])
+def test_loss(value: float, text: str) -> None:
+    assert loss(value) == text
+
+
+@given(st.text(max_size=9000))
+def test_texts_keep_within_the_bounds_of_the_schema(text: str) -> None:
+    assert len(short(text)) <= 256
+    assert len(long(text)) <= 4096
+
+
+def test_short_digest() -> None:
+    assert short_digest("sha256:0123456789abcdef") == "0123456789ab"
