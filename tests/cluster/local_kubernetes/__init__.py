@@ -1,5 +1,5 @@
-"""A real Kubernetes on one machine without Docker: control plane and kubelets from Go modules, nodes as namespaced
-process trees. Made for tests and demonstrations; it knows nothing of what runs in it.
+"""A real Kubernetes on one machine without Docker: control plane and kubelets from Go modules, nodes as
+namespaced process trees. Made for tests and demonstrations; it knows nothing of what runs in it.
 
     cluster = up(Settings(name="mine"))
     cluster.load_image_archive(Path("image.tar"))

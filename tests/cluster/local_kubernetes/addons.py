@@ -1,5 +1,5 @@
-"""What runs in the cluster from the start: CoreDNS on every node, the rights of the network policy enforcer, and in
-control-plane mode KWOK's nodes. Pure builders; `apply_all` sends what they made."""
+"""What runs in the cluster from the start: CoreDNS on every node, the rights of the network policy enforcer,
+and in control-plane mode KWOK's nodes. Pure builders; `apply_all` sends what they made."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,4 +1,5 @@
-"""Reads the table of contents of an image archive, OCI or docker, and writes small OCI archives of static programs.
+"""Reads the table of contents of an image archive, OCI or docker, and writes small OCI archives of static
+programs.
 
 It does not know where images are kept.
 """
@@ -23,8 +24,8 @@ _INDEX_TYPES = (
 
 @dataclass(frozen=True)
 class Archive:
-    """`references`: full image names. `identity`: hex digest of what the archive says its images are. `missing`:
-    digests of layers that it names and does not carry. `size`: bytes."""
+    """`references`: full image names. `identity`: hex digest of what the archive says its images are.
+    `missing`: digests of layers that it names and does not carry. `size`: bytes."""
 
     path: Path
     references: tuple[str, ...]
@@ -43,13 +44,17 @@ def read_archive(path: Path) -> Archive:
             elif "manifest.json" in names:
                 references, contents, missing = _read_docker(tar)
             else:
-                raise LocalKubernetesError(f"{path}: neither an OCI nor a docker image archive; make one with "
-                                           "buildah push IMAGE oci-archive:FILE:NAME")  # fmt: skip
+                raise LocalKubernetesError(
+                    f"{path}: neither an OCI nor a docker image archive; make one with "
+                    "buildah push IMAGE oci-archive:FILE:NAME"
+                )
     except (tarfile.TarError, OSError) as error:
         raise LocalKubernetesError(f"{path}: cannot be read as an image archive: {error}") from error
     if not references:
-        raise LocalKubernetesError(f"{path}: its images have no names; name them when writing the archive "
-                                   "(buildah push IMAGE oci-archive:FILE:NAME)")  # fmt: skip
+        raise LocalKubernetesError(
+            f"{path}: its images have no names; name them when writing the archive "
+            "(buildah push IMAGE oci-archive:FILE:NAME)"
+        )
     identity = hashlib.sha256(json.dumps([sorted(references), contents]).encode()).hexdigest()
     return Archive(path, tuple(sorted(references)), identity, tuple(missing), path.stat().st_size)
 
@@ -78,10 +83,12 @@ def _read_oci(tar: tarfile.TarFile, names: set[str]) -> tuple[list[str], list[st
 
 
 def _full_reference(name: str, tar: tarfile.TarFile) -> str:
-    """containerd takes the names in OCI archives as they are, so that short ones would be lost to kubelets."""
+    """containerd takes the names in OCI archives as they are, so that short ones would be lost to
+    kubelets."""
     if normalize_reference(name) != name:
         raise LocalKubernetesError(
-            f"{tar.name!s}: image name {name!r} is not a full one; write the archive as {normalize_reference(name)}"
+            f"{tar.name!s}: image name {name!r} is not a full one; write the archive as "
+            f"{normalize_reference(name)}"
         )
     return name
 
@@ -125,7 +132,8 @@ class StaticImage:
 
 
 def write_static_archive(image: StaticImage, target: Path, *, base: StaticImage | None = None) -> None:
-    """An OCI archive of the image. With a base, a thin one: the layer of `base` comes first, and is not carried."""
+    """An OCI archive of the image. With a base, a thin one: the layer of `base` comes first, and is not
+    carried."""
     new_layer = _layer(image.files)
     layers = [_layer(base.files), new_layer] if base else [new_layer]
     config = json.dumps(

@@ -1,4 +1,5 @@
-"""Boots a cluster from nothing. It expects that nothing of the cluster exists; whether that is so, cluster.py knows."""
+"""Boots a cluster from nothing. It expects that nothing of the cluster exists; whether that is so, cluster.py
+knows."""
 
 import json
 from collections.abc import Callable
@@ -39,8 +40,8 @@ def boot(settings: Settings, report: Report) -> None:
     group = cgroups.group_of(settings.name)
     if cgroups.remaining(group):
         raise InTheWayError(
-            f"control group {group}: exists; a cluster named {settings.name} with another state folder is there. "
-            "Choose another --name, or remove that cluster (down --state FOLDER)"
+            f"control group {group}: exists; a cluster named {settings.name} with another state folder is "
+            "there. Choose another --name, or remove that cluster (down --state FOLDER)"
         )
     network.require_free(net, settings.mode)
     paths = Paths(settings.state_dir)
@@ -110,6 +111,12 @@ def _boot_with_nodes(settings: Settings, net: Network, api: Api, report: Report)
             node.require_running()
 
     _wait_for_nodes(settings, api, still_possible=all_run)
+    wait_until(
+        lambda: all(node.enforces_network_policies for node in nodes),
+        what="enforcement of NetworkPolicies (see network-policy.log in the nodes' folders)",
+        seconds=_READY_SECONDS,
+        still_possible=all_run,
+    )
     report("DNS")
     wait_for_dns(api, nodes=settings.nodes)
 

@@ -1,7 +1,8 @@
-"""Builds the cluster's programs from their Go modules, once for each content of a module, and finds them again.
+"""Builds the cluster's programs from their Go modules, once for each content of a module, and finds them
+again.
 
-The modules lie in ../binaries; a binary's cache key is the digest of its module's files and of the build command.
-"""
+The modules lie in ../binaries; a binary's cache key is the digest of its module's files and of the build
+command."""
 
 import hashlib
 import os
@@ -77,9 +78,9 @@ def _sources(module: Path, *, package: str) -> Iterable[Path]:
         folder for folder in module.glob("cmd/*") if folder != module / package.removeprefix("./")
     }
     for path in sorted(module.rglob("*")):
-        if path.name in ("go.mod", "go.sum") or (path.suffix == ".go" and not path.name.endswith("_test.go")):
-            if not other_commands.intersection(path.parents):
-                yield path
+        is_source = path.suffix == ".go" and not path.name.endswith("_test.go")
+        if (is_source or path.name in ("go.mod", "go.sum")) and not other_commands.intersection(path.parents):
+            yield path
 
 
 def _command(recipe: Recipe, output: Path) -> list[str]:

@@ -1,5 +1,5 @@
-"""The cluster's control groups (version 1). Every process of a cluster, daemon or pod, lives below one group: that is
-how they are all found again, whatever crashed. It does not know what the processes are."""
+"""The cluster's control groups (version 1). Every process of a cluster, daemon or pod, lives below one group:
+that is how they are all found again, whatever crashed. It does not know what the processes are."""
 
 import contextlib
 import os
@@ -12,7 +12,8 @@ from local_kubernetes.errors import DeadlineError, LocalKubernetesError
 
 MOUNT = Path("/sys/fs/cgroup")
 HIERARCHIES = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd")
-# Processes are looked up in one hierarchy; the kernel's pid controller is on every kernel that runs Kubernetes.
+# Processes are looked up in one hierarchy; the kernel's pid controller is on every kernel that runs
+# Kubernetes.
 _LOOKUP = "pids"
 _PARENT = PurePosixPath("deepseek-local-kubernetes")
 
@@ -27,8 +28,8 @@ def require_version_1() -> None:
     missing = [name for name in ("cpu", "cpuset", "memory", _LOOKUP) if not (MOUNT / name / "tasks").exists()]
     if missing:
         raise LocalKubernetesError(
-            f"{MOUNT}: no cgroup v1 hierarchies {', '.join(missing)}; this tool was built for machines with cgroup v1. "
-            "Use a cluster of your own instead (make demo CLUSTER=current)"
+            f"{MOUNT}: no cgroup v1 hierarchies {', '.join(missing)}; this tool was built for machines with "
+            "cgroup v1. Use a cluster of your own instead (make demo CLUSTER=current)"
         )
 
 

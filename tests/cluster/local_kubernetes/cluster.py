@@ -45,7 +45,8 @@ class Cluster:
 
     @property
     def audit_log(self) -> Path:
-        """JSON lines: what ServiceAccounts outside kube-system asked for, and by which right it was allowed."""
+        """JSON lines: what ServiceAccounts outside kube-system asked for, and by which right it was
+        allowed."""
         return self._paths.audit_log
 
     @property
@@ -54,8 +55,8 @@ class Cluster:
 
     @property
     def volumes_dir(self) -> Path:
-        """A folder for PersistentVolumes (`local` or `hostPath`), under the same path on every node; what is in it
-        outlives the cluster."""
+        """A folder for PersistentVolumes (`local` or `hostPath`), under the same path on every node; what is
+        in it outlives the cluster."""
         return volumes_dir(self.settings)
 
     @property
@@ -63,11 +64,11 @@ class Cluster:
         return self.network.api_url(self.settings.mode)
 
     def load_image_archive(self, path: Path) -> None:
-        """Gives every running node the images of an OCI or docker archive; nothing happens when they have them.
+        """Gives every running node the images of an OCI or docker archive; nothing happens when they have
+        them.
 
-        Heavy archives go through the golden store: a node without pods of its user's restarts with a copy of it, any
-        other imports the archive itself, which takes long. Raises LocalKubernetesError.
-        """
+        Heavy archives go through the golden store: a node without pods of its user's restarts with a copy of
+        it, any other imports the archive itself, which takes long. Raises LocalKubernetesError."""
         with self._locked():
             loader = Loader(GoldenStore(), self._paths.images, replace_store=self._replace_store)
             loader.load(path, [node for node in self._nodes if node.is_running])
@@ -120,8 +121,8 @@ class Cluster:
     def _nodes(self) -> list[Node]:
         if self.settings.mode != "nodes":
             raise LocalKubernetesError(
-                f"cluster {self.settings.name} runs in mode {self.settings.mode}: it has no nodes to do that with; "
-                "boot one with mode nodes"
+                f"cluster {self.settings.name} runs in mode {self.settings.mode}: it has no nodes to do that "
+                "with; boot one with mode nodes"
             )
         return [Node(self.settings, self.network, name) for name in self.nodes]
 
@@ -138,6 +139,11 @@ class Cluster:
         bring_up_to_date(node, thin_archives(self._paths.images))
         self._route_services()
         self._wait_ready(node.name, renewed_after=lease)
+        wait_until(
+            lambda: node.enforces_network_policies,
+            what=f"NetworkPolicies on {node.name}",
+            seconds=_NODE_READY_SECONDS,
+        )
 
     def _replace_store(self, node: Node) -> bool:
         if self._runs_users_pods(node.name):
@@ -184,11 +190,11 @@ class Cluster:
 
 
 def up(settings: Settings, *, report: boot.Report = lambda _: None) -> Cluster:
-    """The running cluster of these settings: the one that is there, or a new one in place of what a crash left.
+    """The running cluster of these settings: the one that is there, or a new one in place of what a crash
+    left.
 
-    `report` gets a line for each step. Raises LocalKubernetesError, also when a cluster with other settings has the
-    same state folder: it may hold somebody's work.
-    """
+    `report` gets a line for each step. Raises LocalKubernetesError, also when a cluster with other settings
+    has the same state folder: it may hold somebody's work."""
     if os.geteuid() != 0:
         raise LocalKubernetesError(
             "the local Kubernetes needs root: it makes namespaces, bridges and control groups"
@@ -199,7 +205,8 @@ def up(settings: Settings, *, report: boot.Report = lambda _: None) -> Cluster:
         if running is not None and running.settings != settings:
             raise InTheWayError(
                 f"state folder {settings.state_dir}: holds a running cluster with other settings "
-                f"({running.settings}); remove it first (python -m local_kubernetes down --state {settings.state_dir})"
+                f"({running.settings}); remove it first (python -m local_kubernetes down --state "
+                f"{settings.state_dir})"
             )
         if running is None:
             if settings.state_dir.exists():
@@ -223,8 +230,8 @@ def attach(state_dir: Path) -> Cluster | None:
 
 
 def down(state_dir: Path) -> None:
-    """Removes the cluster, whatever state it is in; data in its volumes folder stay. Raises LocalKubernetesError that
-    names what could not be removed."""
+    """Removes the cluster, whatever state it is in; data in its volumes folder stay. Raises
+    LocalKubernetesError that names what could not be removed."""
     with slots.state_locked(state_dir):
         teardown(state_dir)
 
@@ -246,4 +253,3 @@ def _boot(settings: Settings, report: boot.Report) -> None:
             slots.release(settings.state_dir)
         raise
     volumes_dir(settings).mkdir(parents=True, exist_ok=True)
-

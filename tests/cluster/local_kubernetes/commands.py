@@ -39,8 +39,8 @@ def wait_until(
     seconds: float,
     still_possible: Callable[[], None] = lambda: None,
 ) -> None:
-    """Returns when the condition holds. `still_possible` raises when it never will, so that a process that died
-    costs no deadline. Raises DeadlineError."""
+    """Returns when the condition holds. `still_possible` raises when it never will, so that a process that
+    died costs no deadline. Raises DeadlineError."""
     deadline = time.monotonic() + seconds
     while not condition():
         still_possible()

@@ -15,14 +15,15 @@ def image_names(socket: Path) -> set[str]:
 
 
 def import_archive(socket: Path, archive: Archive) -> None:
-    """Imports and unpacks. Raises LocalKubernetesError, naming the layers, when the base image is not there."""
+    """Imports and unpacks. Raises LocalKubernetesError, naming the layers, when the base image is not
+    there."""
     if archive.missing:
         present = set(_ctr(socket, "content", "list", "--quiet").split())
         absent = [digest for digest in archive.missing if digest not in present]
         if absent:
             raise LocalKubernetesError(
-                f"{archive.path}: carries only its own layers, and the store at {socket} lacks {', '.join(absent)}: "
-                "load the archive of its base image first"
+                f"{archive.path}: carries only its own layers, and the store at {socket} lacks "
+                f"{', '.join(absent)}: load the archive of its base image first"
             )
     _ctr(socket, "images", "import", str(archive.path))
 

@@ -1,4 +1,5 @@
-"""The control plane as host processes: etcd, API server, controller manager, scheduler, and what each is told.
+"""The control plane as host processes: etcd, API server, controller manager, scheduler, and what each is
+told.
 
 It does not know of nodes, but for how soon a silent one counts as dead.
 """
@@ -21,7 +22,8 @@ apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
-  - {level: None, nonResourceURLs: ["/healthz*", "/livez*", "/readyz*", "/version", "/openapi/*", "/api", "/apis", "/apis/*"]}
+  - level: None
+    nonResourceURLs: ["/healthz*", "/livez*", "/readyz*", "/version", "/openapi/*", "/api", "/apis*"]
   # The controllers of the control plane: loud, and nobody's question.
   - {level: None, userGroups: ["system:serviceaccounts:kube-system"]}
   - {level: Metadata, userGroups: ["system:serviceaccounts"]}

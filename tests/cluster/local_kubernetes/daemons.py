@@ -1,5 +1,5 @@
-"""Starts the long-running programs of a cluster, each in its control group with a log file and a pid file, and tells
-whether they still run. It does not know what they are."""
+"""Starts the long-running programs of a cluster, each in its control group with a log file and a pid file,
+and tells whether they still run. It does not know what they are."""
 
 import os
 import shlex
@@ -52,7 +52,8 @@ class Daemon:
 
 
 def start(daemon: Daemon, command: Sequence[str | Path], *, cwd: Path) -> None:
-    """Starts the command as nobody's child in a session of its own, so that nothing that ends the tool ends it."""
+    """Starts the command as nobody's child in a session of its own, so that nothing that ends the tool ends
+    it."""
     daemon.log.parent.mkdir(parents=True, exist_ok=True)
     launch = f'setsid "$@" </dev/null >>{shlex.quote(str(daemon.log))} 2>&1 & echo $!'
     daemon.pid_file.write_text(run(cgroups.enter_command(daemon.group, command, launch=launch), cwd=cwd))

@@ -2,7 +2,8 @@
 
 
 class LocalKubernetesError(Exception):
-    """Base of all errors that the tool raises on purpose; its text is meant for the person at the terminal."""
+    """Base of all errors that the tool raises on purpose; its text is meant for the person at the
+    terminal."""
 
 
 class CommandError(LocalKubernetesError):

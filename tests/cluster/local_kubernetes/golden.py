@@ -1,9 +1,9 @@
-"""One image store that all nodes of all clusters start from: importing a heavy image takes minutes, copying this store
-to a node milliseconds, because blobs are hard links and unpacked layers symbolic ones.
+"""One image store that all nodes of all clusters start from: importing a heavy image takes minutes, copying
+this store to a node milliseconds, because blobs are hard links and unpacked layers symbolic ones.
 
-Committed layers are only ever read by nodes, and nodes remove links, never what they point to. The store has a
-containerd only while something is imported. It does not know of clusters, but for the folders that it is copied to.
-"""
+Committed layers are only ever read by nodes, and nodes remove links, never what they point to. The store has
+a containerd only while something is imported. It does not know of clusters, but for the folders that it is
+copied to."""
 
 import json
 import shutil
@@ -70,7 +70,8 @@ class GoldenStore:
                 self._garbage.touch()
 
     def prune(self) -> None:
-        """Removes images that newer ones of the same name replaced. Only for when no node runs on this machine."""
+        """Removes images that newer ones of the same name replaced. Only for when no node runs on this
+        machine."""
         with locked(self._lock):
             if self._garbage.exists():
                 with self._containerd() as socket:
@@ -78,8 +79,8 @@ class GoldenStore:
                 self._garbage.unlink()
 
     def copy_to(self, root: Path) -> dict[str, str]:
-        """Makes `root`, which must not exist, the root folder of a node's containerd with all images of this store.
-        Returns what `identities` says of them."""
+        """Makes `root`, which must not exist, the root folder of a node's containerd with all images of this
+        store. Returns what `identities` says of them."""
         with locked(self._lock):
             (root / _SNAPSHOTS / "snapshots").mkdir(parents=True)
             if not (self._root / _METADATA).exists():
@@ -96,8 +97,8 @@ class GoldenStore:
             run(["cp", "--archive", "--link", self._root / _CONTENT, root])
         except CommandError as error:
             raise LocalKubernetesError(
-                f"{root} and {self._folder} must lie on one file system, so that images can be shared by links: "
-                f"choose another state folder ({error})"
+                f"{root} and {self._folder} must lie on one file system, so that images can be shared by "
+                f"links: choose another state folder ({error})"
             ) from error
 
     @contextmanager

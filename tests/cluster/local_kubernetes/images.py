@@ -1,8 +1,7 @@
 """Which images a cluster's nodes have: the tool's own, and those that its user loads.
 
-The golden store holds what is heavy; thin archives, which carry only their own layers, are kept in the state folder.
-From the two a node's store can always be made again.
-"""
+The golden store holds what is heavy; thin archives, which carry only their own layers, are kept in the state
+folder. From the two a node's store can always be made again."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -12,7 +11,6 @@ from pathlib import Path
 from local_kubernetes.addons import COREDNS_IMAGE
 from local_kubernetes.archives import Archive, StaticImage, read_archive, write_static_archive
 from local_kubernetes.build import binary
-from local_kubernetes.errors import LocalKubernetesError
 from local_kubernetes.golden import GoldenStore
 from local_kubernetes.node import Node
 from local_kubernetes.node_files import PAUSE_IMAGE
@@ -47,8 +45,8 @@ def bring_up_to_date(node: Node, kept: Sequence[Archive]) -> None:
 
 
 class Loader:
-    """Loads archives into running nodes. `replace_store` restarts a node with a fresh copy of the golden store, or says
-    False when pods that matter run there."""
+    """Loads archives into running nodes. `replace_store` restarts a node with a fresh copy of the golden
+    store, or says False when pods that matter run there."""
 
     def __init__(self, golden: GoldenStore, kept: Path, *, replace_store: Callable[[Node], bool]) -> None:
         self._golden = golden
@@ -60,11 +58,6 @@ class Loader:
         archive = read_archive(path)
         lacking = [node for node in nodes if not _has(node, archive)]
         heavy = archive.size > _LIGHT_BYTES
-        if heavy and archive.missing:
-            raise LocalKubernetesError(
-                f"{path}: {archive.size // 1024**2} MiB, and yet without its base layers; write the base image as a "
-                "complete archive of its own, and code as a thin one"
-            )
         if heavy:
             self._golden.add(archive)
         with ThreadPoolExecutor(max_workers=max(1, len(lacking))) as pool:

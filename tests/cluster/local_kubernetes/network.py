@@ -30,8 +30,8 @@ def require_free(network: Network, mode: Mode) -> None:
         for cidr in wanted:
             if destination.overlaps(cidr):
                 raise InTheWayError(
-                    f"route {destination} by {device}: overlaps {cidr}, which the cluster needs; remove the route "
-                    f"(ip route del {destination}), or disconnect what brought it (a VPN, another cluster)"
+                    f"route {destination} by {device}: overlaps {cidr}, which the cluster needs; remove "
+                    f"the route (ip route del {destination}), or end what brought it (a VPN, another cluster)"
                 )
 
 
@@ -42,7 +42,8 @@ def _require_free_port(address: IPv4Address, port: int) -> None:
             probe.bind((str(address), port))
         except OSError as error:
             raise InTheWayError(
-                f"port {address}:{port}: {error.strerror}; end the program that holds it (ss -ltnp sport = {port} names it)"
+                f"port {address}:{port}: {error.strerror}; end the program that holds it "
+                f"(ss -ltnp sport = {port} names it)"
             ) from error
 
 
@@ -64,8 +65,8 @@ def load_kernel_modules() -> None:
         succeeds(["modprobe", module])
     if not _BRIDGE_NETFILTER.exists():
         raise LocalKubernetesError(
-            f"{_BRIDGE_NETFILTER}: missing; this kernel has no br_netfilter, which Services and NetworkPolicies "
-            "between pods of one node need: load or build that module"
+            f"{_BRIDGE_NETFILTER}: missing; this kernel has no br_netfilter, which Services and "
+            "NetworkPolicies between pods of one node need: load or build that module"
         )
 
 

@@ -1,5 +1,5 @@
-"""One node: a process tree in mount, network, process and host name namespaces of its own, so that one kill is a power
-cut that leaves nothing of it running, mounted or routed. Its disk, the node's folder, stays.
+"""One node: a process tree in mount, network, process and host name namespaces of its own, so that one kill
+is a power cut that leaves nothing of it running, mounted or routed. Its disk, the node's folder, stays.
 
 It does not know of the API server, nor which images a node should have.
 """
@@ -42,6 +42,10 @@ class Node:
         )
 
     @property
+    def enforces_network_policies(self) -> bool:
+        return self.plan.network_policy_ready.exists()
+
+    @property
     def is_running(self) -> bool:
         return self._daemon.pid is not None
 
@@ -56,7 +60,8 @@ class Node:
             return {}
 
     def provision(self, golden: GoldenStore) -> None:
-        """Gives the stopped node a fresh image store with all that the golden one has; its containers are gone."""
+        """Gives the stopped node a fresh image store with all that the golden one has; its containers are
+        gone."""
         shutil.rmtree(self.plan.containerd_root, ignore_errors=True)
         self.plan.folder.mkdir(parents=True, exist_ok=True)
         copied = golden.copy_to(self.plan.containerd_root)
@@ -68,6 +73,7 @@ class Node:
         self._write_files(kubernetes)
         cgroups.create(self._group / "system")
         self.plan.containerd_socket.unlink(missing_ok=True)
+        self.plan.network_policy_ready.unlink(missing_ok=True)
         namespaces = ["--mount", "--net", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
         command = ["unshare", *namespaces, "bash", str(self.plan.folder / "init.sh")]
         daemons.start(self._daemon, command, cwd=self.plan.folder)

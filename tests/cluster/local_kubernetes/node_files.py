@@ -1,4 +1,5 @@
-"""What one node is told: its init script and the configuration of containerd, CNI and kubelet. Pure: text out."""
+"""What one node is told: its init script and the configuration of containerd, CNI and kubelet. Pure: text
+out."""
 
 import json
 import shlex
@@ -46,6 +47,11 @@ class NodePlan:
         return self.folder / "containerd.sock"
 
     @property
+    def network_policy_ready(self) -> Path:
+        """Exists while NetworkPolicies are enforced."""
+        return self.folder / "network-policy.ready"
+
+    @property
     def containerd_root(self) -> Path:
         return self.folder / "containerd"
 
@@ -73,7 +79,8 @@ def plan_node(settings: Settings, network: Network, name: str, *, cgroup_root: s
 
 
 def init_script(plan: NodePlan, *, kubernetes: Path) -> str:
-    """Process 1 of the node: mounts and addresses of its own, then the node's daemons, each restarted when it ends."""
+    """Process 1 of the node: mounts and addresses of its own, then the node's daemons, each restarted when it
+    ends."""
     folder = shlex.quote(str(plan.folder))
     routes = "\n".join(f"ip route add {other.pod_cidr} via {other.address}" for other in plan.neighbours)
     services = "\n".join(
@@ -98,8 +105,8 @@ ip addr add {plan.address}/24 dev eth0
 ip link set eth0 up
 ip route add default via {plan.gateway}
 {routes}
-# Both are settings of a network namespace. Without the second, replies between pods of one node bypass the translation
-# of a Service's address.
+# Both are settings of a network namespace. Without the second, replies between pods of one node bypass the
+# translation of a Service's address.
 echo 1 > /proc/sys/net/ipv4/ip_forward
 echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables
 
@@ -136,6 +143,7 @@ def node_services(plan: NodePlan, *, kubernetes: Path) -> list[tuple[str, Sequen
             kubernetes, "network-policy",
             f"--kubeconfig={plan.network_policy_kubeconfig}",
             f"--node={plan.name}",
+            f"--ready-file={plan.network_policy_ready}",
         ]),
         ("kubelet", [
             kubernetes, "kubelet",
@@ -144,7 +152,7 @@ def node_services(plan: NodePlan, *, kubernetes: Path) -> list[tuple[str, Sequen
             f"--hostname-override={plan.name}",
             f"--node-ip={plan.address}",
             "--root-dir=/var/lib/kubelet",
-            *([f"--node-labels={label}={value}" for label, value in GPU_POOL_LABEL.items()] if plan.gpus else []),
+            *(f"--node-labels={label}={value}" for label, value in GPU_POOL_LABEL.items() if plan.gpus),
         ]),
     ]  # fmt: skip
     if plan.gpus:
@@ -153,8 +161,8 @@ def node_services(plan: NodePlan, *, kubernetes: Path) -> list[tuple[str, Sequen
 
 
 def kubelet_config(plan: NodePlan, *, host_memory_gib: float) -> str:
-    """A KubeletConfiguration as JSON. Every node sees the whole machine's memory, so that what is reserved is the
-    rest beyond the node's share; that caps what pods may use together, too."""
+    """A KubeletConfiguration as JSON. Every node sees the whole machine's memory, so that what is reserved is
+    the rest beyond the node's share; that caps what pods may use together, too."""
     certificate = plan.pki / f"system-node-{plan.name}"
     reserved_mib = max(0, int((host_memory_gib - plan.memory_gib) * 1024))
     return json.dumps(
@@ -216,7 +224,8 @@ runtime_type = "io.containerd.runc.v2"
 
 
 def cni_config(plan: NodePlan) -> str:
-    """Pods keep their addresses on the way to other nodes (no masquerade): NetworkPolicies and logs see them."""
+    """Pods keep their addresses on the way to other nodes (no masquerade): NetworkPolicies and logs see
+    them."""
     bridge = {
         "type": "bridge",
         "bridge": "cni0",

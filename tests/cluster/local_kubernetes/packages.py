@@ -36,8 +36,8 @@ def ensure(programs: dict[str, str]) -> None:
         return
     if shutil.which("apt-get") is None:
         raise LocalKubernetesError(
-            f"not installed: {', '.join(missing)} (names of Debian packages), and this machine has no apt-get: "
-            "install what carries these programs: " + ", ".join(_missing(programs))
+            f"not installed: {', '.join(missing)} (names of Debian packages), and this machine has no "
+            "apt-get: install what carries these programs: " + ", ".join(_missing(programs))
         )
     _apt_get("update")
     wrote_policy = not _NO_STARTS.exists()

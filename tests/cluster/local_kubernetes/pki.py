@@ -72,7 +72,8 @@ def _issue(folder: Path, name: str, *, subject: str, names: Sequence[str] = ()) 
         extensions.append(f"subjectAltName={','.join(names)}")
     added = [part for extension in extensions for part in ("-addext", extension)]
     run(["openssl", "req", "-x509", *_new_key(folder / f"{name}.key"), "-out", folder / f"{name}.crt",
-         "-CA", folder / "ca.crt", "-CAkey", folder / "ca.key", "-days", _DAYS, "-subj", subject, *added])  # fmt: skip
+         "-CA", folder / "ca.crt", "-CAkey", folder / "ca.key", "-days", _DAYS, "-subj", subject,
+         *added])  # fmt: skip
 
 
 def _new_key(path: Path) -> list[str]:

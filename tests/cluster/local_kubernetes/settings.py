@@ -1,4 +1,5 @@
-"""What a local cluster is to be, and the addresses and folders that follow from it. Pure: it touches nothing."""
+"""What a local cluster is to be, and the addresses and folders that follow from it. Pure: it touches
+nothing."""
 
 import json
 import re
@@ -24,10 +25,9 @@ Mode = Literal["nodes", "control-plane"]
 class Settings:
     """`mode`: `nodes` boots real kubelets, `control-plane` only the API with KWOK's nodes.
 
-    `nodes`: how many; node1 is an ordinary CPU node, all others form the GPU pool of `gpus_per_node` fake GPUs each.
-    `node_memory_gib`: what one node offers to pods. `state_dir` defaults to a folder named after the cluster; it is
-    removed with the cluster.
-    """
+    `nodes`: how many; node1 is an ordinary CPU node, all others form the GPU pool of `gpus_per_node` fake
+    GPUs each. `node_memory_gib`: what one node offers to pods. `state_dir` defaults to a folder named after
+    the cluster; it is removed with the cluster."""
 
     name: str = "deepseek"
     mode: Mode = "nodes"
@@ -49,8 +49,8 @@ class Settings:
         object.__setattr__(self, "state_dir", path.absolute())
         if len(f"{self.state_dir}{_LONGEST_SOCKET}") > 107:
             raise LocalKubernetesError(
-                f"state_dir {self.state_dir}: too long for the Unix sockets in it; choose a folder of at most "
-                f"{107 - len(_LONGEST_SOCKET)} characters"
+                f"state_dir {self.state_dir}: too long for the Unix sockets in it; choose a folder of at "
+                f"most {107 - len(_LONGEST_SOCKET)} characters"
             )
 
     @property

@@ -1,8 +1,7 @@
 """Gives each cluster of this machine a slot of its own, from which its addresses follow, and locks.
 
-A claim is a small file, so that a second cluster sees the first even while that one boots. It does not look at
-networks: whether a foreign program uses the slot's addresses is for network.py to say.
-"""
+A claim is a small file, so that a second cluster sees the first even while that one boots. It does not look
+at networks: whether a foreign program uses the slot's addresses is for network.py to say."""
 
 import fcntl
 import hashlib

@@ -1,5 +1,5 @@
-"""Kernel settings of the whole machine that a kubelet changes: remembered before the first cluster, put back after the
-last one."""
+"""Kernel settings of the whole machine that a kubelet changes: remembered before the first cluster, put back
+after the last one."""
 
 import json
 from pathlib import Path

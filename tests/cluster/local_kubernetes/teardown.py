@@ -1,5 +1,5 @@
-"""Removes all that a cluster is made of, from what the machine shows rather than from what the tool remembers, so that
-it works as well after a crash; then looks whether anything is left."""
+"""Removes all that a cluster is made of, from what the machine shows rather than from what the tool
+remembers, so that it works as well after a crash; then looks whether anything is left."""
 
 import shutil
 from pathlib import Path
@@ -61,8 +61,8 @@ def _remove_folder(state_dir: Path) -> None:
         return
     if read_settings(state_dir) is None and any(state_dir.iterdir()):
         raise InTheWayError(
-            f"state folder {state_dir}: not empty, and not a local cluster's; choose another one with --state, or "
-            "empty it yourself"
+            f"state folder {state_dir}: not empty, and not a local cluster's; choose another one with "
+            "--state, or empty it yourself"
         )
     mounts = _mounts_below(state_dir)
     if mounts:

@@ -3,6 +3,7 @@ package networkpolicy
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -13,7 +14,7 @@ import (
 
 // NewCommand builds the command `network-policy`.
 func NewCommand() *cobra.Command {
-	var kubeconfig, node string
+	var kubeconfig, node, readyFile string
 	command := &cobra.Command{
 		Use:          "network-policy",
 		Short:        "Enforce NetworkPolicies on this node's pods",
@@ -23,15 +24,16 @@ func NewCommand() *cobra.Command {
 			if kubeconfig == "" || node == "" {
 				return errors.New("--kubeconfig and --node are required")
 			}
-			return enforce(kubeconfig, node)
+			return enforce(kubeconfig, node, readyFile)
 		},
 	}
 	command.Flags().StringVar(&kubeconfig, "kubeconfig", "", "how to reach the API server")
 	command.Flags().StringVar(&node, "node", "", "the node whose pods are isolated")
+	command.Flags().StringVar(&readyFile, "ready-file", "", "made once the policies are enforced")
 	return command
 }
 
-func enforce(kubeconfig, node string) error {
+func enforce(kubeconfig, node, readyFile string) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return fmt.Errorf("--kubeconfig %s: %w", kubeconfig, err)
@@ -47,6 +49,11 @@ func enforce(kubeconfig, node string) error {
 		return err
 	}
 	factory.Start(ctx.Done())
-	enforcer.run(ctx)
+	enforcer.run(ctx, func() error {
+		if readyFile == "" {
+			return nil
+		}
+		return os.WriteFile(readyFile, nil, 0o644)
+	})
 	return nil
 }

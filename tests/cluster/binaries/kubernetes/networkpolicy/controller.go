@@ -83,8 +83,9 @@ func (c *controller) notify() {
 	}
 }
 
-// run installs after each change, until the context ends. A failed install is tried again with the next tick.
-func (c *controller) run(ctx context.Context) {
+// run installs after each change, until the context ends, and tries again after a failure. ready is called after the
+// first install.
+func (c *controller) run(ctx context.Context, ready func() error) {
 	if !cache.WaitForCacheSync(ctx.Done(), c.synced...) {
 		return
 	}
@@ -94,6 +95,11 @@ func (c *controller) run(ctx context.Context) {
 		if err := c.installOnce(ctx); err != nil && ctx.Err() == nil {
 			klog.ErrorS(err, "The network policies are not enforced as they should be")
 			c.notify()
+		} else if ready != nil {
+			if err := ready(); err != nil {
+				klog.ErrorS(err, "Nobody will know that the policies are enforced")
+			}
+			ready = nil
 		}
 		select {
 		case <-ctx.Done():
