@@ -1,4 +1,4 @@
-"""Small real runs of the training loop: a dataset, run configs, and ways to run them. Ranks import it by name."""
+"""Small real runs of the training loop, and ways to run and disturb them. Spawned ranks import it by name."""
 
 import contextlib
 import io

@@ -91,6 +91,7 @@ class TrainingLoop:
 
     def run(self) -> Verdict:
         self._report_start()
+        self._retire(damaged_too=False)  # what an epoch before was about to
         cleaner = self._remove_orphans()
         try:
             end = self._steps()
@@ -212,19 +213,22 @@ class TrainingLoop:
         self._requests_done = self._request
         self._entry = entry
         if setup.writer is not None and self._reporter is not None:
-            self._retire()
+            self._retire(damaged_too=True)
             live = live_checkpoints(setup.writer.entries)
             self._reporter.checkpoint(entry, live, seconds=time.monotonic() - begun)
 
-    def _retire(self) -> None:
+    def _retire(self, *, damaged_too: bool) -> None:
+        """Damaged ones stay until there is a newer one: someone may want to repair them."""
         setup = self._setup
-        assert setup.writer is not None
-        assert self._reporter is not None
+        if setup.writer is None or self._reporter is None:
+            return
         surplus = retention.to_retire(
             live_checkpoints(setup.writer.entries),
             keep_last=setup.run.checkpoint.keep_last,
             damaged=self._damaged,
         )
+        if not damaged_too:
+            surplus = [entry for entry in surplus if entry.index not in self._damaged]
         try:
             retention.retire(setup.store, setup.writer, surplus)
         except StoreError as error:  # its files are removed by the next epoch
