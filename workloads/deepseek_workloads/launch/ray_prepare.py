@@ -36,18 +36,24 @@ class RayExecutor:
     """An Executor (`data.prepare.executor`) over the CPUs of the worker pods."""
 
     def run(self, task: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-        remote = ray.remote(num_cpus=1, max_retries=LOST_TASK_RETRIES)(task)
+        remote = ray.remote(num_cpus=1, max_retries=LOST_TASK_RETRIES)(_call)
+        shared = ray.put(task)  # once: it may carry the records of every part
         waiting = iter(items)
         room = max(1, int(TASKS_IN_FLIGHT_PER_CPU * ray.cluster_resources().get("CPU", 1)))
-        running = [remote.remote(item) for item in itertools.islice(waiting, room)]
+        running = [remote.remote(shared, item) for item in itertools.islice(waiting, room)]
         try:
             while running:
                 (done, *_), running = ray.wait(running, num_returns=1)
-                running += [remote.remote(item) for item in itertools.islice(waiting, 1)]
+                running += [remote.remote(shared, item) for item in itertools.islice(waiting, 1)]
                 yield _result(done)
         finally:
             for reference in running:
                 ray.cancel(reference, force=True)
+
+
+def _call(task: Callable[[Item], Result], item: Item) -> Result:
+    """Ray wants a function, and a task is a partial of one."""
+    return task(item)
 
 
 def _result(reference: Any) -> Any:
