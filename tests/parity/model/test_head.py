@@ -11,7 +11,7 @@ _HIDDEN, _VOCABULARY = 12, 40
 
 @pytest.fixture(params=[1, 7, 21, 1000], ids="rows={}".format)
 def rows_in_a_chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(head, "LOSS_CHUNK_ELEMENTS", request.param * _VOCABULARY)
+    monkeypatch.setattr(head, "LOSS_CHUNK_ELEMENTS", {False: request.param * _VOCABULARY})
     return int(request.param)
 
 

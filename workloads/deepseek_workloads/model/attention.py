@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.rope import rotate, softmax_scale
 
 LATENT_NORM_EPS = 1e-6  # the published model does not use rms_norm_eps here
@@ -46,10 +47,10 @@ class MultiHeadLatentAttention(nn.Module):
             self.q_proj = nn.Linear(a.hidden_size, queries, bias=False)
         else:
             self.q_a_proj = nn.Linear(a.hidden_size, a.q_lora_rank, bias=a.attention_bias)
-            self.q_a_layernorm = nn.RMSNorm(a.q_lora_rank, eps=LATENT_NORM_EPS)
+            self.q_a_layernorm = RMSNorm(a.q_lora_rank, eps=LATENT_NORM_EPS)
             self.q_b_proj = nn.Linear(a.q_lora_rank, queries, bias=False)
         self.kv_a_proj_with_mqa = nn.Linear(a.hidden_size, self.latent + self.rope, bias=a.attention_bias)
-        self.kv_a_layernorm = nn.RMSNorm(self.latent, eps=LATENT_NORM_EPS)
+        self.kv_a_layernorm = RMSNorm(self.latent, eps=LATENT_NORM_EPS)
         self.kv_b_proj = nn.Linear(self.latent, self.heads * (self.nope + self.value), bias=False)
         self.o_proj = nn.Linear(self.heads * self.value, a.hidden_size, bias=a.attention_bias)
         self.low_rank_queries = a.q_lora_rank is not None

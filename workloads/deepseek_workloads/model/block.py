@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.attention import LatentCache, MultiHeadLatentAttention
 from deepseek_workloads.model.experts import RoutedExperts
+from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.router import Router
 
 
@@ -71,8 +72,8 @@ class DecoderLayer(nn.Module):
             self.mlp = FeedForward(size, architecture.intermediate_size)
         else:
             self.mlp = MixtureOfExperts(architecture)
-        self.input_layernorm = nn.RMSNorm(size, eps=eps)
-        self.post_attention_layernorm = nn.RMSNorm(size, eps=eps)
+        self.input_layernorm = RMSNorm(size, eps=eps)
+        self.post_attention_layernorm = RMSNorm(size, eps=eps)
 
     def forward(self, hidden: Tensor, rotation: Tensor, cache: LatentCache | None = None) -> LayerOutput:
         hidden = hidden + self.self_attn(self.input_layernorm(hidden), rotation, cache)

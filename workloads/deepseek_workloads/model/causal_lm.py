@@ -15,6 +15,7 @@ from deepseek_workloads.model.attention import LatentCache
 from deepseek_workloads.model.block import DecoderLayer, MixtureOfExperts
 from deepseek_workloads.model.head import LanguageModelHead
 from deepseek_workloads.model.initialize import initialize
+from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.rope import rotations
 
 
@@ -44,7 +45,7 @@ class DeepseekV3Model(nn.Module):
         self.layers = nn.ModuleList(
             DecoderLayer(architecture, index) for index in range(architecture.num_hidden_layers)
         )
-        self.norm = nn.RMSNorm(architecture.hidden_size, eps=architecture.rms_norm_eps)
+        self.norm = RMSNorm(architecture.hidden_size, eps=architecture.rms_norm_eps)
 
     def forward(
         self, input_ids: Tensor, *, start: int = 0, caches: Sequence[LatentCache] | None = None

@@ -46,19 +46,22 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         counted = labels != IGNORED
         share = counted.to(exact).div_(counted.sum().clamp(min=1)).unsqueeze(1)  # of each row in the mean
         labels = labels.where(counted, 0)
-        rows = max(1, LOSS_CHUNK_ELEMENTS // weight.shape[0])
+        rows = max(1, LOSS_CHUNK_ELEMENTS[hidden.device.type == "cuda"] // weight.shape[0])
         for start in range(0, hidden.shape[0], rows):
             part, expected = hidden[start : start + rows], labels[start : start + rows, None]
             weights = share[start : start + rows]
             logits = (part @ weight.t()).to(exact)
-            normaliser = logits.logsumexp(-1, keepdim=True)
-            total += ((normaliser - logits.gather(1, expected)) * weights).sum()
+            largest, of_expected = logits.amax(-1, keepdim=True), logits.gather(1, expected)
+            probabilities = logits.softmax(-1)
+            # The largest probability is exp(largest - logsumexp) and at least 1/V: the fused softmax is
+            # enough, and logsumexp needs no second pass of exponentials.
+            normaliser = largest - probabilities.amax(-1, keepdim=True).log()
+            total += ((normaliser - of_expected) * weights).sum()
             if of_hidden is None or of_weight is None:
                 continue
-            gradient = logits.sub_(normaliser).exp_().mul_(weights).scatter_add_(1, expected, -weights)
-            gradient = gradient.to(hidden.dtype)
+            gradient = probabilities.mul_(weights).scatter_add_(1, expected, -weights).to(hidden.dtype)
             torch.mm(gradient, weight, out=of_hidden[start : start + rows])
-            of_weight += gradient.t() @ part
+            _accumulate_product(of_weight, gradient.t(), part)
         ctx.save_for_backward(of_hidden, None if of_weight is None else of_weight.to(weight.dtype))
         return total
 
@@ -67,3 +70,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         of_hidden, of_weight = ctx.saved_tensors
         scale = gradients[0]
         return of_hidden * scale.to(of_hidden.dtype), of_weight * scale.to(of_weight.dtype), None
+
+
+def _accumulate_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """`total` += `left` @ `right`, without a temporary where the dtypes agree."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right

@@ -95,4 +95,5 @@ def _memory(run: TrainingRun, micro_batch_size: int) -> MemoryEstimate:
         precision=run.training.precision,
         micro_batch_size=micro_batch_size,
         sequence_length=run.data.sequence_length,
+        gpu=run.workers.gpus_per_node > 0,
     )

@@ -12,8 +12,11 @@ from deepseek_workloads.plan.tensors import elements, layer_shapes, parameter_sh
 
 MASTER_BYTES = 4  # weights, gradients and each Adam moment are kept in float32
 ADAM_MOMENTS = 2
+_NORM, _GATED = 3, 4  # tensors that these keep for the backward pass
 COMPUTE_BYTES = {"fp32": 4, "bf16": 2}
-LOSS_CHUNK_ELEMENTS = 2**23  # of logits in memory at a time (`model.head` cuts the tokens by it)
+# Logits in memory at a time (`model.head` cuts the tokens by it), by whether there is a GPU: a CPU's caches
+# want few, a GPU's many units want many.
+LOSS_CHUNK_ELEMENTS = {False: 2**22, True: 2**27}
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ def estimate_memory(
     precision: str,
     micro_batch_size: int,
     sequence_length: int,
+    gpu: bool = False,
 ) -> MemoryEstimate:
     """Of a data-parallel rank. `precision` is fp32 or bf16 (bf16 computes, float32 is kept and reduced)."""
     compute = COMPUTE_BYTES[precision]
@@ -54,21 +58,23 @@ def estimate_memory(
         optimizer=ADAM_MOMENTS
         * _share(MASTER_BYTES * _parameters(architecture), zero_stage >= 1, world_size),
         activations=tokens * activation_elements_per_token(architecture) * compute,
-        logits=_logits(architecture, tokens),
+        logits=_logits(architecture, tokens, gpu=gpu),
     )
 
 
 def activation_elements_per_token(architecture: Architecture) -> int:
-    """Elements that the backward pass needs, per token, without recomputation."""
-    hidden = architecture.hidden_size
-    dense = min(architecture.moe.first_k_dense_replace, architecture.num_hidden_layers)
-    sparse = architecture.num_hidden_layers - dense
-    layer = 4 * hidden + _attention_elements(architecture)  # two norms: input and output of each
+    """Elements that the backward pass needs, per token, without recomputation. A norm keeps three tensors of
+    its width (input, scaled input, output), a gated network four (gate, up, activated gate, product)."""
+    a = architecture
+    dense = min(a.moe.first_k_dense_replace, a.num_hidden_layers)
+    sparse = a.num_hidden_layers - dense
+    layer = _NORM * 2 * a.hidden_size + _attention_elements(a)
+    last = _NORM * a.hidden_size + a.hidden_size  # and the gradient that the loss makes
     return (
-        architecture.num_hidden_layers * layer
-        + dense * 4 * architecture.intermediate_size
-        + sparse * _mixture_elements(architecture)
-        + 3 * hidden  # embedding, last norm, gradient of the last hidden state
+        a.num_hidden_layers * layer
+        + dense * _GATED * a.intermediate_size
+        + sparse * _mixture_elements(a)
+        + last
     )
 
 
@@ -76,15 +82,15 @@ def _attention_elements(a: Architecture) -> int:
     head = a.qk_nope_head_dim + a.qk_rope_head_dim
     width = max(head, a.v_head_dim)  # values are padded to it for the fused kernel
     heads = a.num_attention_heads * (4 * width + a.v_head_dim)  # queries, keys, values, output; its cut
-    latent = 2 * a.kv_lora_rank
-    queries = 2 * a.q_lora_rank if a.q_lora_rank is not None else 0
+    latent = _NORM * a.kv_lora_rank + a.qk_rope_head_dim
+    queries = _NORM * a.q_lora_rank if a.q_lora_rank is not None else 0
     return heads + latent + queries
 
 
 def _mixture_elements(a: Architecture) -> int:
-    moe = a.moe
-    routed = moe.num_experts_per_tok * (2 * a.hidden_size + 4 * moe.moe_intermediate_size)
-    return routed + 4 * moe.n_shared_experts * moe.moe_intermediate_size + 4 * moe.n_routed_experts
+    moe, gated = a.moe, _GATED * a.moe.moe_intermediate_size
+    routed = moe.num_experts_per_tok * (2 * a.hidden_size + gated)  # what goes in and comes out is kept too
+    return routed + moe.n_shared_experts * gated + 4 * moe.n_routed_experts
 
 
 def _parameters(architecture: Architecture) -> int:
@@ -124,7 +130,7 @@ def _gradients(architecture: Architecture, zero_stage: int, world_size: int, com
     return shard + compute * whole
 
 
-def _logits(architecture: Architecture, tokens: int) -> int:
+def _logits(architecture: Architecture, tokens: int, *, gpu: bool) -> int:
     """A chunk's logits and their gradient; and the head's gradient, which the forward pass makes."""
-    chunk = min(tokens * architecture.vocab_size, max(LOSS_CHUNK_ELEMENTS, architecture.vocab_size))
+    chunk = min(tokens * architecture.vocab_size, max(LOSS_CHUNK_ELEMENTS[gpu], architecture.vocab_size))
     return MASTER_BYTES * (2 * chunk + architecture.vocab_size * architecture.hidden_size)
