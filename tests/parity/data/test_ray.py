@@ -1,4 +1,4 @@
-"""The parts of a preparation as Ray tasks: the same dataset as in this process, errors with their own types."""
+"""Preparation as Ray tasks: the same dataset as in this process, errors with their own types."""
 
 import functools
 from pathlib import Path
