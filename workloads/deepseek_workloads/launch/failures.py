@@ -12,6 +12,7 @@ from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Failure
 from deepseek_workloads.data.manifest import DatasetError
+from deepseek_workloads.export.load import ExportError
 from deepseek_workloads.store.interface import StoreError
 from deepseek_workloads.store.log import Fenced
 from deepseek_workloads.train.context import Preempted
@@ -75,7 +76,7 @@ def _classify(error: BaseException) -> tuple[str, str, int]:
             return "final", reasons.FENCED, ExitCode.FENCED
         case StoreError() if error.transient:
             return "try-again", error.reason, ExitCode.TRY_AGAIN
-        case StoreError() | DatasetError():
+        case StoreError() | DatasetError() | ExportError():
             return "final", error.reason, ExitCode.BAD_INPUT
     text = str(error)
     if _is_peer_error(error) and any(part in text for part in _PEER_LOST_TEXTS):

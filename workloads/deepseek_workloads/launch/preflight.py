@@ -7,7 +7,7 @@ listings, never the data itself, and writes nothing but the probe object of `sto
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import pydantic
@@ -66,8 +66,7 @@ class _Refusals:
 def preflight(run: TrainingRun | DatasetRun, open_store: OpenStore) -> list[Refusal]:
     """Everything that stands in the way of the run; empty: it may start."""
     refusals = _Refusals()
-    with refusals.collected("spec.storage"):
-        store = open_store(run.storage)
+    with refusals.collected("spec.storage"), closing(open_store(run.storage)) as store:
         check_conditional_writes(store)
         if isinstance(run, TrainingRun):
             _check_checkpoints(run, store, refusals)
@@ -97,8 +96,9 @@ def _check_sources(run: TrainingRun, open_store: OpenStore, refusals: _Refusals)
     before = len(refusals.found)
     manifests = []
     for index, source in enumerate(run.data.sources):
-        with refusals.collected(f"spec.data.sources[{index}] {source.name!r}"):
-            manifests.append(_check_source(run, source, open_store(source.storage), refusals))
+        what = f"spec.data.sources[{index}] {source.name!r}"
+        with refusals.collected(what), closing(open_store(source.storage)) as store:
+            manifests.append(_check_source(run, source, store, refusals))
     if len(refusals.found) == before:
         with refusals.collected("spec.data"):
             SamplePlan(run.data, manifests)
@@ -145,8 +145,8 @@ def _check_shards(shards: list[Shard], store: ObjectStore) -> None:
 def _check_initial_model(run: TrainingRun, open_store: OpenStore, refusals: _Refusals) -> None:
     if run.init_from is None:
         return
-    with refusals.collected("spec.model.initFrom"):
-        document = open_store(run.init_from).read(EXPORT_MANIFEST)
+    with refusals.collected("spec.model.initFrom"), closing(open_store(run.init_from)) as store:
+        document = store.read(EXPORT_MANIFEST)
         try:
             ExportManifest.model_validate_json(document)
         except pydantic.ValidationError as error:
@@ -162,8 +162,9 @@ def _check_raw_objects(run: DatasetRun, open_store: OpenStore, refusals: _Refusa
         list_raw(Context(run=run, attempt="", open_store=open_store))
     if run.tokenizer_uri is not None:
         folder, _, name = run.tokenizer_uri.rpartition("/")
-        with refusals.collected("spec.tokenizer.uri"):
-            open_store(run.raw_storage.model_copy(update={"uri": folder})).stat(name)
+        storage = run.raw_storage.model_copy(update={"uri": folder})
+        with refusals.collected("spec.tokenizer.uri"), closing(open_store(storage)) as store:
+            store.stat(name)
 
 
 def verdict_of(refusals: list[Refusal]) -> Verdict | None:

@@ -5,16 +5,14 @@ It does not know what the loop does.
 
 import os
 import traceback
-from collections.abc import Callable
 from typing import Any
 
 import ray.train
 
 from deepseek_workloads.contract import environment
-from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.run_config import TrainingRun, parse_run
+from deepseek_workloads.launch.epochs import epoch_beginner
 from deepseek_workloads.launch.failures import RankFailed, failure_of
-from deepseek_workloads.store.log import CommitLog, Writer
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.context import TrainContext, draining_by_file
 from deepseek_workloads.train.monitor import ReportClient
@@ -59,17 +57,3 @@ def report_client(rank: int) -> ReportClient:
         rank=rank,
         pod=os.environ.get(environment.POD_NAME, ""),
     )
-
-
-def epoch_beginner(run_document: str, run: TrainingRun, *, term: list[int]) -> Callable[[CommitLog], Writer]:
-    """`term` orders this run's groups: a straggler of an older coordinator cannot take the log back."""
-
-    def begin(log: CommitLog) -> Writer:
-        return log.begin_epoch(
-            run_config_digest=sha256_digest(run_document.encode()),
-            owner_uid=run.owner.uid,
-            term=term,
-            pod=os.environ.get(environment.POD_NAME, ""),
-        )
-
-    return begin

@@ -25,7 +25,7 @@ _PORT_FLAGS: Final = {
     "min-worker-port": _FIRST + 20,
     "max-worker-port": _LAST,
 }
-_HEAD_PORT_FLAGS: Final = {"ray-client-server-port": _FIRST + 6, "dashboard-port": _FIRST + 7}
+_HEAD_PORT_FLAGS: Final = {"dashboard-port": _FIRST + 6}
 
 
 def head_arguments(*, pod_ip: str) -> list[str]:
@@ -77,8 +77,12 @@ def ray_environment(
         environment.RAY_AUTH_TOKEN: token,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DISABLE_IMPORT_WARNING": "1",
-        "RAY_BACKEND_LOG_LEVEL": environ.get("RAY_BACKEND_LOG_LEVEL", "warning"),
+        "RAY_BACKEND_LOG_LEVEL": environ.get("RAY_BACKEND_LOG_LEVEL", "error"),
+        "RAY_LOGGER_LEVEL": environ.get("RAY_LOGGER_LEVEL", "warning"),
         "RAY_enable_metrics_collection": "0",
+        "RAY_event_log_reporter_enabled": "0",
+        # A pod on a busy node may need long to import; the default of 30 s makes its raylet give up.
+        "RAY_agent_register_timeout_ms": "120000",
         # A node that has just joined retries a lost object pull after this long; the default is 10 s.
         "RAY_object_manager_pull_timeout_ms": "500",
         # Out of memory is the kernel's verdict: it is visible on the pod, and Ray's own killer would hide it.
@@ -101,7 +105,14 @@ def ray_environment(
 
 def _common_arguments() -> list[str]:
     # Output goes to the pod's own stdout (`kubectl logs`), so nothing has to copy log files to the driver.
-    return ["--disable-usage-stats", "--include-log-monitor=false", "--no-redirect-output", "--block"]
+    return [
+        "--disable-usage-stats",
+        "--include-log-monitor=false",
+        "--no-redirect-output",
+        "--log-style=record",
+        "--log-color=false",
+        "--block",
+    ]
 
 
 def _flags(flags: Mapping[str, int]) -> list[str]:

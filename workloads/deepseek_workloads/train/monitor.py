@@ -112,6 +112,8 @@ class ReportClient:
         self._closed.set()
         self._wake.set()
         self._thread.join(timeout=2 * REQUEST_TIMEOUT_SECONDS)
+        with self._posting:
+            self._disconnect()
 
     def _post_until_closed(self) -> None:
         while not self._closed.is_set():

@@ -1,0 +1,279 @@
+"""Against a real file store and an in-process S3 server: each bad input has its own reason and remedy."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from deepseek_workloads.contract import reasons
+from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.exit_codes import ExitCode
+from deepseek_workloads.contract.records import DatasetManifest, Shard
+from deepseek_workloads.contract.run_config import (
+    Data,
+    DatasetRun,
+    Owner,
+    RawSource,
+    Source,
+    Storage,
+    TokenizerTraining,
+    Training,
+    TrainingRun,
+    Workers,
+)
+from deepseek_workloads.launch.preflight import main, preflight, verdict_of
+from deepseek_workloads.plan.presets import PRESETS
+from deepseek_workloads.store.interface import NotFound, StoreUnavailable
+from deepseek_workloads.store.log import CommitLog
+from deepseek_workloads.store.open import open_store
+from deepseek_workloads.store.retry import RetryPolicy
+
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+QUICK = partial(open_store, environ=KEYS, retry=RetryPolicy(attempts=2, base_seconds=0.001))
+ARCHITECTURE = PRESETS["deepseek-v3-tiny"]
+OWNER = Owner(namespace="research", name="tiny", uid="uid-1")
+
+
+def write_dataset(storage: Storage, **changes: object) -> str:
+    """A shard of a thousand tokens and its manifest. Returns its digest."""
+    store = QUICK(storage)  # file://: there is nothing to close
+    store.put("data/a/train-0.bin", bytes(2000))
+    shard = Shard(
+        key="data/a/train-0.bin",
+        dtype="uint16",
+        tokens=1000,
+        documents=1,
+        size=2000,
+        chunk_tokens=1000,
+        chunk_checksums=["xxh3-64:0"],
+        document_offsets_key="data/a/train-0.offsets",
+        document_offsets_checksum="xxh3-64:0",
+    )
+    fields: dict[str, object] = {
+        "tokenizer_key": "tokenizer.json",
+        "tokenizer_digest": sha256_digest(b""),
+        "vocab_size": ARCHITECTURE.vocab_size,
+        "eos_token_id": 0,
+        "train": [shard],
+        "held_out": [],
+        "statistics": {},
+        **changes,
+    }
+    document = DatasetManifest.model_validate(fields).to_json()
+    store.put("manifest.json", document)
+    return sha256_digest(document)
+
+
+MakeRun = Callable[..., TrainingRun]
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """A run that may start; keyword arguments change its storage or its data."""
+    dataset = Storage(uri=f"file://{tmp_path}/dataset")
+    digest = write_dataset(dataset)
+
+    def make(
+        *,
+        storage: Storage | None = None,
+        source: Storage = dataset,
+        digest: str | None = digest,
+        length: int = 64,
+    ) -> TrainingRun:
+        return TrainingRun(
+            owner=OWNER,
+            architecture=ARCHITECTURE,
+            data=Data(sources=[Source(name="docs", storage=source, digest=digest)], sequence_length=length),
+            training=Training(steps=10, global_batch_size=4),
+            workers=Workers(num_nodes=2),
+            storage=storage or Storage(uri=f"file://{tmp_path}/run"),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    ).create_bucket(Bucket="models")
+    yield endpoint
+    server.stop()
+
+
+def only_reason(run: TrainingRun | DatasetRun) -> str:
+    (refusal,) = preflight(run, QUICK)
+    return refusal.reason
+
+
+def test_a_run_with_all_its_inputs_may_start(make_run: MakeRun) -> None:
+    assert preflight(make_run(), QUICK) == []
+
+
+def test_a_run_on_s3_may_start_and_leaves_nothing_behind(make_run: MakeRun, s3: str) -> None:
+    storage = Storage(uri="s3://models/tiny", endpoint_url=s3)
+    assert preflight(make_run(storage=storage), QUICK) == []
+    with closing(QUICK(storage)) as store:
+        assert list(store.list("")) == []
+
+
+# ---- storage
+
+
+def test_a_bucket_that_does_not_exist(make_run: MakeRun, s3: str) -> None:
+    storage = Storage(uri="s3://no-such-bucket/tiny", endpoint_url=s3)
+    assert only_reason(make_run(storage=storage)) == reasons.BUCKET_NOT_FOUND
+
+
+def test_a_uri_without_a_bucket(make_run: MakeRun) -> None:
+    assert only_reason(make_run(storage=Storage(uri="s3://"))) == reasons.INVALID_RUN_CONFIG
+
+
+def test_a_store_that_is_not_there_may_come_back(make_run: MakeRun) -> None:
+    storage = Storage(uri="s3://models/tiny", endpoint_url="http://127.0.0.1:9")
+    (refusal,) = preflight(make_run(storage=storage), QUICK)
+    assert refusal.reason == reasons.STORE_UNREACHABLE
+    assert refusal.transient
+
+
+# ---- data
+
+
+def test_a_dataset_that_is_not_there(make_run: MakeRun, tmp_path: Path) -> None:
+    source = Storage(uri=f"file://{tmp_path}/nowhere")
+    assert only_reason(make_run(source=source)) == reasons.OBJECT_NOT_FOUND
+
+
+def test_a_dataset_that_is_another_one_than_was_meant(make_run: MakeRun) -> None:
+    (refusal,) = preflight(make_run(digest=f"sha256:{'0' * 64}"), QUICK)
+    assert refusal.reason == reasons.DATASET_DIGEST_MISMATCH
+    assert "spec.data.sources[0] 'docs'" in refusal.message
+
+
+def test_a_tokenizer_that_is_larger_than_the_vocabulary(make_run: MakeRun, tmp_path: Path) -> None:
+    source = Storage(uri=f"file://{tmp_path}/large")
+    digest = write_dataset(source, vocab_size=ARCHITECTURE.vocab_size + 1)
+    (refusal,) = preflight(make_run(source=source, digest=digest), QUICK)
+    assert refusal.reason == reasons.TOKENIZER_TOO_LARGE
+    assert f"at least {ARCHITECTURE.vocab_size + 1}" in refusal.message
+
+
+def test_a_shard_that_was_deleted(make_run: MakeRun, tmp_path: Path) -> None:
+    (tmp_path / "dataset/data/a/train-0.bin").unlink()
+    (refusal,) = preflight(make_run(), QUICK)
+    assert refusal.reason == reasons.OBJECT_NOT_FOUND
+    assert "data/a/train-0.bin" in refusal.message
+
+
+def test_a_shard_that_was_cut(make_run: MakeRun, tmp_path: Path) -> None:
+    (tmp_path / "dataset/data/a/train-0.bin").write_bytes(bytes(10))
+    (refusal,) = preflight(make_run(), QUICK)
+    assert refusal.reason == reasons.DATASET_INVALID
+    assert "10 bytes" in refusal.message
+
+
+def test_a_dataset_that_is_shorter_than_one_sample(make_run: MakeRun) -> None:
+    assert only_reason(make_run(length=4096)) == reasons.EMPTY_DATASET
+
+
+# ---- what lies in the storage already
+
+
+@pytest.mark.parametrize(
+    ("architecture", "refused"),
+    [(ARCHITECTURE, []), (PRESETS["deepseek-v3-tiny"].model_copy(update={"num_hidden_layers": 1}), [True])],
+)
+def test_a_run_goes_on_only_from_checkpoints_of_its_own_model(
+    make_run: MakeRun, architecture: object, refused: list[bool]
+) -> None:
+    run = make_run()
+    writer = CommitLog(QUICK(run.storage)).begin_epoch(run_config_digest="")
+    digest = sha256_digest(architecture.to_json())  # type: ignore[attr-defined]
+    writer.commit_checkpoint(
+        step=7, consumed_samples=28, tokens=1792, prefix="data/x/", files=[], architecture_digest=digest
+    )
+    found = preflight(run, QUICK)
+    assert [refusal.reason == reasons.CHECKPOINT_MISMATCH for refusal in found] == refused
+
+
+def test_a_model_to_start_from_that_is_not_there(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run().model_copy(update={"init_from": Storage(uri=f"file://{tmp_path}/nowhere")})
+    (refusal,) = preflight(run, QUICK)
+    assert refusal.reason == reasons.OBJECT_NOT_FOUND
+    assert "spec.model.initFrom" in refusal.message
+
+
+# ---- datasets
+
+
+@pytest.fixture
+def dataset_run(tmp_path: Path) -> DatasetRun:
+    (tmp_path / "raw").mkdir()
+    return DatasetRun(
+        owner=OWNER,
+        raw_sources=[RawSource(name="docs", uri=f"file://{tmp_path}/raw", include=["*.txt"])],
+        raw_storage=Storage(uri=f"file://{tmp_path}/raw"),
+        tokenizer=TokenizerTraining(vocab_size=512),
+        workers=Workers(num_nodes=1),
+        storage=Storage(uri=f"file://{tmp_path}/prepared"),
+    )
+
+
+def test_raw_objects_that_nothing_matches(dataset_run: DatasetRun, tmp_path: Path) -> None:
+    (tmp_path / "raw/readme.md").write_text("hello")
+    assert only_reason(dataset_run) == reasons.NO_RAW_OBJECTS
+
+
+def test_a_dataset_with_raw_objects_may_start(dataset_run: DatasetRun, tmp_path: Path) -> None:
+    (tmp_path / "raw/a.txt").write_text("hello")
+    assert preflight(dataset_run, QUICK) == []
+
+
+def test_a_tokenizer_that_is_not_there(dataset_run: DatasetRun, tmp_path: Path) -> None:
+    (tmp_path / "raw/a.txt").write_text("hello")
+    run = dataset_run.model_copy(
+        update={"tokenizer": None, "tokenizer_uri": f"file://{tmp_path}/tok/tokenizer.json"}
+    )
+    assert only_reason(run) == reasons.OBJECT_NOT_FOUND
+
+
+# ---- the verdict
+
+
+def test_every_problem_is_told_at_once_and_the_final_ones_decide(make_run: MakeRun, tmp_path: Path) -> None:
+    away = Storage(uri="s3://models/tiny", endpoint_url="http://127.0.0.1:9")
+    run = make_run(storage=away, source=Storage(uri=f"file://{tmp_path}/nowhere"))
+    verdict = verdict_of(preflight(run, QUICK))
+    assert verdict is not None
+    assert (verdict.outcome, verdict.reason) == ("Failed", NotFound.reason)
+    assert verdict.exit_code == ExitCode.BAD_INPUT
+
+
+def test_what_may_pass_by_itself_is_tried_again(make_run: MakeRun) -> None:
+    away = Storage(uri="s3://models/tiny", endpoint_url="http://127.0.0.1:9")
+    verdict = verdict_of(preflight(make_run(storage=away), QUICK))
+    assert verdict is not None
+    assert (verdict.outcome, verdict.reason) == ("Retry", StoreUnavailable.reason)
+    assert verdict.exit_code == ExitCode.TRY_AGAIN
+
+
+def test_the_process_hands_its_verdict_to_the_supervisor_by_a_file(make_run: MakeRun, tmp_path: Path) -> None:
+    (tmp_path / "good.json").write_bytes(make_run().to_json())
+    (tmp_path / "bad.json").write_bytes(make_run(length=4096).to_json())
+    verdict_file = tmp_path / "verdict.json"
+    assert main([f"--run-config={tmp_path}/good.json", f"--verdict-file={verdict_file}"]) == ExitCode.DONE
+    assert not verdict_file.exists()
+    assert main([f"--run-config={tmp_path}/bad.json", f"--verdict-file={verdict_file}"]) == ExitCode.BAD_INPUT
+    assert reasons.EMPTY_DATASET in verdict_file.read_text()
