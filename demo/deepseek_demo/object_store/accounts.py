@@ -43,8 +43,8 @@ class Credentials:
 class ObjectStore:
     """A running server as its administrator sees it.
 
-    `endpoint_url` is how pods reach it, `host_endpoint_url` how this machine does. `data` is where objects lie as
-    plain files (BUCKET/KEY), if this machine sees them. `program` is the server's binary: it administers too.
+    `endpoint_url` is how pods reach it, `host_endpoint_url` how this machine does. `data` is where objects
+    are plain files (BUCKET/KEY), if this machine sees them. `program` is the server's binary: its CLI, too.
     """
 
     endpoint_url: str

@@ -50,8 +50,8 @@ def install_object_store(
 ) -> ObjectStore:
     """The running server; what is there is kept, also its data. The nodes must be able to get the image.
 
-    `host_endpoint_url` is how this machine reaches the Service; by default by its cluster IP. `say` hears what is
-    waited for. Raises StepFailed.
+    `host_endpoint_url` is how this machine reaches the Service; by default by its cluster IP. `say` hears
+    what is waited for. Raises StepFailed.
     """
     kubectl.apply([namespace(installation.namespace)])
     root = _root_credentials(kubectl, installation.namespace)
