@@ -3,11 +3,11 @@
 It does not know what fits together (`plan.rules`).
 """
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from deepseek_operator.api.schema import NULLABLE, Decimal, SpecModel
+from deepseek_operator.api.schema import Decimal, SpecModel
 
 Size = Annotated[int, Field(ge=1, le=16_777_216)]
 Count = Annotated[int, Field(ge=0, le=65_536)]
@@ -16,8 +16,15 @@ Count = Annotated[int, Field(ge=0, le=65_536)]
 class RopeScalingOverrides(SpecModel):
     """YaRN: longer contexts than the model was first trained for."""
 
-    factor: Decimal = Field(description="How many times longer the context is than the original one.")
-    original_max_position_embeddings: Size = Field(description="Tokens of the original context.")
+    type: Literal["yarn", "none"] = Field(
+        default="yarn", description="none: plain rotary embedding, although the preset scales it."
+    )
+    factor: Decimal | None = Field(
+        default=None, description="Length of the context by that of the original one."
+    )
+    original_max_position_embeddings: Size | None = Field(
+        default=None, description="Tokens of the original one."
+    )
     beta_fast: Decimal | None = Field(
         default=None, description="Rotations above which a dimension is extrapolated."
     )
@@ -71,10 +78,8 @@ class ArchitectureOverrides(SpecModel):
         default=None, description="Transformer layers."
     )
     num_attention_heads: Size | None = Field(default=None, description="Attention heads.")
-    q_lora_rank: Size | None = Field(
-        default=None,
-        description="Rank of the compressed query; null is one full projection instead.",
-        json_schema_extra=NULLABLE,
+    q_lora_rank: Annotated[int, Field(ge=0, le=16_777_216)] | None = Field(
+        default=None, description="Rank of the compressed query; 0 is one full projection instead."
     )
     kv_lora_rank: Size | None = Field(default=None, description="Rank of the compressed key and value.")
     qk_nope_head_dim: Size | None = Field(
@@ -88,11 +93,7 @@ class ArchitectureOverrides(SpecModel):
         default=None, description="Longest sequence, in tokens, that the model can see."
     )
     rope_theta: Decimal | None = Field(default=None, description="Base of the rotary embedding.")
-    rope_scaling: RopeScalingOverrides | None = Field(
-        default=None,
-        description="YaRN for longer contexts; null is plain rotary embedding.",
-        json_schema_extra=NULLABLE,
-    )
+    rope_scaling: RopeScalingOverrides | None = Field(default=None, description="YaRN for longer contexts.")
     rms_norm_eps: Decimal | None = Field(default=None, description="Epsilon of RMSNorm.")
     initializer_range: Decimal | None = Field(
         default=None, description="Standard deviation of the initial weights."
@@ -103,6 +104,15 @@ class ArchitectureOverrides(SpecModel):
     attention_bias: bool | None = Field(default=None, description="Whether attention has biases.")
     moe: MoEOverrides | None = Field(default=None, description="The mixture of experts.")
 
-    def to_overrides(self) -> dict[str, object]:
-        """What was given, nulls too: the nested camelCase mapping that `plan.architecture.resolve` takes."""
-        return self.model_dump(by_alias=True, exclude_unset=True)
+    def to_overrides(self) -> dict[str, Any]:
+        """What was given, as the nested camelCase mapping that `plan.architecture.resolve` takes.
+
+        There a null takes an optional part away. Here it is a word, since kubectl apply drops nulls.
+        """
+        overrides = self.model_dump(by_alias=True, exclude_none=True)
+        if self.q_lora_rank == 0:
+            overrides["qLoraRank"] = None
+        if self.rope_scaling is not None:
+            scaling = overrides["ropeScaling"]
+            overrides["ropeScaling"] = scaling if scaling.pop("type") == "yarn" else None
+        return overrides

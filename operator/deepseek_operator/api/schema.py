@@ -61,7 +61,6 @@ def list_map(*keys: str) -> JsonDict:
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
-NULLABLE: Final[JsonDict] = {"nullable": True}  # null says something else than absence
 ATOMIC_LIST: Final[JsonDict] = {"x-kubernetes-list-type": "atomic"}
 SET_LIST: Final[JsonDict] = {"x-kubernetes-list-type": "set"}
 

@@ -32,7 +32,6 @@ STRUCTURAL = {
     "minItems",
     "maxItems",
     "maxProperties",
-    "nullable",
     "anyOf",
     "x-kubernetes-validations",
     "x-kubernetes-list-type",

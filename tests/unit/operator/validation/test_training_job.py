@@ -82,6 +82,14 @@ def test_the_run_config_is_resolved(make_job: Any) -> None:
     assert parse_run(run.to_json()) == run
 
 
+def test_overrides_are_laid_over_the_preset(make_job: Any) -> None:
+    overrides = {"qLoraRank": 0, "moe": {"nRoutedExperts": 16, "routedScalingFactor": "1.5"}}
+    run = training_run_of(make_job({"model": {"architecture": overrides}}), datasets=READY)
+    assert run.architecture.q_lora_rank is None
+    assert (run.architecture.moe.n_routed_experts, run.architecture.moe.routed_scaling_factor) == (16, 1.5)
+    assert run.architecture.moe.num_experts_per_tok == 2
+
+
 def test_gpus_make_auto_precision_bf16(make_job: Any) -> None:
     job = make_job({"workers": {"resources": {"gpu": 1}}})
     assert training_run_of(job, datasets=READY).training.precision == "bf16"
