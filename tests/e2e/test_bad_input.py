@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from harness.kubectl import KubectlError, condition, conditions_in_words
-from harness.platform import Platform
+from harness.platform import Platform, substitute
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def applied(platform: Platform, dataset: str) -> dict[str, str]:
         case.name: platform.apply_job(
             case.name,
             dataset,
-            platform.substitute(case.change, BUCKET=platform.bucket_name, DATASET=dataset_uri),
+            substitute(case.change, BUCKET=platform.bucket_name, DATASET=dataset_uri),
         )
         for case in CASES
     }

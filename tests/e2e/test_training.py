@@ -5,6 +5,7 @@ import json
 import pytest
 from harness.kubectl import condition, conditions_in_words
 from harness.platform import Platform
+from harness.resources import BATCH, STEPS
 from harness.run_history import RunHistory
 
 
@@ -23,13 +24,13 @@ def test_the_dataset_is_ready_with_its_digest_and_statistics(platform: Platform,
 def test_kubectl_shows_the_finished_job_in_its_columns(platform: Platform, undisturbed: str) -> None:
     header, row = platform.kubectl.run("get", "dsjob", undisturbed).splitlines()
     assert header.split() == ["NAME", "STATE", "STEP", "PROGRESS", "LOSS", "TOKENS/S", "ETA", "AGE"]
-    assert row.split()[:4] == [undisturbed, "Succeeded", "40", "100%"]
+    assert row.split()[:4] == [undisturbed, "Succeeded", str(STEPS), "100%"]
 
 
 def test_the_job_says_what_it_needed_before_it_ran(platform: Platform, undisturbed: str) -> None:
     plan = platform.get("dsjob", undisturbed)["status"]["plan"]
     assert plan["parameters"] > plan["activeParameters"] > 0
-    assert plan["totalSteps"] == 40
+    assert plan["totalSteps"] == STEPS
 
 
 def test_the_model_is_better_than_the_unigram_baseline(platform: Platform, undisturbed: str) -> None:
@@ -38,9 +39,9 @@ def test_the_model_is_better_than_the_unigram_baseline(platform: Platform, undis
 
 
 def test_every_step_is_recorded_with_the_samples_it_took(history: RunHistory) -> None:
-    assert sorted(history.steps) == list(range(1, 41))
+    assert sorted(history.steps) == list(range(1, STEPS + 1))
     seen = [sample for batches in history.sample_ids().values() for batch in batches for sample in batch]
-    assert sorted(seen) == list(range(8 * 40))
+    assert len(seen) == len(set(seen)) == BATCH * STEPS
 
 
 def test_the_log_is_dense_and_ends_with_the_export(
@@ -82,8 +83,8 @@ def test_events_tell_the_story_in_words(platform: Platform, undisturbed: str) ->
 
 
 def test_a_suspended_job_frees_its_nodes_and_goes_on_where_it_was(platform: Platform, dataset: str) -> None:
-    name = platform.apply_job("suspended", dataset, {"training": {"steps": 120}})
-    platform.wait_for_step(name, 12)
+    name = platform.apply_job("suspended", dataset, {"training": {"steps": 2 * STEPS}})
+    platform.wait_for_step(name, 25)
     platform.kubectl.patch("dsjob", name, {"spec": {"suspend": True}})
     job = platform.wait_for_condition(name, "Suspended", deadline_seconds=60)
     assert platform.pods(name) == [], conditions_in_words(job)

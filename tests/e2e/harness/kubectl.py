@@ -50,7 +50,7 @@ class Kubectl:
         text = self.run("get", kind, name, "--ignore-not-found", "-o", "json")
         return json.loads(text) if text.strip() else None
 
-    def list(self, kind: str, *, selector: str = "") -> list[Object]:
+    def items(self, kind: str, *, selector: str = "") -> list[Object]:
         options = ["--selector", selector] if selector else []
         return list(json.loads(self.run("get", kind, *options, "-o", "json"))["items"])
 
@@ -60,7 +60,7 @@ class Kubectl:
     def delete(self, kind: str, name: str, *options: str) -> str:
         return self.run("delete", kind, name, "--ignore-not-found", *options, timeout=180)
 
-    def events(self, name: str) -> list[Object]:
+    def events(self, name: str) -> Sequence[Object]:
         """Events about the object of that name, oldest first."""
         items = json.loads(
             self.run("get", "events", "--field-selector", f"involvedObject.name={name}", "-o", "json")

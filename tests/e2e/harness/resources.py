@@ -6,6 +6,10 @@ from typing import Any
 
 Object = dict[str, Any]
 
+# Long enough to be hit in the middle, short enough to be run a dozen times.
+STEPS = 200
+BATCH = 8
+
 
 def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> Object:
     """`base` with `change` laid over it, mappings merged and everything else replaced."""
@@ -48,16 +52,16 @@ def training_job(
         },
         "data": {
             "sources": [{"name": "corpus", "datasetRef": {"name": dataset_name}}],
-            "sequenceLength": 64,
+            "sequenceLength": 128,
             "seed": 17,
         },
         "training": {
-            "globalBatchSize": 8,
-            "steps": 40,
-            "optimizer": {"learningRate": "1e-3"},
-            "schedule": {"warmupSteps": 5},
+            "globalBatchSize": BATCH,
+            "steps": STEPS,
+            "optimizer": {"learningRate": "3e-3"},
+            "schedule": {"warmupSteps": 10},
         },
-        "checkpoint": {"everySteps": 10, "keepLast": 3},
+        "checkpoint": {"everySteps": 20, "keepLast": 3},
         "evaluation": {"maxSamples": 16},
         "workers": {"numNodes": 2, "resources": {"cpu": "250m", "memory": "2Gi"}},
         "coordinator": {"resources": {"cpu": "250m", "memory": "2Gi"}},

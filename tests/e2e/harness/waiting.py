@@ -15,6 +15,7 @@ def wait_until(
     deadline_seconds: float,
     poll_seconds: float = 0.5,
     give_up: Callable[[T], str] | None = None,
+    describe: Callable[[T], str] = repr,
 ) -> T:
     """The first observation for which `holds`. Raises AssertionError at the deadline, or as soon as `give_up`
     returns why the condition can no longer come true."""
@@ -27,5 +28,5 @@ def wait_until(
         if hopeless:
             raise AssertionError(f"{what}: {hopeless}")
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not within {deadline_seconds:.0f} s; last seen: {seen!r}")
+            raise AssertionError(f"{what}: not within {deadline_seconds:.0f} s; last seen: {describe(seen)}")
         time.sleep(poll_seconds)

@@ -1,0 +1,75 @@
+"""One boot of the local Kubernetes, and one installation in it, for all e2e tests.
+
+KEEP_CLUSTER=1 leaves both for the next run of the tests, which then takes what is there.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from harness import platform as harness_platform
+from harness.kubectl import condition, conditions_in_words
+from harness.platform import BUCKET, Platform
+
+from deepseek_demo.corpus import build_corpus
+from local_kubernetes import Cluster, Settings, down, up
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "deepseek-operator"
+RAW_PREFIX = "raw/"
+RAW_BYTES = 2_000_000
+
+
+@pytest.fixture(scope="session")
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """To the terminal, past the capturing of output: a boot takes long enough to want to watch it."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def write(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"    {text}", flush=True)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def cluster(say: Callable[[str], None]) -> Iterator[Cluster]:
+    settings = Settings(name="e2e")
+    try:
+        yield up(settings, report=say)
+    finally:
+        if os.environ.get("KEEP_CLUSTER") != "1":
+            down(settings.state_dir)
+
+
+@pytest.fixture(scope="session")
+def platform(
+    cluster: Cluster, say: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory
+) -> Platform:
+    return harness_platform.install(cluster, cache=CACHE, work=tmp_path_factory.mktemp("e2e"), say=say)
+
+
+@pytest.fixture(scope="session")
+def dataset(platform: Platform, say: Callable[[str], None]) -> str:
+    """A small prepared dataset of real English and Chinese text."""
+    corpus = build_corpus(CACHE / "corpus", say=say)
+    taken = 0
+    for key, path in corpus.objects():
+        if path.suffix == ".jsonl" and taken < RAW_BYTES:
+            lines = path.read_bytes()[: RAW_BYTES // 4]
+            whole = lines[: lines.rfind(b"\n") + 1]
+            platform.bucket.put(f"s3://{BUCKET}/{RAW_PREFIX}{key}", whole)
+            taken += len(whole)
+    name = platform.apply_dataset("docs", raw_uri=f"s3://{BUCKET}/{RAW_PREFIX.rstrip('/')}")
+    found = platform.wait_until_finished(name, kind="dsdata")
+    assert condition(found, "Succeeded")["status"] == "True", conditions_in_words(found)
+    return name
+
+
+@pytest.fixture(scope="session")
+def undisturbed(platform: Platform, dataset: str) -> str:
+    """A finished job that nothing happened to: what all others are compared with."""
+    name = platform.apply_job("undisturbed", dataset)
+    job = platform.wait_until_finished(name)
+    assert condition(job, "Succeeded")["status"] == "True", conditions_in_words(job)
+    return name
