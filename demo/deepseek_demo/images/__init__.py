@@ -5,5 +5,6 @@
 
 from deepseek_demo.images.build import Builder, BuiltImage, BuiltImages, ImageSettings
 from deepseek_demo.images.deliver import ImageTarget, load, push
+from deepseek_demo.images.inputs import TARGETS
 
-__all__ = ["Builder", "BuiltImage", "BuiltImages", "ImageSettings", "ImageTarget", "load", "push"]
+__all__ = ["TARGETS", "Builder", "BuiltImage", "BuiltImages", "ImageSettings", "ImageTarget", "load", "push"]

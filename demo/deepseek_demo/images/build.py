@@ -81,6 +81,11 @@ class Builder:
         described: dict[str, Any] = json.loads(output([*self.buildah, "inspect", "--type", "image", ref]))
         return described
 
+    def import_archive(self, path: Path, ref: str) -> None:
+        """Take the image out of an OCI archive that holds one, and name it `ref`."""
+        identity = output([*self.buildah, "pull", "--quiet", f"oci-archive:{path}"]).strip()
+        run([*self.buildah, "tag", identity, ref], log=self.settings.log)
+
     @contextmanager
     def mounted(self, ref: str) -> Iterator[Path]:
         """The image's file system, for reading."""

@@ -47,11 +47,11 @@ def load(target: ImageTarget, built: BuiltImage, builder: Builder) -> None:
         _load_code(target, _image(builder, built.ref), builder, work=Path(directory))
 
 
-def push(built: BuiltImage, builder: Builder, *, registry: str) -> str:
-    """Push the image to `registry` (host[:port]/path) and return the reference pods pull it by."""
-    ref = f"{registry.rstrip('/')}/{built.ref.removeprefix('localhost/')}"
-    run([*builder.buildah, "push", built.ref, f"docker://{ref}"], log=builder.settings.log)
-    return ref
+def push(ref: str, builder: Builder, *, registry: str) -> str:
+    """Push a local image to `registry` (host[:port]/path) and return the reference pods pull it by."""
+    remote = f"{registry.rstrip('/')}/{ref.removeprefix('localhost/')}"
+    run([*builder.buildah, "push", ref, f"docker://{remote}"], log=builder.settings.log)
+    return remote
 
 
 def _load_dependencies(

@@ -17,6 +17,7 @@ _OPERATOR_CODE = (
 )
 _WORKER_CODE = ("workloads/deepseek_workloads",)
 _CODE = {"operator": _OPERATOR_CODE, "worker": _WORKER_CODE}
+TARGETS = tuple(_CODE)  # the images that users run
 
 
 def image_tag(root: Path, stage: str, *, base_image: str) -> str:

@@ -45,13 +45,13 @@ def install_object_store(
     kubectl: Kubectl,
     installation: Installation,
     *,
-    host_endpoint_url: str | None = None,
+    wait_from_here: bool = True,
     say: Callable[[str], None] = lambda _: None,
 ) -> ObjectStore:
     """The running server; what is there is kept, also its data. The nodes must be able to get the image.
 
-    `host_endpoint_url` is how this machine reaches the Service; by default by its cluster IP. `say` hears
-    what is waited for. Raises StepFailed.
+    `wait_from_here`: also until this machine reaches the Service by its cluster IP, which not every machine
+    can. `say` hears what is waited for. Raises StepFailed.
     """
     kubectl.apply([namespace(installation.namespace)])
     root = _root_credentials(kubectl, installation.namespace)
@@ -68,12 +68,12 @@ def install_object_store(
     )
     store = ObjectStore(
         endpoint_url=installation.endpoint_url,
-        host_endpoint_url=host_endpoint_url or _cluster_ip_url(kubectl, installation),
+        host_endpoint_url=_cluster_ip_url(kubectl, installation),
         root=root,
         program=binary("versitygw"),
         data=None if installation.volume is None else installation.volume / "buckets",
     )
-    if host_endpoint_url is None:
+    if wait_from_here:
         kubectl.wait_for(lambda: answers(store), what="the S3 server's Service", seconds=60, look_at=look_at)
     return store
 

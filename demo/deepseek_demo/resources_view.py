@@ -1,0 +1,111 @@
+"""What is to be seen of the demo's resources: rows of a table, how far a run is, and why it failed. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Object = Mapping[str, Any]
+HEADER = ("kind", "name", "state", "detail")
+_WAITING_REASONS = ("waiting", "terminated")
+
+
+def rows(datasets: Sequence[Object], jobs: Sequence[Object], pods: Sequence[Object]) -> list[tuple[str, ...]]:
+    """One row for each resource and each of their pods."""
+    return [
+        *(("dataset", _name(item), _state(item), _dataset_detail(item)) for item in datasets),
+        *(("job", _name(item), _state(item), _job_detail(item)) for item in jobs),
+        *(("pod", _name(item), _pod_state(item), _node(item)) for item in pods),
+    ]
+
+
+def percent(resource: Object) -> float:
+    """Its progress column as a number, 0 where it is empty."""
+    text = str(_status(resource).get("progress", ""))
+    try:
+        return float(text.rstrip("% "))
+    except ValueError:
+        return 0.0
+
+
+def condition(resource: Object, kind: str) -> Object:
+    """The condition of that type, empty where there is none."""
+    for found in _status(resource).get("conditions", []):
+        if found["type"] == kind:
+            return dict(found)
+    return {}
+
+
+def is_true(resource: Object, kind: str) -> bool:
+    """Whether the condition of that type is True."""
+    return condition(resource, kind).get("status") == "True"
+
+
+def failure(resource: Object) -> str | None:
+    """Why the resource cannot succeed any more, in the words of its conditions; None while it can."""
+    failed, accepted = condition(resource, "Failed"), condition(resource, "Accepted")
+    for found, bad in ((failed, "True"), (accepted, "False")):
+        if found.get("status") == bad:
+            return f"{resource['kind']} {_name(resource)}: {found['reason']}: {found.get('message', '')}"
+    return None
+
+
+def waits_for(resource: Object) -> str:
+    """The message of the newest condition that does not hold yet, or the stage and step in progress."""
+    waiting = [
+        found
+        for found in _status(resource).get("conditions", [])
+        if found["status"] != "True" and found["type"] not in ("Succeeded", "Failed", "Suspended")
+    ]
+    if waiting:
+        newest = max(waiting, key=lambda found: str(found["lastTransitionTime"]))
+        return f"{newest['reason']}: {newest.get('message', '')}"
+    return _job_detail(resource) if "totalSteps" in _status(resource) else _dataset_detail(resource)
+
+
+def measurements(job: Object) -> dict[str, float]:
+    """The newest evaluation by name."""
+    return {item["name"]: float(item["value"]) for item in _status(job).get("evaluation", [])}
+
+
+def _dataset_detail(item: Object) -> str:
+    status = _status(item)
+    parts = [status.get("stage", ""), status.get("progress", "")]
+    if status.get("tokens"):
+        parts = [f"{status['documents']:,} documents, {status['tokens']:,} tokens"]
+    return " ".join(filter(None, parts))
+
+
+def _job_detail(item: Object) -> str:
+    status = _status(item)
+    parts = [f"step {status.get('step', 0)}/{status['totalSteps']}"] if status.get("totalSteps") else []
+    parts += [f"loss {status['loss']}"] if status.get("loss") else []
+    parts += [f"{status['tokensPerSecond']:,} tokens/s"] if status.get("tokensPerSecond") else []
+    parts += [f"ETA {status['eta']}"] if status.get("eta") else []
+    return ", ".join(parts)
+
+
+def _pod_state(pod: Object) -> str:
+    for container in _status(pod).get("containerStatuses", []):
+        for state in _WAITING_REASONS:
+            reason = container.get("state", {}).get(state, {}).get("reason")
+            if reason:
+                return str(reason)
+        if container.get("ready"):
+            return "Ready"
+    return str(_status(pod).get("phase", ""))
+
+
+def _node(pod: Object) -> str:
+    return str(pod.get("spec", {}).get("nodeName", ""))
+
+
+def _state(item: Object) -> str:
+    return str(_status(item).get("state", ""))
+
+
+def _name(item: Object) -> str:
+    return str(item["metadata"]["name"])
+
+
+def _status(item: Object) -> Object:
+    found: Object = item.get("status") or {}
+    return found
