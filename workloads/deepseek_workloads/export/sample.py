@@ -6,6 +6,7 @@ environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).
 
 import argparse
 import sys
+from contextlib import closing
 
 import torch
 
@@ -74,8 +75,8 @@ def main(argv: list[str]) -> int:
             top_p=arguments.top_p,
             seed=arguments.seed,
         )
-        store = open_store(storage)
-        export = load_export(store, newest_export(store), device=arguments.device)
+        with closing(open_store(storage)) as store:
+            export = load_export(store, newest_export(store), device=arguments.device)
         print(arguments.prompt + continuation(export, arguments.prompt, sampling))
     except (ExportError, StoreError, ValueError) as error:
         print(error, file=sys.stderr)
