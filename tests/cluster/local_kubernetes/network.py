@@ -20,7 +20,7 @@ def require_free(network: Network, mode: Mode) -> None:
         _require_free_port(network.loopback, port)
     if mode == "control-plane":
         return
-    if _link_exists(network.bridge):
+    if network.bridge in _links():
         raise InTheWayError(
             f"network link {network.bridge}: exists, and no cluster of ours has it; remove it "
             f"(ip link del {network.bridge}) or say which cluster it belongs to (down --state FOLDER)"
@@ -108,9 +108,8 @@ def remove_bridge(network: Network, nodes: Iterable[str]) -> None:
 
 def remaining_links(network: Network) -> list[str]:
     """Our links that exist."""
-    listed = json.loads(run(["ip", "-j", "link", "show"]))
-    ours = [str(link["ifname"]) for link in listed]
-    return [name for name in ours if name == network.bridge or name.startswith(f"{network.bridge}-")]
+    prefix = f"{network.bridge}-"
+    return [name for name in _links() if name == network.bridge or name.startswith(prefix)]
 
 
 def remaining_routes(network: Network) -> list[str]:
@@ -119,5 +118,6 @@ def remaining_routes(network: Network) -> list[str]:
     return [str(route) for route, _ in _routes() if any(route.overlaps(cidr) for cidr in ours)]
 
 
-def _link_exists(name: str) -> bool:
-    return Path("/sys/class/net", name).exists()
+def _links() -> list[str]:
+    listed: list[dict[str, Any]] = json.loads(run(["ip", "-j", "link", "show"]))
+    return [str(link["ifname"]) for link in listed]

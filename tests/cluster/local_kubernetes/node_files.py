@@ -31,6 +31,7 @@ class NodePlan:
     gateway: IPv4Address
     pod_cidr: IPv4Network
     cluster_pod_cidr: IPv4Network
+    service_cidr: IPv4Network
     dns: IPv4Address
     cgroup_root: str
     gpus: int
@@ -66,6 +67,7 @@ def plan_node(settings: Settings, network: Network, name: str, *, cgroup_root: s
         gateway=network.host_address,
         pod_cidr=network.node_pod_cidr(name),
         cluster_pod_cidr=network.pod_cidr,
+        service_cidr=network.service_cidr,
         dns=network.dns_service,
         cgroup_root=cgroup_root,
         gpus=settings.gpus(name),
@@ -105,6 +107,9 @@ ip addr add {plan.address}/24 dev eth0
 ip link set eth0 up
 ip route add default via {plan.gateway}
 {routes}
+# Otherwise a connection to a Service from before kube-proxy knows it waits for half a minute, and goes on going
+# astray once kube-proxy does.
+ip rule add iif cni0 to {plan.service_cidr} unreachable
 # Both are settings of a network namespace. Without the second, replies between pods of one node bypass the
 # translation of a Service's address.
 echo 1 > /proc/sys/net/ipv4/ip_forward
