@@ -89,12 +89,10 @@ generate: setup ## CRDs, install.yaml
 verify: setup ## Fails where something generated is out of date
 	@HELM=$$($(RUN) python -m local_kubernetes binary helm) $(RUN) python -m deepseek_operator.generate --check
 
-lint: setup ## ruff, mypy --strict, import-linter, pip-audit
-	$(RUN) ruff check .
-	$(RUN) ruff format --check .
-	$(RUN) mypy
-	$(RUN) lint-imports
-	$(RUN) python .ci/audit.py
+lint: setup ## ruff, mypy --strict, import-linter, pip-audit: all of them, also after a failure
+	@status=0; \
+	for check in "ruff check ." "ruff format --check ." "mypy" "lint-imports" "python .ci/audit.py"; do \
+	    echo "--- $$check"; $(RUN) $$check || status=1; done; exit $$status
 
 format: setup ## Format the code
 	$(RUN) ruff check --fix .
