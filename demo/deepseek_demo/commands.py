@@ -27,9 +27,13 @@ def run(
     log: Path,
     cwd: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    stdin: str = "",
     timeout: float | None = None,
 ) -> None:
-    """Run to the end, appending stdout and stderr to `log`. Raises StepFailed with the end of the output."""
+    """Run to the end, appending stdout and stderr to `log`. Raises StepFailed with the end of the output.
+
+    `stdin` is given to the command and not logged.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
         sink.write(f"$ {shlex.join(command)}\n".encode())
@@ -40,7 +44,7 @@ def run(
                 command,
                 cwd=cwd,
                 env=_merged(environ),
-                stdin=subprocess.DEVNULL,
+                input=stdin.encode(),
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 timeout=timeout,

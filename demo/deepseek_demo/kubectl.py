@@ -27,21 +27,9 @@ class Kubectl:
 
     def apply(self, objects: Iterable[Object]) -> None:
         """Server-side apply, in order, as one list. Raises StepFailed with what the API server refused."""
-        manifest = self.log.with_suffix(".json")
-        manifest.parent.mkdir(parents=True, exist_ok=True)
-        manifest.touch(mode=0o600)  # it may hold a Secret
-        try:
-            manifest.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
-            self.run(
-                "apply",
-                "--server-side",
-                "--force-conflicts",
-                f"--field-manager={_MANAGER}",
-                "-f",
-                str(manifest),
-            )
-        finally:
-            manifest.unlink()
+        manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        how = ["--server-side", "--force-conflicts", f"--field-manager={_MANAGER}", "--filename", "-"]
+        run([*self.command, "apply", *how], log=self.log, stdin=manifest)
 
     def run(self, *arguments: str) -> None:
         """Any command; its output goes to the log."""
