@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from deepseek_operator.status.observed import PodFacts
-from deepseek_operator.status.pod_state import classify, failures_of
+from deepseek_operator.status.pod_state import Trouble, classify, failures_of
 from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_WORKER
 
 _MAX_DELAY: Final = 60.0  # seconds between a failure and the replacement
@@ -19,6 +19,8 @@ _MAX_DELAY: Final = 60.0  # seconds between a failure and the replacement
 _SHORT_LIFE: Final = timedelta(seconds=30)
 _SHORT_LIFE_DELAY: Final = 5.0
 _RETRY: Final = 2.0
+# A worker ends with 0 only when the coordinator, which is about to end too, sent it home.
+_DISMISSED_DELAY: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ def _delay(pod: PodFacts, failures: int) -> float:
     """The first replacement comes at once, then they come ever slower: 0, 2, 4, 8 ... seconds."""
     if classify(pod).counts:
         return 0.0 if failures <= 1 else min(_MAX_DELAY, float(2 ** (failures - 1)))
+    if pod.role == ROLE_WORKER and classify(pod).trouble is Trouble.ENDED:
+        return _DISMISSED_DELAY
     exit_time = pod.exit.finished_at if pod.exit is not None else None
     if exit_time is not None and pod.incarnation > 1 and exit_time - pod.created_at < _SHORT_LIFE:
         return _SHORT_LIFE_DELAY

@@ -91,6 +91,17 @@ def test_workers_stay_while_the_coordinator_is_replaced() -> None:
     assert [pod.role for pod in changes.delete] == ["coordinator"]
 
 
+def test_a_worker_that_was_sent_home_is_not_replaced_while_the_run_is_ending() -> None:
+    home = worker(0, **crashed(seconds_ago=1, exit_code=0, reason="Completed"))
+    changes = keep_running((coordinator(ready=True), home), num_workers=1, now=NOW)
+    assert (changes.create, changes.delete, changes.after) == ((), (), 9.0)
+
+
+def test_a_worker_that_was_sent_home_is_replaced_when_the_run_goes_on_after_all() -> None:
+    home = worker(0, **crashed(seconds_ago=11, exit_code=0, reason="Completed"))
+    assert _created((coordinator(ready=True), home), num_workers=1) == [("worker", 0, 2)]
+
+
 def test_a_pod_that_waits_for_a_node_is_not_replaced() -> None:
     pending = worker(0, phase="Pending", node="", unschedulable="0/3 nodes have a free GPU")
     assert _created((coordinator(ready=True), pending), num_workers=1) == []
