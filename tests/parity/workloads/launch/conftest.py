@@ -6,6 +6,7 @@ Needs root, as the local cluster does. All of it hangs on processes of this test
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -13,15 +14,35 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import boto3
 import pytest
+from moto.server import ThreadedMotoServer
 
 from deepseek_workloads.contract import environment
+from deepseek_workloads.contract.architecture import Architecture, MoE
 from deepseek_workloads.contract.messages import Control, Progress, Verdict
-from deepseek_workloads.contract.run_config import DatasetRun, TrainingRun
+from deepseek_workloads.contract.run_config import (
+    Checkpoint,
+    Data,
+    DatasetRun,
+    Owner,
+    RawSource,
+    RunPolicy,
+    Source,
+    Storage,
+    TokenizerTraining,
+    Training,
+    TrainingRun,
+    Workers,
+)
+from deepseek_workloads.data.prepare import LocalExecutor, prepare
+from deepseek_workloads.store.interface import ObjectStore
+from deepseek_workloads.store.open import open_store
 
 Answer = TypeVar("Answer")
 REPOSITORY = Path(__file__).parents[4]
@@ -198,15 +219,20 @@ class PodSet:
         wait_for("preflight", self.ready, seconds=120)
         return coordinator, [self.worker(index) for index in range(self.run.workers.num_nodes)]
 
-    def wait_for_step(self, step: int, *, seconds: float = 120) -> Progress:
+    def wait_for_step(self, step: int, *, seconds: float) -> Progress:
+        return self.wait_for_progress(f"step {step}", lambda now: now.step >= step, seconds=seconds)
+
+    def wait_for_progress(
+        self, what: str, condition: Callable[[Progress], bool], *, seconds: float
+    ) -> Progress:
         def reached() -> Progress | None:
             ended = [pod for pod in self.pods if pod.process.poll() is not None]
             if len(ended) == len(self.pods):
                 pytest.fail(f"all pods have ended: {ended[0].termination_message}")
             progress = self.progress()
-            return progress if progress is not None and progress.step >= step else None
+            return progress if progress is not None and condition(progress) else None
 
-        return wait_for(f"step {step}", reached, seconds=seconds)
+        return wait_for(what, reached, seconds=seconds)
 
     def verdict(self, coordinator: Pod, *, seconds: float = 180) -> Verdict:
         coordinator.wait(seconds=seconds)
@@ -308,3 +334,125 @@ def training_records(pod: Pod) -> list[dict[str, object]]:
             if record.get("component") != "supervisor":
                 records.append(record)
     return records
+
+
+# ---- storage and data
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(pod_network: Network) -> Iterator[str]:
+    """An S3 server that the pods reach, with a bucket `models`."""
+    server = ThreadedMotoServer(ip_address=pod_network.host_ip, port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **_boto_keys())
+    client.create_bucket(Bucket="models")
+    yield endpoint
+    server.stop()
+
+
+CREDENTIALS = {environment.AWS_ACCESS_KEY_ID: "test", environment.AWS_SECRET_ACCESS_KEY: "test"}
+
+
+def _boto_keys() -> dict[str, str]:
+    return {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+
+
+def connect(storage: Storage) -> ObjectStore:
+    return open_store(storage, environ=CREDENTIALS)
+
+
+@pytest.fixture(scope="session")
+def raw_text(s3_endpoint: str) -> Storage:
+    """Small documents, each another one."""
+    storage = Storage(uri="s3://models/raw", endpoint_url=s3_endpoint)
+    words = [
+        "the",
+        "model",
+        "reads",
+        "a",
+        "token",
+        "and",
+        "guesses",
+        "which",
+        "token",
+        "may",
+        "follow",
+        "it",
+        "in",
+        "the",
+        "text",
+    ]
+    with closing(connect(storage)) as store:
+        for number in range(40):
+            text = " ".join(words[(number * 7 + at * (1 + number % 5)) % len(words)] for at in range(400))
+            store.put(f"{number:02d}.txt", f"Document {number}. {text}".encode())
+    return storage
+
+
+def dataset_run(raw: Storage, name: str) -> DatasetRun:
+    return DatasetRun(
+        owner=Owner(namespace="test", name=name, uid=f"uid-{name}"),
+        raw_sources=[RawSource(name="text", uri=raw.uri)],
+        raw_storage=raw,
+        tokenizer=TokenizerTraining(vocab_size=300),
+        held_out_fraction=0.1,
+        workers=Workers(num_nodes=1),
+        storage=raw.model_copy(update={"uri": f"s3://models/{name}"}),
+    )
+
+
+@pytest.fixture(scope="session")
+def dataset(raw_text: Storage) -> Source:
+    """Prepared in this process."""
+    run = dataset_run(raw_text, "prepared-here")
+    verdict = prepare(run, open_store=connect, executor=LocalExecutor(), report=lambda _: None)
+    assert verdict.outcome == "Succeeded", verdict
+    return Source(name="docs", storage=run.storage, digest=verdict.digest)
+
+
+ARCHITECTURE = Architecture(
+    vocab_size=304,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    q_lora_rank=16,
+    kv_lora_rank=16,
+    qk_nope_head_dim=8,
+    qk_rope_head_dim=8,
+    v_head_dim=8,
+    max_position_embeddings=64,
+    moe=MoE(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=16),
+)
+
+
+@pytest.fixture
+def training_run(dataset: Source, request: pytest.FixtureRequest) -> TrainingRun:
+    """Two ranks and many more steps than a test waits for; storage of its own."""
+    name = re.sub("[^a-z0-9]+", "-", request.node.name)[-40:]
+    return TrainingRun(
+        owner=Owner(namespace="test", name=name, uid=f"uid-{name}"),
+        architecture=ARCHITECTURE,
+        data=Data(sources=[dataset], sequence_length=32, seed=7),
+        training=Training(steps=1_000_000, global_batch_size=4),
+        checkpoint=Checkpoint(every_steps=10),
+        workers=Workers(num_nodes=2),
+        storage=dataset.storage.model_copy(update={"uri": f"s3://models/{name}"}),
+        run_policy=RunPolicy(backoff_limit=20, drain_seconds=25),
+    )
+
+
+@pytest.fixture
+def pod_set(pod_network: Network, tmp_path: Path) -> Iterator[Callable[..., PodSet]]:
+    """Makes the pods of a run; they are gone after the test."""
+    made: list[PodSet] = []
+
+    def make(run: TrainingRun | DatasetRun) -> PodSet:
+        made.append(PodSet(pod_network, tmp_path, run, {**CREDENTIALS, "OMP_NUM_THREADS": "1"}))
+        return made[-1]
+
+    yield make
+    for pods in made:
+        pods.close()
