@@ -30,6 +30,7 @@ _INSTALL_HEADER: Final = (
 )
 _WIDTH: Final = 110
 KUBE_VERSION: Final = "1.36.0"  # rendering asks no cluster; a helm built from source names none of its own
+_BLANK_BEFORE_DOCUMENT: Final = re.compile(r"\n\s*\n---")  # helm 3 and 4 differ in it
 _NUMBER: Final = re.compile(r"^[-+.0-9]")
 
 
@@ -58,7 +59,7 @@ def render_install(root: Path, *, helm: str) -> str:
         raise HelmFailed(f"{helm}: {error.strerror}: name the program in $HELM") from error
     if result.returncode != 0:
         raise HelmFailed(f"{' '.join(command)}: {result.stderr.strip()}")
-    return _INSTALL_HEADER + result.stdout
+    return _INSTALL_HEADER + _BLANK_BEFORE_DOCUMENT.sub("\n---", result.stdout).rstrip() + "\n"
 
 
 def dump(document: Mapping[str, Any]) -> str:

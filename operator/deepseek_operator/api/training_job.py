@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from deepseek_operator.api.architecture import ArchitectureOverrides
-from deepseek_operator.api.meta import NAME_RULES, NamedValue, Resource, RunStatus, ShortText, UriText
+from deepseek_operator.api.meta import NAME_RULES, Resource
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placement_changes_only_while_suspended
 from deepseek_operator.api.schema import (
     ATOMIC_LIST,
@@ -20,7 +20,6 @@ from deepseek_operator.api.schema import (
     Image,
     Region,
     SpecModel,
-    StatusModel,
     StorageUri,
     exactly_one_of,
     immutable,
@@ -29,6 +28,7 @@ from deepseek_operator.api.schema import (
     with_rules,
 )
 from deepseek_operator.api.storage import LocalReference, Storage
+from deepseek_operator.api.training_job_status import TrainingJobStatus
 
 
 class InitFrom(SpecModel):
@@ -257,89 +257,6 @@ class TrainingJobSpec(SpecModel):
     storage: Storage = Field(description="Where checkpoints, metrics and the model are written.")
     run_policy: RunPolicy = Field(default=RunPolicy(), description="Limits of the run in failures and time.")
     rollout: Rollout | None = Field(default=None, description="What becomes of the model.")
-
-
-class PlanStatus(StatusModel):
-    """What the job needs, computed before any pod exists."""
-
-    parameters: int = Field(default=0, description="Weights of the model.")
-    active_parameters: int = Field(default=0, description="Weights that one token passes.")
-    flops_per_token: int = Field(
-        default=0, description="Floating-point operations of training on one token, forward and backward."
-    )
-    total_steps: int = Field(default=0, description="Steps of the whole run.")
-    total_tokens: int = Field(default=0, description="Tokens of the whole run.")
-    world_size: int = Field(default=0, description="Processes that train.")
-    micro_batch_size: int = Field(default=0, description="Sequences of one pass of a process.")
-    accumulation_steps: int = Field(default=0, description="Passes of a process in one step.")
-    precision: ShortText = Field(default="", description="Numbers of the matrix products.")
-    memory_per_rank: ShortText = Field(default="", description="Estimated memory of a process.")
-    memory_per_node: ShortText = Field(default="", description="Estimated memory of a worker pod.")
-
-
-class CheckpointStatus(StatusModel):
-    """One durable checkpoint."""
-
-    step: int = Field(description="Step after which it was taken.")
-    epoch: int = Field(default=0, description="Epoch that wrote it.")
-    created_at: ShortText = Field(default="", description="When it became durable.")
-    size_bytes: int = Field(default=0, description="Size of its files.")
-    log_index: int = Field(default=0, description="Index of its record in the commit log.")
-
-
-class DatasetPin(StatusModel):
-    """A dataset as the job took it."""
-
-    name: ShortText = Field(description="Name of the source in spec.data.sources.")
-    uri: UriText = Field(default="", description="Where it lies.")
-    digest: ShortText = Field(default="", description="sha256 of its manifest.")
-
-
-class ExportStatus(StatusModel):
-    """The finished model."""
-
-    uri: UriText = Field(default="", description="Where it lies.")
-    digest: ShortText = Field(default="", description="sha256 of its manifest.")
-    revision: ShortText = Field(default="", description="DeepSeekModelRevision that records it.")
-
-
-class TrainingJobStatus(RunStatus):
-    """How the job is doing."""
-
-    plan: PlanStatus | None = Field(
-        default=None, description="What the job needs, computed before any pod exists."
-    )
-    datasets: list[DatasetPin] = Field(
-        default_factory=list,
-        max_length=16,
-        description="The datasets as the job took them.",
-        json_schema_extra=list_map("name"),
-    )
-    step: int = Field(default=0, description="Steps done.")
-    total_steps: int = Field(default=0, description="Steps of the whole run.")
-    progress: ShortText = Field(default="", description="Share of the steps done, for instance 37%.")
-    tokens: int = Field(default=0, description="Tokens trained on.")
-    loss: ShortText = Field(default="", description="Loss of the last step, in nats a token.")
-    learning_rate: ShortText = Field(default="", description="Learning rate of the last step.")
-    tokens_per_second: int | None = Field(default=None, description="Speed over all processes.")
-    eta: ShortText = Field(default="", description="Time to the end of training, for instance 1h12m.")
-    last_checkpoint_step: int | None = Field(
-        default=None,
-        description="Step of the newest durable checkpoint.",
-    )
-    checkpoints: list[CheckpointStatus] = Field(
-        default_factory=list,
-        max_length=10,
-        description="Newest durable checkpoints.",
-        json_schema_extra=ATOMIC_LIST,
-    )
-    evaluation: list[NamedValue] = Field(
-        default_factory=list,
-        max_length=32,
-        description="Newest measurements on held-out text.",
-        json_schema_extra=list_map("name"),
-    )
-    export: ExportStatus | None = Field(default=None, description="The finished model.")
 
 
 class DeepSeekTrainingJob(Resource):

@@ -4,7 +4,8 @@ from typing import Any
 
 from deepseek_operator.api.model_revision import DeepSeekModelRevision
 from deepseek_operator.api.schema import API_VERSION, MAX_NAME_LENGTH, measured
-from deepseek_operator.api.training_job import DeepSeekTrainingJob, PlanStatus
+from deepseek_operator.api.training_job import DeepSeekTrainingJob
+from deepseek_operator.api.training_job_status import PlanStatus
 from deepseek_operator.resources.metadata import Document
 from deepseek_operator.resources.names import LABEL_MANAGED_BY, LABEL_RESOURCE, LABEL_UID, MANAGED_BY
 from deepseek_workloads.contract.messages import Verdict

@@ -3,10 +3,10 @@
 from typing import Any
 
 from deepseek_operator.api.schema import measured
-from deepseek_operator.api.training_job import (
+from deepseek_operator.api.training_job import DeepSeekTrainingJob
+from deepseek_operator.api.training_job_status import (
     CheckpointStatus,
     DatasetPin,
-    DeepSeekTrainingJob,
     ExportStatus,
     PlanStatus,
     TrainingJobStatus,

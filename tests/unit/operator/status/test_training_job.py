@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from deepseek_operator.api.custom_resource import build_schema
 from deepseek_operator.api.kinds import TRAINING_JOB
-from deepseek_operator.api.training_job import DeepSeekTrainingJob, TrainingJobStatus
+from deepseek_operator.api.training_job import DeepSeekTrainingJob
+from deepseek_operator.api.training_job_status import TrainingJobStatus
 from deepseek_operator.status.observed import ContainerExit, Observed
 from deepseek_operator.status.training_job import compute_status
 from deepseek_workloads.contract.messages import CheckpointSummary, Progress, Verdict
