@@ -1,0 +1,69 @@
+"""What the API server itself refuses or says: it knows the CRDs, and needs no operator for it."""
+
+from typing import Any
+
+import pytest
+from harness.kubectl import Kubectl, KubectlError
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("backend", "horovod"),
+        ("image", "registry.example/other:2"),
+        ("model", {"preset": "deepseek-v3-small"}),
+        ("training", {"globalBatchSize": 16, "steps": 20}),
+        ("storage", {"uri": "s3://models/elsewhere"}),
+        ("workers", {"numNodes": 3}),
+    ],
+)
+def test_what_is_immutable_stays(kubectl: Kubectl, a_job: Any, path: str, value: Any) -> None:
+    kubectl.apply(a_job(suspend=True))
+    with pytest.raises(KubectlError, match=r"immutable|data-parallel"):
+        kubectl.patch("dsjob", "tiny", {"spec": {path: value}})
+
+
+def test_what_is_mutable_can_be_changed(kubectl: Kubectl, a_job: Any) -> None:
+    kubectl.apply(a_job(suspend=True))
+    kubectl.patch("dsjob", "tiny", {"spec": {"runPolicy": {"ttlSecondsAfterFinished": 60}}})
+    kubectl.patch("dsjob", "tiny", {"spec": {"workers": {"nodeSelector": {"pool": "gpu"}}}})
+    kubectl.patch("dsjob", "tiny", {"spec": {"suspend": False}})
+    with pytest.raises(KubectlError, match="only while suspend is true"):
+        kubectl.patch("dsjob", "tiny", {"spec": {"workers": {"nodeSelector": {"pool": "other"}}}})
+
+
+def test_an_unknown_field_is_an_error(kubectl: Kubectl, a_job: Any) -> None:
+    with pytest.raises(KubectlError, match="unknown field"):
+        kubectl.apply(a_job(lerningRate="3e-4"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model": {"preset": "deepseek-v3-tiny", "initFrom": {"storageUri": "s3://x/y"}}}, "exactly one of"),
+        ({"training": {"globalBatchSize": 8, "steps": 1, "tokens": 1}}, "exactly one of"),
+        ({"workers": {"numNodes": 1, "minNodes": 2}}, "minNodes is at most numNodes"),
+        (
+            {"training": {"globalBatchSize": 8, "steps": 1, "optimizer": {"learningRate": "fast"}}},
+            "learningRate",
+        ),
+        ({"workers": {"resources": {"gpu": -1}}}, "greater than or equal to 0"),
+    ],
+)
+def test_what_the_schema_can_see_is_refused_at_once(
+    kubectl: Kubectl, a_job: Any, change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(KubectlError, match=words):
+        kubectl.apply(a_job(**change))
+
+
+@pytest.mark.parametrize("name", ["a" * 41, "with.dot"])
+def test_a_name_that_pods_cannot_be_made_of_is_refused(kubectl: Kubectl, a_job: Any, name: str) -> None:
+    with pytest.raises(KubectlError, match=r"metadata\.name"):
+        kubectl.apply(a_job(name))
+
+
+def test_explain_describes_every_field_of_a_job(kubectl: Kubectl, admin: Kubectl) -> None:
+    text = kubectl.run("explain", "dsjob.spec.training.optimizer")
+    assert "learningRate" in text
+    assert "Highest learning rate of the schedule" in text
