@@ -83,5 +83,5 @@ def start_parts(applied: float, coordinator: Sequence[Record], workers: Sequence
         "Ray up and ranks started",
         "model, data and first step",
     ]
-    parts = {name: later - earlier for name, earlier, later in zip(names, marks, marks[1:], strict=True)}
+    parts = {name: later - earlier for name, earlier, later in zip(names, marks[:-1], marks[1:], strict=True)}
     return parts | {"apply to first step": step - applied}

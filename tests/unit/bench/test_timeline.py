@@ -19,7 +19,7 @@ WORKER = """\
 2026-11-22T06:00:14.000000000Z {"event": "step", "epoch": 1, "step": 1}
 2026-11-22T06:00:24.000000000Z {"event": "step", "epoch": 2, "step": 1}
 """
-APPLIED = list(records("c", COORDINATOR))[0].at - 1.5
+APPLIED = next(iter(records("c", COORDINATOR))).at - 1.5
 
 
 def test_a_start_is_cut_into_parts_that_add_up() -> None:
