@@ -3,8 +3,6 @@
 The run that follows ends with the same samples, the same losses and the same weights as an undisturbed one.
 """
 
-import logging
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -30,14 +28,6 @@ from deepseek_workloads.store.open import open_store
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(autouse=True)
-def disable_noise() -> Iterator[None]:
-    """DCP logs each failed save with its whole stack."""
-    logging.disable(logging.ERROR)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def config(folder: Path, dataset: str) -> TrainingRun:

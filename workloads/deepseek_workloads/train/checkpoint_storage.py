@@ -213,9 +213,8 @@ def _piece_name(item: WriteItem) -> str:
 def _on_host(planner: SavePlanner, item: WriteItem) -> Tensor:
     resolved = planner.resolve_data(item)
     assert isinstance(resolved, Tensor)
-    # A clone where the memory is shared with a larger tensor: safetensors writes whole storages only.
-    host = resolved.detach().cpu().contiguous()
-    return host.clone() if host.untyped_storage().nbytes() != host.nbytes else host
+    # A copy also of what is on the CPU: safetensors refuses tensors that share memory, as tied ones do.
+    return resolved.detach().to("cpu", copy=True).contiguous()
 
 
 def _places(content: bytes) -> dict[str, tuple[int, int]]:

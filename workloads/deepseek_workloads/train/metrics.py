@@ -73,14 +73,14 @@ class MetricsWriter:
         self._thread.join(_CLOSE_SECONDS)
 
     def _run(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="deepseek-metrics-") as folder:
-            try:
+        try:
+            with tempfile.TemporaryDirectory(prefix="deepseek-metrics-") as folder:
                 files = _Files(Path(folder))
                 self._serve(files)
                 files.close()
-            except Exception as error:  # a full disk must not end a run that is well otherwise
-                self._warning = f"metrics are lost from here on: {error}"
-                self._release_waiters()
+        except Exception as error:  # a full disk must not end a run that is well otherwise
+            self._warning = f"metrics are lost from here on: {error}"
+            self._release_waiters()
 
     def _release_waiters(self) -> None:
         while (message := self._inbox.get()) is not None:

@@ -1,7 +1,7 @@
-"""Model checking of the commit log: every interleaving of two writers, with lost answers, late writes, crashes.
+"""Model checking of the commit log: every interleaving of two writers; lost answers, late writes, crashes.
 
-The real CommitLog runs in one thread for each writer; a scheduler lets exactly one store operation happen at a
-time and decides its outcome. All schedules with at most one fault are enumerated, deeper ones are drawn by
+The real CommitLog runs in one thread for each writer; a scheduler lets exactly one store operation happen at
+a time and decides its outcome. All schedules with at most one fault are enumerated, deeper ones are drawn by
 hypothesis. What must hold in each of them is in `check`.
 """
 
@@ -229,7 +229,7 @@ class _Plain:
 
 
 class Schedules:
-    """Depth-first enumeration: replays a prefix of choices, then takes the first possibility at each new point."""
+    """Depth-first enumeration: replays a prefix of choices, then takes the first possibility there is."""
 
     def __init__(self) -> None:
         self._prefix: list[int] = []

@@ -1,5 +1,7 @@
 """Merging and splitting of byte ranges loses no byte and asks for little more than was wanted."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,7 +38,7 @@ def test_requests_are_bounded_disjoint_and_not_empty(
     assert all(0 < request.end - request.start <= max_request for request in requests)
     for key in OBJECTS:
         ordered = sorted((request.start, request.end) for request in requests if request.key == key)
-        assert all(before[1] <= after[0] for before, after in zip(ordered, ordered[1:], strict=False))
+        assert all(before[1] <= after[0] for before, after in pairwise(ordered))
 
 
 def test_pinned_and_unpinned_ranges_are_not_merged() -> None:

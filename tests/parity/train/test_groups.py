@@ -1,0 +1,115 @@
+"""The number of ranks and the way the model is spread change nothing: same samples, same losses.
+
+Each set of ranks is started once and runs several configs. Sums have another order on another number of
+ranks, hence the tolerance; on the same number a continued run equals an uninterrupted one to the last bit.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_cases import (
+    ARCHITECTURE,
+    final_curve,
+    rewound,
+    run_config,
+    step_lines,
+    train_alone,
+    train_group,
+    write_dataset,
+)
+
+from deepseek_workloads.contract.messages import Verdict
+from deepseek_workloads.contract.run_config import TrainingRun
+
+LOSS_TOLERANCE = 2e-6  # nats; float32
+BFLOAT16_TOLERANCE = 2e-3
+TIED = ARCHITECTURE.model_copy(update={"tie_word_embeddings": True})
+
+ALONE: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "tied": {"architecture": TIED},
+    "bf16": {"precision": "bf16"},
+}
+ON_TWO_RANKS: dict[str, dict[str, Any]] = {
+    "zero 0": {"parallelism": {"zero_stage": 0}},
+    "zero 0, small passes": {"parallelism": {"zero_stage": 0}, "micro_batch_size": 1},
+    "zero 1, small passes": {"parallelism": {"zero_stage": 1}, "micro_batch_size": 1},
+    "zero 2, small passes": {"parallelism": {"zero_stage": 2}, "micro_batch_size": 2},
+    "zero 3": {"parallelism": {"zero_stage": 3}},
+    "zero 2, tied": {"parallelism": {"zero_stage": 2}, "architecture": TIED},
+    "zero 3, bf16": {"parallelism": {"zero_stage": 3}, "precision": "bf16"},
+}
+# What is continued after step 4, by whom, and how.
+ON_FOUR_RANKS: dict[str, dict[str, Any]] = {
+    "zero 2 on 4": {"parallelism": {"zero_stage": 2}},
+    "zero 3 on 2 -> zero 0 on 4": {"parallelism": {"zero_stage": 0}},
+    "alone -> zero 3 on 4": {"parallelism": {"zero_stage": 3}},
+}
+CONTINUED = {
+    "zero 3 on 2 -> zero 0 on 4": "zero 3",
+    "alone -> zero 3 on 4": "plain",
+    "zero 3 on 2 -> alone": "zero 3",
+    "zero 0 on 2 -> alone": "zero 0",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("groups")
+
+
+@pytest.fixture(scope="module")
+def verdicts(folder: Path) -> dict[str, Verdict]:
+    """Of every run, by name; the storage of a run is `uri(folder, name)`."""
+    dataset = write_dataset(folder)
+
+    def config(name: str, world_size: int, changes: dict[str, Any]) -> TrainingRun:
+        if name in CONTINUED:
+            rewound(uri(folder, CONTINUED[name]), uri(folder, name), to_step=4)
+        return run_config(uri(folder, name), dataset, world_size=world_size, **changes)
+
+    done = {name: train_alone(config(name, 1, changes)) for name, changes in ALONE.items()}
+    for world_size, cases in ((2, ON_TWO_RANKS), (4, ON_FOUR_RANKS)):
+        runs = [config(name, world_size, changes) for name, changes in cases.items()]
+        results = train_group(runs, folder / f"ranks-{world_size}")
+        done |= dict(zip(cases, results, strict=True))
+    for name in ("zero 3 on 2 -> alone", "zero 0 on 2 -> alone"):
+        done[name] = train_alone(config(name, 1, {}))
+    return done
+
+
+def uri(folder: Path, name: str) -> str:
+    return f"file://{folder}/{name.replace(' ', '-').replace(',', '').replace('>', '')}"
+
+
+def reference(name: str) -> str:
+    return next((alone for alone in ("tied", "bf16") if alone in name), "plain")
+
+
+NAMES = [*ON_TWO_RANKS, *ON_FOUR_RANKS, *(name for name in CONTINUED if name.endswith("alone"))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_and_losses_are_those_of_one_rank(
+    verdicts: dict[str, Verdict], folder: Path, name: str
+) -> None:
+    curve, expected = (final_curve(uri(folder, run)) for run in (name, reference(name)))
+    first = 5 if name in CONTINUED else 1
+    assert list(curve) == list(range(first, 7))
+    tolerance = BFLOAT16_TOLERANCE if "bf16" in name else LOSS_TOLERANCE
+    for step, (loss, samples) in curve.items():
+        assert samples == expected[step][1], step
+        assert loss == pytest.approx(expected[step][0], abs=tolerance), step
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_evaluation_is_that_of_one_rank(verdicts: dict[str, Verdict], name: str) -> None:
+    expected = verdicts[reference(name)].evaluation["held_out_loss"]
+    tolerance = BFLOAT16_TOLERANCE if "bf16" in name else LOSS_TOLERANCE
+    assert verdicts[name].evaluation["held_out_loss"] == pytest.approx(expected, abs=tolerance)
+    assert verdicts[name].outcome == "Succeeded"
+
+
+def test_every_step_is_logged_once(verdicts: dict[str, Verdict], folder: Path) -> None:
+    assert [line.step for line in step_lines(uri(folder, "zero 3"))] == [1, 2, 3, 4, 5, 6]

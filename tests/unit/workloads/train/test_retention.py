@@ -1,0 +1,90 @@
+"""Which checkpoints are retired, and in which order log and files change."""
+
+from pathlib import Path
+
+import pytest
+
+from deepseek_workloads.contract.records import CheckpointRecord, FileEntry
+from deepseek_workloads.store.file import FileObjectStore
+from deepseek_workloads.store.interface import NotFound
+from deepseek_workloads.store.log import CheckpointEntry, CommitLog, Fenced, Writer, live_checkpoints
+from deepseek_workloads.train.retention import attempt_name, remove_orphans, retire, to_retire
+
+UNIQUE = "00000000-0000-0000-0000-{:012d}"
+
+
+def entries(*indices: int) -> list[CheckpointEntry]:
+    record = CheckpointRecord(
+        epoch=1, writer="w", created_at="", step=1, consumed_samples=1, tokens=1, prefix="data/x/", files=[]
+    )
+    return [CheckpointEntry(index, record) for index in indices]
+
+
+@pytest.mark.parametrize(
+    ("case", "live", "keep_last", "damaged", "retired"),
+    [
+        ("fewer than are kept", [2, 3], 3, [], []),
+        ("the oldest go", [2, 3, 5, 6], 2, [], [2, 3]),
+        ("damaged ones do not count", [2, 3, 5], 2, [5], [5]),
+        ("an intact old one is worth more than a damaged new one", [2, 3, 5], 1, [3, 5], [3, 5]),
+        ("nothing there", [], 1, [], []),
+    ],
+)
+def test_what_is_retired(
+    case: str, live: list[int], keep_last: int, damaged: list[int], retired: list[int]
+) -> None:
+    chosen = to_retire(entries(*live), keep_last=keep_last, damaged=damaged)
+    assert [entry.index for entry in chosen] == retired, case
+
+
+def commit(store: FileObjectStore, writer: Writer, number: int) -> CheckpointEntry:
+    prefix = f"data/{attempt_name(writer.epoch, UNIQUE.format(number))}/"
+    store.put(f"{prefix}x", b"x")
+    files = [FileEntry(key=f"{prefix}x", size=1, checksum="")]
+    return writer.commit_checkpoint(
+        step=number, consumed_samples=number, tokens=number, prefix=prefix, files=files
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileObjectStore:
+    return FileObjectStore(tmp_path)
+
+
+def begin(store: FileObjectStore) -> Writer:
+    return CommitLog(store).begin_epoch(run_config_digest="")
+
+
+def test_a_retired_checkpoint_loses_its_files_and_its_place_in_the_log(store: FileObjectStore) -> None:
+    writer = begin(store)
+    old, new = commit(store, writer, 1), commit(store, writer, 2)
+    retire(store, writer, [old])
+    assert live_checkpoints(CommitLog(store).records()) == [new]
+    with pytest.raises(NotFound):
+        store.read(old.record.files[0].key)
+    assert store.read(new.record.files[0].key) == b"x"
+
+
+def test_a_fenced_writer_deletes_nothing(store: FileObjectStore) -> None:
+    writer = begin(store)
+    old = commit(store, writer, 1)
+    begin(store)
+    with pytest.raises(Fenced):
+        retire(store, writer, [old])
+    assert store.read(old.record.files[0].key) == b"x"
+
+
+def test_orphans_are_what_older_epochs_wrote_and_no_live_record_names(store: FileObjectStore) -> None:
+    first = begin(store)
+    kept = commit(store, first, 1)
+    retired = commit(store, first, 2)
+    first.retire([retired.index])  # and killed before the files were deleted
+    second = begin(store)
+    orphan = f"data/{attempt_name(1, UNIQUE.format(9))}/x"
+    own = f"data/{attempt_name(2, UNIQUE.format(9))}/x"
+    newer = f"data/{attempt_name(3, UNIQUE.format(9))}/x"
+    foreign = "data/0a0a0a0a-0000-0000-0000-000000000000/x"
+    for key in (orphan, own, newer, foreign):
+        store.put(key, b"x")
+    assert remove_orphans(store, epoch=second.epoch, entries=second.entries) == 2
+    assert {info.key for info in store.list("data/")} == {kept.record.files[0].key, own, newer, foreign}
