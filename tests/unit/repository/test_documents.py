@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from local_kubernetes.build import RECIPES
+
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], key=str)
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -40,6 +42,11 @@ def test_both_readmes_show_the_same_commands() -> None:
 def _commands(name: str) -> set[str]:
     lines = (ROOT / name).read_text().splitlines()
     return {line.split("  #")[0].rstrip() for line in lines if line.startswith("    ")}
+
+
+def test_every_program_of_the_cluster_is_built_ahead() -> None:
+    [programs] = re.findall(r"for program in ([a-z ]+);", (ROOT / "Makefile").read_text())
+    assert set(programs.split()) == set(RECIPES)
 
 
 def test_the_list_of_targets_describes_each_one() -> None:

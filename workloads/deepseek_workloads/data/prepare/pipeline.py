@@ -38,7 +38,7 @@ from deepseek_workloads.data.prepare.tokenize_stage import sum_counts, tokenize_
 from deepseek_workloads.data.prepare.tokenizer import check_training, load_tokenizer, special_tokens
 from deepseek_workloads.data.prepare.tokenizer_stage import make_tokenizer, read_given
 from deepseek_workloads.data.prepare.verdicts import failed, succeeded, try_again
-from deepseek_workloads.store.interface import ObjectChanged, ObjectStore, StoreError
+from deepseek_workloads.store.interface import NotFound, ObjectChanged, ObjectStore, StoreError
 
 _log = logging.getLogger(__name__)
 
@@ -67,33 +67,34 @@ def _publish(
 ) -> PinnedManifest:
     context = Context(run=run, attempt="", open_store=open_store)
     slices = list_raw(context)
-    raw_fingerprint = fingerprint(run, slices)
-    settings = settings_digest(run, tokenizer_digest=_check_tokenizer(context))
-    context = replace(context, attempt=attempt_id(raw_fingerprint=raw_fingerprint, settings_digest=settings))
+    identity = publish.Identity(
+        raw_fingerprint=fingerprint(run, slices),
+        settings_digest=settings_digest(run, tokenizer_digest=_check_tokenizer(context)),
+        owner_uid=run.owner.uid,
+    )
+    context = replace(context, attempt=attempt_id(identity))
     with context.output() as store:
-        found = publish.find_published(
-            store, owner_uid=run.owner.uid, raw_fingerprint=raw_fingerprint, settings_digest=settings
-        )
+        found = publish.find_published(store, identity)
         if found is not None:
             _log.info("the dataset is published already: %s", found.digest)
             remove_intermediate(context, store)
             return found
-    return _run_stages(
-        context,
-        plan_parts(run, slices),
-        raw_fingerprint=raw_fingerprint,
-        settings=settings,
-        executor=executor,
-        on_done=reporter.on_done,
-    )
+        try:
+            parts = plan_parts(run, slices)
+            return _run_stages(context, parts, identity, executor=executor, on_done=reporter.on_done)
+        except NotFound:
+            # Another process that prepared the same (we were taken for dead) has published and cleared up.
+            found = publish.find_published(store, identity)
+            if found is None:
+                raise
+            return found
 
 
 def _run_stages(
     context: Context,
     parts: Sequence[Part],
+    identity: publish.Identity,
     *,
-    raw_fingerprint: str,
-    settings: str,
     executor: Executor,
     on_done: OnDone,
 ) -> PinnedManifest:
@@ -129,9 +130,7 @@ def _run_stages(
     _check_train_split(context, tokenized)
     with context.output() as store:
         manifest = publish.build_manifest(
-            context.run,
-            raw_fingerprint=raw_fingerprint,
-            settings_digest=settings,
+            identity,
             read=read,
             tokenizer=tokenizer,
             tokenized=tokenized,

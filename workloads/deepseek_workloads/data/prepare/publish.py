@@ -1,23 +1,30 @@
 """The manifest of a prepared dataset, and its publication by one conditional write."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.layout import DATASET_MANIFEST, join_uri
 from deepseek_workloads.contract.records import DatasetManifest, SplitStatistics
-from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
 from deepseek_workloads.data.prepare.records import ReadRecord, TokenizeRecord, TokenizerRecord
 from deepseek_workloads.data.prepare.statistics import Counts, unigram_bits_per_byte
 from deepseek_workloads.store.interface import AlreadyExists, NotFound, ObjectStore
 
 
+@dataclass(frozen=True)
+class Identity:
+    """What a dataset is made from, and for whom: two with equal digests have equal shards."""
+
+    raw_fingerprint: str
+    settings_digest: str
+    owner_uid: str
+
+
 def build_manifest(
-    run: DatasetRun,
+    identity: Identity,
     *,
-    raw_fingerprint: str,
-    settings_digest: str,
     read: Sequence[ReadRecord],
     tokenizer: TokenizerRecord,
     tokenized: Sequence[TokenizeRecord],
@@ -50,9 +57,9 @@ def build_manifest(
         empty_documents=sum(record.empty for record in read),
         duplicates_dropped=sum(record.dropped for record in tokenized),
         bad_records=sum(record.bad_records for record in read),
-        raw_fingerprint=raw_fingerprint,
-        settings_digest=settings_digest,
-        owner_uid=run.owner.uid,
+        raw_fingerprint=identity.raw_fingerprint,
+        settings_digest=identity.settings_digest,
+        owner_uid=identity.owner_uid,
     )
 
 
@@ -63,29 +70,23 @@ def publish(store: ObjectStore, manifest: DatasetManifest) -> PinnedManifest:
     try:
         store.create(DATASET_MANIFEST, document)
     except AlreadyExists:
-        found = find_published(
-            store,
-            owner_uid=manifest.owner_uid,
-            raw_fingerprint=manifest.raw_fingerprint,
-            settings_digest=manifest.settings_digest,
-        )
+        identity = Identity(manifest.raw_fingerprint, manifest.settings_digest, manifest.owner_uid)
+        found = find_published(store, identity)
         assert found is not None
         return found
     return PinnedManifest(manifest, sha256_digest(document))
 
 
-def find_published(
-    store: ObjectStore, *, owner_uid: str, raw_fingerprint: str, settings_digest: str
-) -> PinnedManifest | None:
+def find_published(store: ObjectStore, identity: Identity) -> PinnedManifest | None:
     """The dataset that is there, if it is what would be prepared. None when there is none; raises
     DatasetError when there is another: a published dataset is never overwritten."""
     try:
         found = pin_manifest(store, None)
     except NotFound:
         return None
-    same_settings = found.manifest.settings_digest == settings_digest
-    same_raw = found.manifest.raw_fingerprint == raw_fingerprint
-    if same_settings and (same_raw or found.manifest.owner_uid == owner_uid):
+    same_settings = found.manifest.settings_digest == identity.settings_digest
+    same_raw = found.manifest.raw_fingerprint == identity.raw_fingerprint
+    if same_settings and (same_raw or found.manifest.owner_uid == identity.owner_uid):
         return found  # a published dataset stays what its owner asked for, whatever became of the raw objects
     difference = "raw objects" if same_settings else "settings"
     raise DatasetError(

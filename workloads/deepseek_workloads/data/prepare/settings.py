@@ -7,6 +7,7 @@ import tokenizers
 
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.run_config import DatasetRun
+from deepseek_workloads.data.prepare.publish import Identity
 from deepseek_workloads.data.prepare.shards import CHUNK_TOKENS
 
 FORMAT = 1  # grows when a stage would write something else for the same input
@@ -32,8 +33,8 @@ def settings_digest(run: DatasetRun, *, tokenizer_digest: str | None) -> str:
     return sha256_digest(json.dumps(settings, sort_keys=True).encode())
 
 
-def attempt_id(*, raw_fingerprint: str, settings_digest: str) -> str:
+def attempt_id(identity: Identity) -> str:
     """The UUID of the work below `data/`: the same after a restart, another one for a library that might
     write other bytes."""
-    name = f"{raw_fingerprint} {settings_digest} tokenizers-{tokenizers.__version__}"
+    name = f"{identity.raw_fingerprint} {identity.settings_digest} tokenizers-{tokenizers.__version__}"
     return str(uuid.uuid5(_NAMESPACE, name))

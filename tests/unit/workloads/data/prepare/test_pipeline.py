@@ -251,6 +251,28 @@ def test_a_restart_repeats_no_finished_part(make_run, tmp_path) -> None:
         assert verdict.digest == expected.digest
 
 
+def test_two_that_prepare_the_same_end_with_the_same_dataset(make_run, prepare) -> None:
+    """As after a partition: a second coordinator finishes and clears up while the first is in a stage."""
+    digests = set()
+    for overtaken_at in range(4):
+
+        class Overtaken(LocalExecutor):
+            stages = 0
+
+            def run(self, task, items):
+                if self.stages == overtaken_at:  # noqa: B023
+                    digests.add(prepare(make_run()).digest)
+                self.stages += 1
+                yield from super().run(task, items)
+
+        verdict = _run(make_run(), open_store, Overtaken(), lambda _: None)
+        assert verdict.outcome == "Succeeded", verdict
+        digests.add(verdict.digest)
+        store = open_store(make_run().storage)
+        store.delete([info.key for info in store.list("")])
+    assert len(digests) == 1
+
+
 class _Pickling:
     """Sends everything through pickle, as another process would get it."""
 
