@@ -13,6 +13,7 @@ from training_cases import (
     final_curve,
     rewound,
     run_config,
+    samples,
     step_lines,
     train_alone,
     train_group,
@@ -98,8 +99,8 @@ def test_samples_and_losses_are_those_of_one_rank(
     first = 5 if name in CONTINUED else 1
     assert list(curve) == list(range(first, 7))
     tolerance = BFLOAT16_TOLERANCE if "bf16" in name else LOSS_TOLERANCE
-    for step, (loss, samples) in curve.items():
-        assert samples == expected[step][1], step
+    for step, (loss, ids) in curve.items():
+        assert ids == expected[step][1], step
         assert loss == pytest.approx(expected[step][0], abs=tolerance), step
 
 
@@ -109,6 +110,12 @@ def test_the_evaluation_is_that_of_one_rank(verdicts: dict[str, Verdict], name: 
     tolerance = BFLOAT16_TOLERANCE if "bf16" in name else LOSS_TOLERANCE
     assert verdicts[name].evaluation["held_out_loss"] == pytest.approx(expected, abs=tolerance)
     assert verdicts[name].outcome == "Succeeded"
+
+
+def test_prompts_are_continued_as_on_one_rank(verdicts: dict[str, Verdict], folder: Path) -> None:
+    alone, *spread = [samples(uri(folder, name)) for name in ("plain", "zero 0", "zero 3", "zero 2 on 4")]
+    assert alone
+    assert all(texts == alone for texts in spread)
 
 
 def test_every_step_is_logged_once(verdicts: dict[str, Verdict], folder: Path) -> None:

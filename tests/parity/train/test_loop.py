@@ -10,6 +10,7 @@ from training_cases import (
     final_curve,
     log_entries,
     run_config,
+    samples,
     step_lines,
     train_alone,
     write_dataset,
@@ -108,6 +109,16 @@ def test_progress_reaches_the_monitor(run: TrainingRun) -> None:
     assert [summary.step for summary in last.checkpoints] == [2, 4, 6]
     assert last.evaluation.keys() >= {"held_out_bits_per_byte", "unigram_bits_per_byte"}
     assert last.goodput.keys() >= {"startup", "data", "train", "checkpoint", "total"}
+
+
+def test_prompts_are_continued_at_each_evaluation(run: TrainingRun) -> None:
+    evaluation = run.evaluation.model_copy(update={"every_steps": 3, "prompts": ["t1 t2", "t5"]})
+    train_alone(run.model_copy(update={"evaluation": evaluation}))
+    looks = samples(run.storage.uri)
+    assert list(looks) == [3, 6]
+    for look in looks.values():
+        assert [sample["prompt"] for sample in look] == ["t1 t2", "t5"]
+        assert all(sample["continuation"].startswith(" t") for sample in look)
 
 
 def test_a_finished_run_that_is_started_again_repeats_nothing(run: TrainingRun) -> None:

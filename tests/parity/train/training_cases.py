@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from deepseek_workloads.train.loop import train
 from deepseek_workloads.train.monitor import LocalMonitor
 
 VOCABULARY = 64
+GROUP_SECONDS = 900  # until ranks count as stuck
 ARCHITECTURE = Architecture(
     vocab_size=VOCABULARY,
     hidden_size=32,
@@ -119,7 +121,7 @@ def run_config(
                 **training,
             },
             "checkpoint": {"every_steps": checkpoint_every, "keep_last": keep_last},
-            "evaluation": {"max_samples": 8},
+            "evaluation": {"max_samples": 8, "prompts": ["t1 t2"]},
             "workers": {"num_nodes": world_size},
             "storage": {"uri": storage},
         }
@@ -134,18 +136,24 @@ class StepLine:
     sample_ids: tuple[int, ...]
 
 
-def step_lines(storage: str) -> list[StepLine]:
+def metric_lines(storage: str) -> list[dict[str, Any]]:
     """Of all epochs, in their order."""
     store = open_store(Storage(uri=storage), environ={})
-    lines = []
-    for info in store.list("runs/"):
-        if info.key.endswith(".jsonl"):
-            lines += [json.loads(line) for line in store.read(info.key).splitlines()]
+    documents = [store.read(info.key) for info in store.list("runs/") if info.key.endswith(".jsonl")]
+    return [json.loads(line) for document in documents for line in document.splitlines()]
+
+
+def step_lines(storage: str) -> list[StepLine]:
     return [
         StepLine(line["epoch"], line["step"], line["loss"], tuple(line["sampleIds"]))
-        for line in lines
+        for line in metric_lines(storage)
         if "sampleIds" in line
     ]
+
+
+def samples(storage: str) -> dict[int, list[dict[str, str]]]:
+    """Prompts and continuations by step."""
+    return {line["step"]: line["samples"] for line in metric_lines(storage) if "samples" in line}
 
 
 def final_curve(storage: str) -> dict[int, tuple[float, tuple[int, ...]]]:
@@ -201,8 +209,9 @@ def train_group(runs: Sequence[TrainingRun], folder: Path) -> list[Verdict]:
     ]
     for process in ranks:
         process.start()
+    deadline = time.monotonic() + GROUP_SECONDS
     for process in ranks:
-        process.join(240)
+        process.join(max(0.0, deadline - time.monotonic()))
     codes = [process.exitcode for process in ranks]
     for process in ranks:
         process.kill()

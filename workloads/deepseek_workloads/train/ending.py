@@ -6,19 +6,17 @@ from typing import Any
 import torch
 
 from deepseek_workloads.contract import reasons
-from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.records import ExportRecord, Provenance
-from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.export.files import ExportTokenizer
 from deepseek_workloads.export.gather import whole_state
 from deepseek_workloads.export.load import ExportError, open_export
 from deepseek_workloads.export.publish import Export, export_model
 from deepseek_workloads.store.interface import NotFound
 from deepseek_workloads.store.log import CheckpointEntry, LogEntry
+from deepseek_workloads.train.assessment import assess
 from deepseek_workloads.train.checkpoint import Position
-from deepseek_workloads.train.evaluate import evaluate
 from deepseek_workloads.train.reporting import Reporter
 from deepseek_workloads.train.setup import Setup
 from deepseek_workloads.train.stopwatch import Stopwatch
@@ -39,19 +37,8 @@ def complete(
     verdict = setup.group.on_rank_zero(lambda: _exported_before(setup, position, entry))
     if verdict is not None:
         return verdict
+    figures = assess(setup, position, reporter, watch)
     if reporter is not None:
-        reporter.phase("Evaluating")
-    with watch.part("evaluation"):
-        figures = evaluate(
-            setup.model,
-            setup.group,
-            plan=setup.data.plan,
-            stores=setup.data.stores,
-            micro_batch_size=setup.micro_batch_size,
-            max_samples=setup.run.evaluation.max_samples,
-        )
-    if reporter is not None:
-        reporter.evaluation(position, figures)
         reporter.phase("Exporting")
     with watch.part("export"):
         export = _export(setup, entry, figures)
@@ -139,15 +126,10 @@ def _export(setup: Setup, entry: CheckpointEntry, figures: dict[str, float]) -> 
 
 
 def _tokenizer(setup: Setup) -> ExportTokenizer:
-    """Of the first source; `SamplePlan` has seen that all sources share one."""
-    manifest, store = setup.data.plan.manifests[0], setup.data.stores[0]
-    content = store.read(manifest.tokenizer_key)
-    if sha256_digest(content) != manifest.tokenizer_digest:
-        raise DatasetError(
-            f"{store.uri}/{manifest.tokenizer_key}: digest {sha256_digest(content)}: must be "
-            f"{manifest.tokenizer_digest}; restore the tokenizer of the dataset"
-        )
-    return ExportTokenizer(content, manifest.bos_token_id, manifest.eos_token_id, manifest.pad_token_id)
+    manifest = setup.data.plan.manifests[0]
+    return ExportTokenizer(
+        setup.data.tokenizer_document(), manifest.bos_token_id, manifest.eos_token_id, manifest.pad_token_id
+    )
 
 
 def _provenance(setup: Setup, entry: CheckpointEntry) -> Provenance:

@@ -17,11 +17,11 @@ from deepseek_workloads.plan.rules import check_training
 from deepseek_workloads.store.interface import StoreError
 from deepseek_workloads.store.log import live_checkpoints
 from deepseek_workloads.train import checkpoint, retention
+from deepseek_workloads.train.assessment import assess
 from deepseek_workloads.train.checkpoint import Position
 from deepseek_workloads.train.context import Preempted, TrainContext
 from deepseek_workloads.train.decisions import CheckpointReason, Decision, End, Votes, decide
 from deepseek_workloads.train.ending import complete, numeric_failure, stopped
-from deepseek_workloads.train.evaluate import evaluate
 from deepseek_workloads.train.reporting import Reporter
 from deepseek_workloads.train.schedule import learning_rate
 from deepseek_workloads.train.setup import Setup, set_up
@@ -191,7 +191,7 @@ class TrainingLoop:
         if decision.checkpoint is not None:
             self._checkpoint(decision.checkpoint)
         if decision.evaluate:
-            self._evaluate()
+            assess(self._setup, self._position, self._reporter, self._watch)
 
     def _checkpoint(self, reason: CheckpointReason) -> None:
         setup, begun = self._setup, time.monotonic()
@@ -233,20 +233,6 @@ class TrainingLoop:
             retention.retire(setup.store, setup.writer, surplus)
         except StoreError as error:  # its files are removed by the next epoch
             self._reporter.warn(f"old checkpoints were not deleted: {error}")
-
-    def _evaluate(self) -> None:
-        setup = self._setup
-        with self._watch.part("evaluation"):
-            figures = evaluate(
-                setup.model,
-                setup.group,
-                plan=setup.data.plan,
-                stores=setup.data.stores,
-                micro_batch_size=setup.micro_batch_size,
-                max_samples=setup.run.evaluation.max_samples,
-            )
-        if self._reporter is not None:
-            self._reporter.evaluation(self._position, figures)
 
     def _report_start(self) -> None:
         if self._reporter is None:

@@ -5,7 +5,7 @@ For display only; it decides nothing.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from deepseek_workloads.contract.messages import CheckpointSummary, Phase, Progress
 from deepseek_workloads.store.interface import ObjectStore
@@ -105,16 +105,22 @@ class Reporter:
         )
         self._publish(checkpoints=_summaries(live))
 
-    def evaluation(self, position: Position, figures: dict[str, float]) -> None:
+    def evaluation(self, position: Position, figures: dict[str, float], texts: Mapping[str, str]) -> None:
+        """`texts`: prompts and how the model continued them."""
         self._say("evaluation", step=position.step, **figures)
-        line = {
-            "epoch": self._progress.epoch,
-            "step": position.step,
-            "evaluation": figures,
-            "time": time.time(),
-        }
-        scalars = {f"evaluation/{name}": value for name, value in figures.items()}
-        self._metrics.add(line, step=position.step, scalars=scalars)
+        samples = [{"prompt": prompt, "continuation": text} for prompt, text in texts.items()]
+        for sample in samples:
+            self._say("sample", step=position.step, **sample)
+        self._metrics.add(
+            {
+                "epoch": self._progress.epoch,
+                "step": position.step,
+                "evaluation": figures,
+                **({"samples": samples} if samples else {}),
+            },
+            step=position.step,
+            scalars={f"evaluation/{name}": value for name, value in figures.items()},
+        )
         self._publish(evaluation=figures)
 
     def begin_flush(self) -> Callable[[], None]:

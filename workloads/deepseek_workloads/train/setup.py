@@ -13,7 +13,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.cursor import SamplePlan
-from deepseek_workloads.data.manifest import PinnedManifest, pin_manifest
+from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
 from deepseek_workloads.export.load import open_export
 from deepseek_workloads.plan.estimate import choose_micro_batch_size
 from deepseek_workloads.store.interface import ObjectStore
@@ -39,6 +39,17 @@ class DataSources:
     plan: SamplePlan
     stores: tuple[ObjectStore, ...]
     digests: tuple[str, ...]
+
+    def tokenizer_document(self) -> bytes:
+        """`tokenizer.json` of the first source; `SamplePlan` has seen that all sources share one."""
+        manifest, store = self.plan.manifests[0], self.stores[0]
+        content = store.read(manifest.tokenizer_key)
+        if sha256_digest(content) != manifest.tokenizer_digest:
+            raise DatasetError(
+                f"{store.uri}/{manifest.tokenizer_key}: digest {sha256_digest(content)}: must be "
+                f"{manifest.tokenizer_digest}; restore the tokenizer of the dataset"
+            )
+        return content
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,41 @@
+"""One look at the model between steps: held-out figures and continued prompts, measured, reported.
+
+It decides nothing: when it happens is the loop's business, what follows from it nobody's.
+"""
+
+from deepseek_workloads.train.checkpoint import Position
+from deepseek_workloads.train.evaluate import evaluate
+from deepseek_workloads.train.prompts import continue_prompts
+from deepseek_workloads.train.reporting import Reporter
+from deepseek_workloads.train.setup import Setup
+from deepseek_workloads.train.stopwatch import Stopwatch
+
+
+def assess(setup: Setup, position: Position, reporter: Reporter | None, watch: Stopwatch) -> dict[str, float]:
+    """A collective. Returns `evaluate`'s figures; `reporter` is rank 0's."""
+    if reporter is not None:
+        reporter.phase("Evaluating")
+    evaluation = setup.run.evaluation
+    with watch.part("evaluation"):
+        figures = evaluate(
+            setup.model,
+            setup.group,
+            plan=setup.data.plan,
+            stores=setup.data.stores,
+            micro_batch_size=setup.micro_batch_size,
+            max_samples=evaluation.max_samples,
+        )
+        texts = _continued(setup) if evaluation.prompts else {}
+    if reporter is not None:
+        reporter.evaluation(position, figures, texts)
+    return figures
+
+
+def _continued(setup: Setup) -> dict[str, str]:
+    return continue_prompts(
+        setup.model,
+        setup.group,
+        tokenizer_document=setup.group.on_rank_zero(setup.data.tokenizer_document),
+        eos_token_id=setup.data.plan.manifests[0].eos_token_id,
+        prompts=setup.run.evaluation.prompts,
+    )

@@ -1,0 +1,58 @@
+"""The model's continuations of the run's prompts, as it is in the middle of training.
+
+All ranks go through the model together, as its shards need it; rank 0's choice of each token counts for all.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from tokenizers import Tokenizer
+
+from deepseek_workloads.model.attention import LatentCache
+from deepseek_workloads.train.group import Group
+from deepseek_workloads.train.parallelise import ParallelModel
+
+MAX_NEW_TOKENS = 48
+
+
+@torch.no_grad()
+def continue_prompts(
+    model: ParallelModel,
+    group: Group,
+    *,
+    tokenizer_document: bytes,
+    eos_token_id: int,
+    prompts: Sequence[str],
+) -> dict[str, str]:
+    """By prompt the most probable continuation, of at most MAX_NEW_TOKENS. A collective."""
+    tokenizer = Tokenizer.from_str(tokenizer_document.decode())
+    model.module.eval()
+    texts = {}
+    for prompt in prompts:
+        ids = tokenizer.encode(prompt, add_special_tokens=False).ids
+        new = _continue(model, group, ids, eos_token_id=eos_token_id)
+        # Decoded together: the first new token may end a character that the prompt's last one began.
+        texts[prompt] = tokenizer.decode(ids + new)[len(tokenizer.decode(ids)) :]
+    model.release()
+    return texts
+
+
+def _continue(model: ParallelModel, group: Group, ids: Sequence[int], *, eos_token_id: int) -> list[int]:
+    """Nothing for a prompt without tokens, or one that leaves no position free."""
+    free = model.plain.architecture.max_position_embeddings - len(ids)
+    if not ids:
+        return []
+    caches = [LatentCache() for _ in model.plain.model.layers]
+    pending, position = list(ids), 0
+    new: list[int] = []
+    while len(new) < min(MAX_NEW_TOKENS, free):
+        with model.compute(group.device):
+            # Not the replicas' wrapper: ranks with the same weights need no hooks to look at them.
+            logits = model.plain(torch.tensor([pending], device=group.device), start=position, caches=caches)
+        position += len(pending)
+        token = int(group.sum((logits[0, -1].argmax() if group.rank == 0 else logits.new_zeros(())).long()))
+        if token == eos_token_id:
+            break
+        new.append(token)
+        pending = [token]
+    return new
