@@ -27,6 +27,8 @@ from local_kubernetes import (
     down,
     write_static_archive,
 )
+from local_kubernetes.archives import read_archive
+from local_kubernetes.golden import GoldenStore
 from local_kubernetes.settings import Network
 from local_kubernetes.slots import find
 from local_kubernetes.teardown import leftovers, read_settings
@@ -410,6 +412,22 @@ def test_a_heavy_image_goes_through_the_golden_store_and_an_idle_node_takes_a_co
     kubectl.delete("pod", "heavy-node2")
 
 
+def test_the_golden_store_drops_what_a_newer_image_of_the_same_name_replaced(tmp_path: Path) -> None:
+    golden = GoldenStore(tmp_path / "golden")
+    blobs = tmp_path / "golden" / "containerd" / "io.containerd.content.v1.content" / "blobs" / "sha256"
+    digests = []
+    for content in (b"old", b"new"):
+        image = StaticImage("localhost/changing:1", {"/file": (content, 0o644)}, entrypoint=("/file",))
+        write_static_archive(image, tmp_path / "image.tar")
+        golden.add(read_archive(tmp_path / "image.tar"))
+        digests.append({path.name for path in blobs.iterdir()})
+    assert digests[0] < digests[1], "nothing goes while nodes may run"
+    golden.prune()
+    left = {path.name for path in blobs.iterdir()}
+    assert left.isdisjoint(digests[0])
+    assert len(left) == 3, "manifest, configuration and layer of the new one"
+
+
 def test_the_audit_log_tells_what_a_service_account_was_denied(cluster: Cluster, kubectl: Kubectl) -> None:
     token = kubectl.run("create", "token", "default").strip()
     url = f"{cluster.api_url}/api/v1/namespaces/{NAMESPACE}/secrets"
@@ -479,7 +497,13 @@ def test_down_removes_all_that_a_crash_of_the_tool_left() -> None:
     assert find(settings.state_dir) is None
     links = subprocess.run(["ip", "link"], capture_output=True, text=True, check=True).stdout
     assert f"{Network(slot).bridge}:" not in links
-    assert processes_that_mention(settings.state_dir) == []
+    # A client that the tool was just calling ends by itself, a moment after the tool.
+    wait_until(
+        lambda: processes_that_mention(settings.state_dir),
+        holds=lambda commands: commands == [],
+        what="no process that knows of the cluster",
+        deadline_seconds=20,
+    )
 
 
 def processes_that_mention(folder: Path) -> list[str]:

@@ -36,7 +36,6 @@ address = "{socket}"
 deletion_threshold = 0
 mutation_threshold = 0
 startup_delay = "1000h"
-schedule_delay = "1000h"
 """
 
 
@@ -122,7 +121,7 @@ class GoldenStore:
 
         try:
             wait_until(
-                lambda: containerd.answers(socket),
+                lambda: containerd.accepts_connections(socket),
                 what="containerd of the golden store",
                 seconds=_START_SECONDS,
                 still_possible=still_runs,

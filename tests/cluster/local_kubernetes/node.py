@@ -79,7 +79,7 @@ class Node:
         daemons.start(self._daemon, command, cwd=self.plan.folder)
         network.connect_node(self._net, self.name, pid=self._process_1())
         wait_until(
-            lambda: containerd.answers(self.plan.containerd_socket),
+            lambda: containerd.accepts_connections(self.plan.containerd_socket),
             what=f"containerd of {self.name}",
             seconds=_CONTAINERD_SECONDS,
             still_possible=self.require_running,

@@ -107,8 +107,8 @@ ip addr add {plan.address}/24 dev eth0
 ip link set eth0 up
 ip route add default via {plan.gateway}
 {routes}
-# Otherwise a connection to a Service from before kube-proxy knows it waits for half a minute, and goes on going
-# astray once kube-proxy does.
+# A connection to a Service from before kube-proxy knows it has to fail at once: it would go on going astray
+# afterwards, for half a minute.
 ip rule add iif cni0 to {plan.service_cidr} unreachable
 # Both are settings of a network namespace. Without the second, replies between pods of one node bypass the
 # translation of a Service's address.
