@@ -25,9 +25,12 @@ ROOTS = [str(Path(__file__).parents[3] / "workloads"), str(Path(__file__).parent
 @pytest.fixture(scope="module")
 def executor():
     environment = {"env_vars": {"PYTHONPATH": ":".join(ROOTS), "OMP_NUM_THREADS": "1"}}
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
-    yield RayExecutor()
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)  # else one is written to the home folder
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+        yield RayExecutor()
+        ray.shutdown()
 
 
 @pytest.fixture
