@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-Rows = Sequence[Sequence[str]]
+Rows = Sequence[tuple[str, str, str, str]]  # kind, name, state, detail
 
 
 class Step(Protocol):
@@ -26,8 +26,8 @@ class Step(Protocol):
         """What the step is doing, or waiting for."""
         ...
 
-    def progress(self, done: float, total: float) -> None:
-        """How far it is."""
+    def progress(self, done: float, total: float, doing: str = "") -> None:
+        """How far it is, and what it is doing there."""
         ...
 
 
@@ -54,7 +54,7 @@ class PlainConsole:
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._lock = threading.Lock()
-        self._shown: list[Sequence[str]] = []
+        self._states: dict[tuple[str, str], str] = {}
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
@@ -68,10 +68,11 @@ class PlainConsole:
         self._line(f"{name}: done in {time.monotonic() - began:.0f} s")
 
     def resources(self, header: Sequence[str], rows: Rows) -> None:  # noqa: ARG002 - lines have no header
-        for row in rows:
-            if list(row) not in self._shown:
-                self._line("  ".join(cell for cell in row if cell))
-        self._shown = [list(row) for row in rows]
+        """A line for each resource that is new or has another state; details change all the time."""
+        for kind, name, state, detail in rows:
+            if self._states.get((kind, name)) != state:
+                self._line(f"{kind} {name}: {state or 'created'} {detail}".rstrip())
+        self._states = {(kind, name): state for kind, name, state, _ in rows}
 
     def print(self, text: str) -> None:
         with self._lock:
@@ -90,11 +91,11 @@ class _PlainStep:
     def say(self, text: str) -> None:
         self.line(f"{self.name}: {text}")
 
-    def progress(self, done: float, total: float) -> None:
+    def progress(self, done: float, total: float, doing: str = "") -> None:
         tenths = int(10 * done / total) if total else 0
         if tenths > self.tenths:
             self.tenths = tenths
-            self.line(f"{self.name}: {10 * tenths} %")
+            self.line(f"{self.name}: {10 * tenths} % {doing}".rstrip())
 
 
 class LineWriter(Protocol):
@@ -135,6 +136,10 @@ class LiveConsole:
             table.add_row(*row)
         self._table = table
 
+    def refresh(self) -> None:
+        """Draw now; it is drawn four times a second anyway."""
+        self._live.refresh()
+
     def print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -154,8 +159,10 @@ class _LiveStep:
     def say(self, text: str) -> None:
         self.bars.update(self.bar, doing=text)
 
-    def progress(self, done: float, total: float) -> None:
+    def progress(self, done: float, total: float, doing: str = "") -> None:
         self.bars.update(self.bar, completed=done, total=total)
+        if doing:
+            self.bars.update(self.bar, doing=doing)
 
 
 @contextmanager

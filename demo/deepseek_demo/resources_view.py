@@ -8,7 +8,10 @@ HEADER = ("kind", "name", "state", "detail")
 _WAITING_REASONS = ("waiting", "terminated")
 
 
-def rows(datasets: Sequence[Object], jobs: Sequence[Object], pods: Sequence[Object]) -> list[tuple[str, ...]]:
+Row = tuple[str, str, str, str]  # as HEADER
+
+
+def rows(datasets: Sequence[Object], jobs: Sequence[Object], pods: Sequence[Object]) -> list[Row]:
     """One row for each resource and each of their pods."""
     return [
         *(("dataset", _name(item), _state(item), _dataset_detail(item)) for item in datasets),
@@ -49,16 +52,23 @@ def failure(resource: Object) -> str | None:
 
 
 def waits_for(resource: Object) -> str:
-    """The message of the newest condition that does not hold yet, or the stage and step in progress."""
+    """What has to happen before work begins: the newest condition that does not hold; empty when at work."""
     waiting = [
         found
         for found in _status(resource).get("conditions", [])
-        if found["status"] != "True" and found["type"] not in ("Succeeded", "Failed", "Suspended")
+        if found["status"] != "True"
+        and found["type"] not in ("Succeeded", "Failed", "Suspended")
+        and found["reason"] != "Finished"
     ]
     if waiting:
         newest = max(waiting, key=lambda found: str(found["lastTransitionTime"]))
         return f"{newest['reason']}: {newest.get('message', '')}"
-    return _job_detail(resource) if "totalSteps" in _status(resource) else _dataset_detail(resource)
+    return ""
+
+
+def doing(resource: Object) -> str:
+    """Step, loss and speed of a job, stage of a dataset."""
+    return _job_detail(resource) if resource["kind"] == "DeepSeekTrainingJob" else _dataset_detail(resource)
 
 
 def measurements(job: Object) -> dict[str, float]:

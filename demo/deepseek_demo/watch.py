@@ -51,12 +51,15 @@ class _View:
                 return found
             if (reason := resources_view.failure(found)) is not None:
                 raise StepFailed(f"{reason}\n{self._where_to_look(resource)}")
-            if (doing := resources_view.waits_for(found)) != said:
-                step.say(said := doing)
-            step.progress(resources_view.percent(found), 100)
+            waiting = resources_view.waits_for(found)
+            if waiting and waiting != said:
+                step.say(f"waiting: {waiting}")
+                said = waiting
+            elif not waiting:
+                step.progress(resources_view.percent(found), 100, resources_view.doing(found))
             if time.monotonic() > deadline:
                 message = f"waited {seconds:.0f} s for {resource['kind']} {resource['metadata']['name']}"
-                raise StepFailed(f"{message}: {doing}\n{self._where_to_look(resource)}")
+                raise StepFailed(f"{message}: {waiting}\n{self._where_to_look(resource)}")
             time.sleep(_INTERVAL_SECONDS)
 
     def _look(self, resource: Object) -> Object:
