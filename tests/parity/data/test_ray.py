@@ -26,8 +26,7 @@ ROOTS = [str(Path(__file__).parents[3] / "workloads"), str(Path(__file__).parent
 def executor():
     environment = {"env_vars": {"PYTHONPATH": ":".join(ROOTS), "OMP_NUM_THREADS": "1"}}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)  # else one is written to the home folder
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # else a token is written to the home folder
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
         yield RayExecutor()
         ray.shutdown()
