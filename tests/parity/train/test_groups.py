@@ -31,6 +31,7 @@ ALONE: dict[str, dict[str, Any]] = {
     "plain": {},
     "tied": {"architecture": TIED},
     "bf16": {"precision": "bf16"},
+    "from an export": {"init_from": "plain"},
 }
 ON_TWO_RANKS: dict[str, dict[str, Any]] = {
     "zero 0": {"parallelism": {"zero_stage": 0}},
@@ -40,6 +41,8 @@ ON_TWO_RANKS: dict[str, dict[str, Any]] = {
     "zero 3": {"parallelism": {"zero_stage": 3}},
     "zero 2, tied": {"parallelism": {"zero_stage": 2}, "architecture": TIED},
     "zero 3, bf16": {"parallelism": {"zero_stage": 3}, "precision": "bf16"},
+    "zero 0, from an export": {"parallelism": {"zero_stage": 0}, "init_from": "plain"},
+    "zero 3, from an export": {"parallelism": {"zero_stage": 3}, "init_from": "plain"},
 }
 # What is continued after step 4, by whom, and how.
 ON_FOUR_RANKS: dict[str, dict[str, Any]] = {
@@ -65,12 +68,17 @@ def verdicts(folder: Path) -> dict[str, Verdict]:
     """Of every run, by name; the storage of a run is `uri(folder, name)`."""
     dataset = write_dataset(folder)
 
+    done: dict[str, Verdict] = {}
+
     def config(name: str, world_size: int, changes: dict[str, Any]) -> TrainingRun:
+        if "init_from" in changes:
+            changes = {**changes, "init_from": {"uri": done[changes["init_from"]].uri}}
         if name in CONTINUED:
             rewound(uri(folder, CONTINUED[name]), uri(folder, name), to_step=4)
         return run_config(uri(folder, name), dataset, world_size=world_size, **changes)
 
-    done = {name: train_alone(config(name, 1, changes)) for name, changes in ALONE.items()}
+    for name, changes in ALONE.items():
+        done[name] = train_alone(config(name, 1, changes))
     for world_size, cases in ((2, ON_TWO_RANKS), (4, ON_FOUR_RANKS)):
         runs = [config(name, world_size, changes) for name, changes in cases.items()]
         results = train_group(runs, folder / f"ranks-{world_size}")
@@ -85,7 +93,7 @@ def uri(folder: Path, name: str) -> str:
 
 
 def reference(name: str) -> str:
-    return next((alone for alone in ("tied", "bf16") if alone in name), "plain")
+    return next((alone for alone in ("tied", "bf16", "from an export") if alone in name), "plain")
 
 
 NAMES = [*ON_TWO_RANKS, *ON_FOUR_RANKS, *(name for name in CONTINUED if name.endswith("alone"))]
@@ -116,6 +124,13 @@ def test_prompts_are_continued_as_on_one_rank(verdicts: dict[str, Verdict], fold
     alone, *spread = [samples(uri(folder, name)) for name in ("plain", "zero 0", "zero 3", "zero 2 on 4")]
     assert alone
     assert all(texts == alone for texts in spread)
+
+
+def test_a_run_from_an_export_goes_on_where_the_export_ended(
+    verdicts: dict[str, Verdict], folder: Path
+) -> None:
+    first_loss, _ = final_curve(uri(folder, "from an export"))[1]
+    assert first_loss == pytest.approx(verdicts["plain"].evaluation["held_out_loss"], abs=0.1)
 
 
 def test_every_step_is_logged_once(verdicts: dict[str, Verdict], folder: Path) -> None:

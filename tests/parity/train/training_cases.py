@@ -102,12 +102,14 @@ def run_config(
     checkpoint_every: int = 2,
     keep_last: int = 3,
     architecture: Architecture = ARCHITECTURE,
+    init_from: dict[str, str] | None = None,
     **training: Any,
 ) -> TrainingRun:
     return TrainingRun.model_validate(
         {
             "owner": {"namespace": "tests", "name": "run", "uid": "0000"},
             "architecture": architecture,
+            "init_from": init_from,
             "data": {
                 "sources": [{"name": "rule", "storage": {"uri": dataset}}],
                 "sequence_length": 16,

@@ -93,10 +93,8 @@ class TrainingLoop:
         self._report_start()
         self._retire(damaged_too=False)  # what an epoch before was about to
         cleaner = self._remove_orphans()
-        try:
-            end = self._steps()
-        finally:
-            cleaner.join()
+        end = self._steps()
+        cleaner.join()
         if isinstance(end, Verdict):
             return end
         if end == "preempted":

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from deepseek_workloads.contract.messages import CheckpointSummary, Phase, Progress
+from deepseek_workloads.data.checksum import chunk_checksum
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CheckpointEntry
 from deepseek_workloads.train.checkpoint import Position
@@ -18,6 +19,7 @@ from deepseek_workloads.train.trainer import StepResult
 
 _MAX_CHECKPOINTS = 10  # Progress' limits
 _MAX_WARNINGS = 8
+_MAX_SAMPLE_IDS = 1024  # in one line of metrics
 _LINE_SECONDS = 1.0  # between lines of steps on stdout
 
 
@@ -72,7 +74,7 @@ class Reporter:
                 "tokensPerSecond": speed,
                 "storeRetries": store_retries,
                 "time": time.time(),
-                "sampleIds": list(result.sample_ids),
+                **_samples(result.sample_ids),
             },
             step=position.step,
             scalars={f"train/{name}": value for name, value in curves.items()},
@@ -138,6 +140,13 @@ class Reporter:
 
     def _say(self, event: str, **facts: object) -> None:
         print(json.dumps({"event": event, "epoch": self._progress.epoch, **facts}), flush=True)
+
+
+def _samples(ids: Sequence[int]) -> dict[str, object]:
+    """Which samples a step took: two runs can be compared by it. Of large batches a digest only."""
+    if len(ids) <= _MAX_SAMPLE_IDS:
+        return {"sampleIds": list(ids)}
+    return {"sampleIdsDigest": chunk_checksum(b"".join(number.to_bytes(8, "little") for number in ids))}
 
 
 def _summary(entry: CheckpointEntry) -> CheckpointSummary:

@@ -104,14 +104,15 @@ class Trainer:
         ids = self._group.gather(ids)
         head = 3 + len(flags)
         totals.expert_counts.copy_(summed[head:].view_as(counts))
-        figures = summed[:head].tolist()
+        load = _load(totals.expert_counts).reshape(1)
+        *figures, load_figure = torch.cat([summed[:head], load]).tolist()
         return StepResult(
             loss=figures[0],
             balance_loss=figures[1],
             gradient_norm=figures[2],
             votes=tuple(round(votes) for votes in figures[3:]),
             sample_ids=tuple(ids.tolist()),
-            expert_load=_load(totals.expert_counts),
+            expert_load=load_figure,
         )
 
 
@@ -128,11 +129,12 @@ def _to_device(ids: Tensor, device: torch.device) -> Tensor:
     return ids.pin_memory().to(device, non_blocking=True)
 
 
-def _load(counts: Tensor) -> float:
+def _load(counts: Tensor) -> Tensor:
+    """float64 scalar; 1 where there is no mixture."""
     if counts.numel() == 0:
-        return 1.0
+        return torch.ones((), dtype=torch.float64, device=counts.device)
     shares = counts.double() / counts.double().mean(dim=1, keepdim=True).clamp(min=1)
-    return float(shares.max())
+    return shares.max()
 
 
 def _mix(seed: int, step: int, rank: int) -> int:

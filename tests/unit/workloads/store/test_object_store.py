@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deepseek_workloads.store import s3
 from deepseek_workloads.store.interface import (
     AlreadyExists,
     ByteRange,
@@ -108,8 +109,12 @@ def test_a_range_of_a_missing_object_is_not_found(store: ObjectStore) -> None:
         store.read_ranges([ByteRange("missing", 0, 1)])
 
 
-def test_files_go_up_and_come_down_whole(store: ObjectStore, tmp_path: Path) -> None:
-    content = bytes(range(251)) * (40 * 1024 * 1024 // 251)  # several parts
+def test_files_go_up_and_come_down_whole(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = 5 * 1024 * 1024
+    monkeypatch.setattr(s3, "_UPLOAD_PART", part)
+    content = bytes(range(251)) * (2 * part // 251 + 1)
     (tmp_path / "up").write_bytes(content)
     store.put_file("big", tmp_path / "up")
     store.get_file("big", tmp_path / "down")

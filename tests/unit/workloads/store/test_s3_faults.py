@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from deepseek_workloads.contract.run_config import Storage
+from deepseek_workloads.store import s3
 from deepseek_workloads.store.interface import AlreadyExists, ByteRange, StoreUnavailable
 from deepseek_workloads.store.log import CommitLog
 from deepseek_workloads.store.open import open_store
@@ -18,6 +19,7 @@ from deepseek_workloads.store.s3 import S3ObjectStore
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 QUICK = RetryPolicy(attempts=4, base_seconds=0.001)
+LEAST_PART = 5 * 1024 * 1024  # bytes, the protocol's least
 BUSY = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate</Message></Error>"
 
 
@@ -112,9 +114,10 @@ def test_a_store_that_stays_busy_is_given_up_within_the_budget(
 
 
 def test_an_upload_in_parts_survives_lost_answers(
-    store: S3ObjectStore, proxy: FaultyProxy, tmp_path: Path
+    store: S3ObjectStore, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = bytes(range(256)) * (40 * 1024 * 4)
+    monkeypatch.setattr(s3, "_UPLOAD_PART", LEAST_PART)
+    content = bytes(range(256)) * (2 * LEAST_PART // 256 + 1)
     (tmp_path / "file").write_bytes(content)
     proxy.faults = ["", "answer lost", "", "busy"]
     store.put_file("big", tmp_path / "file")
