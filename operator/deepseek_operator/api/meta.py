@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, StringConstraints
 
 from deepseek_operator.api.schema import (
+    ATOMIC_LIST,
     MAX_NAME_LENGTH,
     Measured,
     StatusModel,
@@ -93,7 +94,15 @@ class PodSetStatus(StatusModel):
     desired: int = Field(default=0, description="Worker pods that should run.")
     ready: int = Field(default=0, description="Worker pods that run.")
     coordinator: ShortText = Field(default="", description="Name of the coordinator pod.")
-    coordinator_incarnation: int = Field(default=0, description="Replacements of the coordinator pod.")
+    coordinator_incarnation: int = Field(
+        default=0, description="Number of the newest coordinator pod: no number is used twice."
+    )
+    worker_incarnations: list[int] = Field(
+        default_factory=list,
+        max_length=1024,  # as many as spec.workers.numNodes may be
+        description="Number of the newest worker pod of each index: none is used twice.",
+        json_schema_extra=ATOMIC_LIST,
+    )
     replacements: int = Field(default=0, description="Pods replaced in all: lost, preempted or broken.")
 
 

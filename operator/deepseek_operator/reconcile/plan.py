@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from deepseek_operator.api.meta import RunStatus
+from deepseek_operator.api.meta import PodSetStatus, RunStatus
 from deepseek_operator.reconcile.control import must_push, wanted_control
 from deepseek_operator.reconcile.pod_changes import (
     NO_CHANGES,
@@ -20,6 +20,7 @@ from deepseek_operator.reconcile.pod_changes import (
 from deepseek_operator.status.conditions import RUNNING
 from deepseek_operator.status.observed import Observed
 from deepseek_operator.status.outcome import Outcome, RunResource, coordinator_of, outcome_of
+from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_WORKER
 from deepseek_workloads.contract.messages import Control
 
 # Seconds that a suspended run has for its last checkpoint before its pods are deleted, which asks once more.
@@ -78,7 +79,12 @@ def _suspended(resource: RunResource, status: RunStatus, observed: Observed, int
 
 
 def _running(resource: RunResource, observed: Observed, intervals: Intervals) -> Plan:
-    changes = keep_running(observed.pods, num_workers=resource.spec.workers.num_nodes, now=observed.now)
+    changes = keep_running(
+        observed.pods,
+        num_workers=resource.spec.workers.num_nodes,
+        now=observed.now,
+        used=_used(resource.status.pods),
+    )
     coordinator = coordinator_of(observed)
     runs = coordinator is not None and is_active(coordinator) and coordinator.phase == "Running"
     interval = intervals.progress if runs else intervals.waiting
@@ -88,6 +94,14 @@ def _running(resource: RunResource, observed: Observed, intervals: Intervals) ->
 def without_creation(plan: Plan) -> Plan:
     """When the cluster refused the new pods, the old ones stay: they carry incarnation and failures."""
     return replace(plan, pods=PodChanges(after=plan.pods.after))
+
+
+def _used(pods: PodSetStatus | None) -> dict[tuple[str, int], int]:
+    """The incarnations that the status remembers."""
+    if pods is None:
+        return {}
+    workers = {(ROLE_WORKER, index): number for index, number in enumerate(pods.worker_incarnations)}
+    return {(ROLE_COORDINATOR, 0): pods.coordinator_incarnation, **workers}
 
 
 def _control(resource: RunResource, observed: Observed) -> Control | None:

@@ -5,9 +5,10 @@ that hangs on a lost node blocks nothing. A bad pod stays until its replacement 
 replacement learns its incarnation and its failures from.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Final
 
 from deepseek_operator.status.observed import PodFacts
@@ -45,6 +46,7 @@ class PodChanges:
 
 
 NO_CHANGES: Final = PodChanges()
+NOTHING_USED: Final[Mapping[tuple[str, int], int]] = MappingProxyType({})
 
 
 def is_active(pod: PodFacts) -> bool:
@@ -58,13 +60,22 @@ def coordinator_of(pods: Iterable[PodFacts]) -> PodFacts | None:
     return max(found, key=lambda pod: pod.incarnation, default=None)
 
 
-def keep_running(pods: tuple[PodFacts, ...], *, num_workers: int, now: datetime) -> PodChanges:
-    """One active pod in each place. Workers are created once the coordinator's preflight has passed."""
-    changes = _fill(pods, role=ROLE_COORDINATOR, index=0, create=True, now=now)
+Used = Mapping[tuple[str, int], int]
+"""The highest incarnation that was ever used in a place, by (role, index), where any was."""
+
+
+def keep_running(
+    pods: tuple[PodFacts, ...], *, num_workers: int, now: datetime, used: Used = NOTHING_USED
+) -> PodChanges:
+    """One active pod in each place. Workers are created once the coordinator's preflight has passed.
+
+    `used` matters for a pod that vanished without a trace, for instance with the object of its node.
+    """
+    changes = _fill(pods, role=ROLE_COORDINATOR, index=0, create=True, now=now, used=used)
     coordinator = coordinator_of(pods)
     wanted = coordinator is not None and coordinator.ready and is_active(coordinator)
     for index in range(num_workers):
-        changes += _fill(pods, role=ROLE_WORKER, index=index, create=wanted, now=now)
+        changes += _fill(pods, role=ROLE_WORKER, index=index, create=wanted, now=now, used=used)
     return changes
 
 
@@ -93,7 +104,9 @@ def _remaining(pod: PodFacts, *, now: datetime) -> float:
     return _RETRY if pod.grace_ends_at is None else (pod.grace_ends_at - now).total_seconds()
 
 
-def _fill(pods: tuple[PodFacts, ...], *, role: str, index: int, create: bool, now: datetime) -> PodChanges:
+def _fill(
+    pods: tuple[PodFacts, ...], *, role: str, index: int, create: bool, now: datetime, used: Used
+) -> PodChanges:
     """Of one place: at most one active pod is kept, and exactly one if `create`."""
     here = sorted(
         (pod for pod in pods if (pod.role, pod.index) == (role, index)), key=lambda pod: pod.incarnation
@@ -103,14 +116,15 @@ def _fill(pods: tuple[PodFacts, ...], *, role: str, index: int, create: bool, no
         return PodChanges(delete=tuple(pod for pod in here if pod is not active[-1] and not pod.deleting))
     if not create:
         return PodChanges()
-    last = here[-1] if here else None
-    if last is None:
-        return PodChanges(create=(NewPod(role, index, incarnation=1, failures=0),))
+    highest = max(used.get((role, index), 0), here[-1].incarnation if here else 0)
+    if not here:
+        return PodChanges(create=(NewPod(role, index, incarnation=highest + 1, failures=0),))
+    last = here[-1]
     failures = failures_of(last)
     wait = (_ended_at(last) + timedelta(seconds=_delay(last, failures)) - now).total_seconds()
     if wait > 0:
         return PodChanges(after=wait)
-    replacement = NewPod(role, index, incarnation=last.incarnation + 1, failures=failures)
+    replacement = NewPod(role, index, incarnation=highest + 1, failures=failures)
     return PodChanges(create=(replacement,), delete=tuple(pod for pod in here if not pod.deleting))
 
 

@@ -84,9 +84,20 @@ def _pods(view: View) -> PodSetStatus:
         desired=view.desired if wanted else 0,
         ready=view.ready,
         coordinator=coordinator.name if coordinator else "",
-        coordinator_incarnation=coordinator.incarnation if coordinator else 0,
+        coordinator_incarnation=max(
+            earlier.coordinator_incarnation if earlier else 0, coordinator.incarnation if coordinator else 0
+        ),
+        worker_incarnations=_worker_incarnations(view, earlier),
         replacements=max(sum(map(_replaced, places)), earlier.replacements if earlier else 0),
     )
+
+
+def _worker_incarnations(view: View, earlier: PodSetStatus | None) -> list[int]:
+    """By index; empty before there are workers."""
+    highest = dict(enumerate(earlier.worker_incarnations)) if earlier else {}
+    for pod in view.workers:
+        highest[pod.index] = max(highest.get(pod.index, 0), pod.incarnation)
+    return [highest.get(index, 0) for index in range(max(highest, default=-1) + 1)]
 
 
 def _replaced(pod: PodFacts | None) -> int:

@@ -131,7 +131,7 @@ def test_suspend_asks_the_run_to_stop_and_resume_starts_new_pods(
     wait_for_state(kubectl, "Suspended")
     pods.wait_for()
     kubectl.patch("dsjob", "tiny", {"spec": {"suspend": False}})
-    pods.wait_for(COORDINATOR, *WORKERS)
+    pods.wait_for("dsjob-tiny-coordinator-2", "dsjob-tiny-worker-0-2", "dsjob-tiny-worker-1-2")
 
 
 def test_a_deleted_job_leaves_nothing(operator: Any, kubectl: Kubectl, pods: Any, a_job: Any) -> None:

@@ -18,7 +18,7 @@ from deepseek_workloads.contract.messages import Progress, Verdict
 SUCCESS = Verdict(
     outcome="Succeeded", reason="Completed", step=20, digest="sha256:" + "d" * 64, uri="s3://bucket/tiny/x"
 )
-COORDINATOR_IPS = {1: "10.0.0.1", 2: "10.0.0.2"}
+COORDINATOR_IPS = {1: "10.0.0.1", 2: "10.0.0.2", 3: "10.0.0.3"}
 
 
 async def _settle(world: Any) -> None:
@@ -71,9 +71,9 @@ async def _life(world: Any) -> None:
     await _settle(world)
     cluster.edit_spec(TRAINING_JOB, "tiny", suspend=False)
     await _settle(world)
-    _start_coordinator(world, 1)
+    _start_coordinator(world, 3)
     await _settle(world)
-    cluster.finish_pod("dsjob-tiny-coordinator-1", verdict=SUCCESS)
+    cluster.finish_pod("dsjob-tiny-coordinator-3", verdict=SUCCESS)
     await _settle(world)
     cluster.let_go_terminating()
     await _settle(world)
@@ -106,7 +106,7 @@ def undisturbed(new_world: Callable[[], Any]) -> Any:
 def test_the_undisturbed_life_ends_in_success(undisturbed: Any) -> None:
     assert undisturbed.status()["state"] == "Succeeded"
     assert undisturbed.status()["failures"] == 1
-    assert undisturbed.cluster.pods() == ["dsjob-tiny-coordinator-1"]
+    assert undisturbed.cluster.pods() == ["dsjob-tiny-coordinator-3"]
     assert undisturbed.cluster.calls > 100
 
 

@@ -131,6 +131,14 @@ async def test_a_coordinator_without_a_verdict_is_replaced_and_workers_stay(worl
     assert world.status()["failures"] == 1
 
 
+async def test_a_pod_that_vanished_without_a_trace_gets_a_successor_of_another_name(world: Any) -> None:
+    world.add_job()
+    await world.start()
+    world.cluster.remove_pod(WORKERS[1])
+    await world.settle()
+    assert world.cluster.pods() == [COORDINATOR, WORKERS[0], "dsjob-tiny-worker-1-2"]
+
+
 async def test_workers_find_the_new_coordinator_not_the_one_that_hangs_on_a_lost_node(world: Any) -> None:
     world.add_job()
     await world.start()
