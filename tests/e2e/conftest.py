@@ -4,6 +4,7 @@ KEEP_CLUSTER=1 leaves both for the next run of the tests, which then takes what 
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from harness.kubectl import condition, conditions_in_words
 from harness.platform import BUCKET, Platform
 
 from deepseek_demo.corpus import build_corpus
-from local_kubernetes import Cluster, Settings, down, up
+from local_kubernetes import Cluster, Settings, attach, down, up
+from local_kubernetes.settings import volumes_dir
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "deepseek-operator"
 RAW_PREFIX = "raw/"
@@ -35,11 +37,14 @@ def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
 @pytest.fixture(scope="session")
 def cluster(say: Callable[[str], None]) -> Iterator[Cluster]:
     settings = Settings(name="e2e")
+    if attach(settings.state_dir) is None:  # what a killed run left in S3 would be taken for this run's
+        shutil.rmtree(volumes_dir(settings), ignore_errors=True)
     try:
         yield up(settings, report=say)
     finally:
         if os.environ.get("KEEP_CLUSTER") != "1":
             down(settings.state_dir)
+            shutil.rmtree(volumes_dir(settings), ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
