@@ -428,6 +428,20 @@ def test_the_golden_store_drops_what_a_newer_image_of_the_same_name_replaced(tmp
     assert len(left) == 3, "manifest, configuration and layer of the new one"
 
 
+def test_the_golden_store_keeps_the_last_two_builds_of_an_image(tmp_path: Path) -> None:
+    golden = GoldenStore(tmp_path / "golden")
+    for number in (1, 2, 3, 1):
+        files = {"/file": (bytes([number]), 0o644)}
+        image = StaticImage(f"localhost/built:{number}", files, entrypoint=("/file",))
+        write_static_archive(image, tmp_path / "image.tar")
+        golden.add(read_archive(tmp_path / "image.tar"))
+    golden.prune()
+    assert list(golden.identities()) == ["localhost/built:3", "localhost/built:1"]
+    assert golden.copy_to(tmp_path / "node") == golden.identities()
+    layers = tmp_path / "node" / "io.containerd.snapshotter.v1.overlayfs" / "snapshots"
+    assert len(list(layers.iterdir())) == 2
+
+
 def test_the_audit_log_tells_what_a_service_account_was_denied(cluster: Cluster, kubectl: Kubectl) -> None:
     token = kubectl.run("create", "token", "default").strip()
     url = f"{cluster.api_url}/api/v1/namespaces/{NAMESPACE}/secrets"

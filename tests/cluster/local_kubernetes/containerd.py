@@ -1,6 +1,7 @@
 """Talks to a containerd over its socket, in the namespace that kubelets use. It starts none."""
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from local_kubernetes.archives import Archive
@@ -29,12 +30,16 @@ def import_archive(address: Path, archive: Archive) -> None:
     _ctr(address, "images", "import", str(archive.path))
 
 
-def collect_garbage(address: Path) -> None:
-    """Makes containerd remove what no image names. Any synchronous removal does that."""
-    anything = next(iter(image_names(address)), None)
-    if anything is not None:
-        _ctr(address, "images", "tag", anything, "localhost/garbage:1")
-        _ctr(address, "images", "remove", "--sync", "localhost/garbage:1")
+def remove_images(address: Path, names: Sequence[str]) -> None:
+    """Removes the images, and everything that no image names. Names that are not there are passed over."""
+    present = image_names(address)
+    removed = [name for name in names if name in present]
+    if not removed and present:
+        # Any synchronous removal collects garbage, also that of a name made for it.
+        removed = ["localhost/garbage:1"]
+        _ctr(address, "images", "tag", next(iter(present)), *removed)
+    if removed:
+        _ctr(address, "images", "remove", "--sync", *removed)
 
 
 def accepts_connections(path: Path) -> bool:

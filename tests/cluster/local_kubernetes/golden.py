@@ -8,7 +8,7 @@ copied to."""
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ _CONTENT = "io.containerd.content.v1.content"
 _METADATA = "io.containerd.metadata.v1.bolt"
 _SNAPSHOTS = "io.containerd.snapshotter.v1.overlayfs"
 _START_SECONDS = 60
+_KEPT_TAGS = 2
 
 _CONFIG = """\
 version = 2
@@ -45,7 +46,7 @@ class GoldenStore:
         self._root = folder / "containerd"
 
     def identities(self) -> dict[str, str]:
-        """Image name -> identity of the archive that it came from."""
+        """Image name -> identity of the archive that it came from; the one used last comes last."""
         try:
             return dict(json.loads(self._names.read_text()))
         except FileNotFoundError:
@@ -58,24 +59,26 @@ class GoldenStore:
     def add(self, archive: Archive) -> None:
         """Imports the archive unless the store has it. Raises LocalKubernetesError."""
         with locked(self._lock):
-            if self.has(archive):
-                return
-            replaced = any(name in self.identities() for name in archive.references)
-            with self._containerd() as socket:
-                containerd.import_archive(socket, archive)
-            names = {**self.identities(), **dict.fromkeys(archive.references, archive.identity)}
-            _write(self._names, json.dumps(names, indent=2))
-            if replaced:
-                self._garbage.touch()
+            before = self.identities()
+            if not self.has(archive):
+                with self._containerd() as socket:
+                    containerd.import_archive(socket, archive)
+                if any(name in before for name in archive.references):
+                    self._garbage.touch()
+            others = {name: value for name, value in before.items() if name not in archive.references}
+            self._write_names({**others, **dict.fromkeys(archive.references, archive.identity)})
 
     def prune(self) -> None:
-        """Removes images that newer ones of the same name replaced. Only for when no node runs on this
-        machine."""
+        """Removes images that newer ones replaced. Only for when no node runs on this machine."""
         with locked(self._lock):
-            if self._garbage.exists():
-                with self._containerd() as socket:
-                    containerd.collect_garbage(socket)
-                self._garbage.unlink()
+            names = self.identities()
+            stale = superseded(list(names))
+            if not stale and not self._garbage.exists():
+                return
+            with self._containerd() as socket:
+                containerd.remove_images(socket, stale)
+            self._write_names({name: value for name, value in names.items() if name not in stale})
+            self._garbage.unlink(missing_ok=True)
 
     def copy_to(self, root: Path) -> dict[str, str]:
         """Makes `root`, which must not exist, the root folder of a node's containerd with all images of this
@@ -132,6 +135,12 @@ class GoldenStore:
             process.wait()
             shutil.rmtree(state, ignore_errors=True)
 
+    def _write_names(self, names: dict[str, str]) -> None:
+        """All of it or nothing."""
+        unfinished = self._names.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(names, indent=2))
+        unfinished.rename(self._names)
+
     @property
     def _names(self) -> Path:
         return self._folder / "images.json"
@@ -145,8 +154,14 @@ class GoldenStore:
         return self._folder / "lock"
 
 
-def _write(path: Path, text: str) -> None:
-    """All of it or nothing."""
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(text)
-    unfinished.rename(path)
+def superseded(names: Sequence[str]) -> list[str]:
+    """Of full image names, least recently used first, those that are not among the last of their repository:
+    builds are often tagged by content, so that a new one replaces no name."""
+    kept: dict[str, int] = {}
+    stale = []
+    for name in reversed(names):
+        repository = name.rpartition(":")[0]
+        kept[repository] = kept.get(repository, 0) + 1
+        if kept[repository] > _KEPT_TAGS:
+            stale.append(name)
+    return stale

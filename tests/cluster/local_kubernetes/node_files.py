@@ -83,14 +83,27 @@ def plan_node(settings: Settings, network: Network, name: str, *, cgroup_root: s
 def init_script(plan: NodePlan, *, kubernetes: Path) -> str:
     """Process 1 of the node: mounts and addresses of its own, then the node's daemons, each restarted when it
     ends."""
-    folder = shlex.quote(str(plan.folder))
-    routes = "\n".join(f"ip route add {other.pod_cidr} via {other.address}" for other in plan.neighbours)
+    socket = shlex.quote(str(plan.containerd_socket))
     services = "\n".join(
         f"supervise {name} {shlex.join(map(str, command))} &"
         for name, command in node_services(plan, kubernetes=kubernetes)
     )
     return f"""\
 set -eu
+{_mounts(plan)}
+{_addresses(plan)}
+{_supervise(plan)}
+supervise containerd containerd --config {shlex.quote(str(plan.folder / "containerd.toml"))} &
+until [ -S {socket} ]; do sleep 0.02; done
+{services}
+# Waiting also buries the processes that containerd's shims leave behind.
+while :; do wait; sleep 1; done
+"""
+
+
+def _mounts(plan: NodePlan) -> str:
+    folder = shlex.quote(str(plan.folder))
+    return f"""\
 mount --make-rslave /
 hostname {plan.name}
 mount -t tmpfs tmpfs /run
@@ -101,6 +114,12 @@ mount --bind {folder}/cni-state /var/lib/cni
 mount --bind {folder}/pod-logs /var/log/pods
 mount --bind {folder}/container-logs /var/log/containers
 mount --make-rshared /
+"""
+
+
+def _addresses(plan: NodePlan) -> str:
+    routes = "\n".join(f"ip route add {other.pod_cidr} via {other.address}" for other in plan.neighbours)
+    return f"""\
 until ip link show eth0 >/dev/null 2>&1; do sleep 0.02; done
 ip link set lo up
 ip addr add {plan.address}/24 dev eth0
@@ -114,20 +133,21 @@ ip rule add iif cni0 to {plan.service_cidr} unreachable
 # translation of a Service's address.
 echo 1 > /proc/sys/net/ipv4/ip_forward
 echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables
+"""
 
+
+def _supervise(plan: NodePlan) -> str:
+    """The shell function that runs a daemon for as long as the node lives."""
+    logs = shlex.quote(str(plan.folder / "logs"))
+    return f"""\
 supervise() {{
   local name=$1; shift
   while :; do
-    "$@" >> {folder}/logs/$name.log 2>&1 || true
-    echo "ended; again in a second" >> {folder}/logs/$name.log
+    "$@" >> {logs}/$name.log 2>&1 || true
+    echo "ended; again in a second" >> {logs}/$name.log
     sleep 1
   done
 }}
-supervise containerd containerd --config {folder}/containerd.toml &
-until [ -S {shlex.quote(str(plan.containerd_socket))} ]; do sleep 0.02; done
-{services}
-# Waiting also buries the processes that containerd's shims leave behind.
-while :; do wait; sleep 1; done
 """
 
 
