@@ -88,6 +88,13 @@ class Platform:
     def worker_pods(self, name: str) -> list[str]:
         return sorted(pod["metadata"]["name"] for pod in self.pods(name, role="worker"))
 
+    def worker_pods_ever(self, name: str) -> int:
+        """Of all incarnations, from the scheduler's Events: they outlive the pods."""
+        reason = ("--field-selector", "reason=Scheduled")
+        listed = json.loads(self.kubectl.run("get", "events", *reason, "-o", "json"))["items"]
+        names = {event["involvedObject"]["name"] for event in listed}
+        return sum(pod.startswith(f"dsjob-{name}-worker-") for pod in names)
+
     def coordinator_pod(self, name: str) -> str:
         (pod,) = [p for p in self.pods(name, role="coordinator") if p["status"]["phase"] == "Running"]
         return str(pod["metadata"]["name"])
