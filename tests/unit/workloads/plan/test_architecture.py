@@ -1,6 +1,7 @@
 """A preset's name and the overrides of a resource become one architecture, or every reason why not."""
 
 import pytest
+
 from deepseek_workloads.plan.architecture import ArchitectureRefused, resolve
 from deepseek_workloads.plan.presets import PRESETS
 

@@ -1,6 +1,9 @@
 """Sizes of published models come out as their reports print them; memory follows ZeRO."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from deepseek_workloads.contract.run_config import (
     Data,
     Owner,
@@ -19,8 +22,6 @@ from deepseek_workloads.plan.estimate import (
 )
 from deepseek_workloads.plan.memory import estimate_memory
 from deepseek_workloads.plan.presets import PRESETS
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def run(**workers: int) -> TrainingRun:

@@ -1,6 +1,9 @@
 """Each rule refuses with the field, and offers values that it accepts itself."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from deepseek_workloads.contract.run_config import (
     Data,
     Owner,
@@ -16,8 +19,6 @@ from deepseek_workloads.plan.architecture import resolve
 from deepseek_workloads.plan.nearest import divisors_near, multiples
 from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.plan.rules import check_architecture, check_tokenizer, check_training
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def run(**changes: object) -> TrainingRun:
