@@ -52,6 +52,20 @@ CASES = [
         ("globalBatchSize", "7"),
     ),
     Case(
+        "no-bucket-in-uri",
+        {"storage": {"uri": "s3://"}},
+        "Accepted",
+        "InvalidStorageUri",
+        ("spec.storage.uri", "s3://"),
+    ),
+    Case(
+        "no-scheme-in-uri",
+        {"storage": {"uri": "/no/scheme"}},
+        "Accepted",
+        "InvalidStorageUri",
+        ("spec.storage.uri", "/no/scheme"),
+    ),
+    Case(
         "wrong-credentials",
         {"storage": {"secretRef": {"name": "wrong-credentials"}}},
         "Failed",
@@ -152,14 +166,12 @@ def test_nan_keeps_the_last_good_checkpoint(platform: Platform, applied: dict[st
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"storage": {"uri": "s3://"}}, "spec.storage.uri"),
-        ({"storage": {"uri": "/no/scheme"}}, "spec.storage.uri"),
         ({"training": {"learningRate": "3e-4"}}, "unknown field"),
         ({"training": {"globalBatchSize": 0}}, "spec.training.globalBatchSize"),
         ({"workers": {"minNodes": 3}}, "minNodes"),
         ({"training": {"tokens": 1000}}, "exactly one of"),
     ],
-    ids=["no-bucket", "no-scheme", "unknown-field", "zero-batch", "min-nodes", "tokens-and-steps"],
+    ids=["unknown-field", "zero-batch", "min-nodes", "tokens-and-steps"],
 )
 def test_the_api_server_refuses_what_it_can_see(
     platform: Platform, dataset: str, change: Mapping[str, Any], words: str
