@@ -189,10 +189,12 @@ def test_a_job_that_does_not_fit_waits_and_repeats_the_schedulers_reason(
     platform: Platform, dataset: str
 ) -> None:
     change = {
+        "training": {"globalBatchSize": 10},
         "workers": {
-            "resources": {"gpu": 64},
+            "numProcPerNode": 5,  # a node of the pool has 4
+            "resources": {"gpu": 5},
             "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
-        }
+        },
     }
     name = platform.apply_job("too-many-gpus", dataset, change)
     job = platform.wait_for_condition(
