@@ -19,7 +19,8 @@ RUN python3.11 -m compileall -q -x 'lib2to3/tests' "$(python3.11 -c 'import os; 
  && useradd --uid 1000 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin deepseek
 
 # The locked requirements as files: the layers below are then keyed by what they install, not by all of pyproject.toml.
-# worker-heavy.txt holds what makes up nine tenths of the worker image.
+# worker-heavy.txt holds what makes up nine tenths of the worker image. Their times are fixed, as those are part of
+# what keys a layer.
 FROM base AS requirements
 ARG UV_VERSION
 WORKDIR /src
@@ -27,14 +28,14 @@ RUN --mount=type=secret,id=ca-bundle \
     if [ -f /run/secrets/ca-bundle ]; then export PIP_CERT=/run/secrets/ca-bundle; fi \
  && python3.11 -m venv /opt/uv \
  && /opt/uv/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check "uv==${UV_VERSION}"
+COPY docker/install-requirements /requirements/install
 COPY pyproject.toml uv.lock ./
-RUN mkdir /requirements \
- && export="/opt/uv/bin/uv export --quiet --locked --no-dev --no-emit-project --no-annotate --no-header" \
+RUN export="/opt/uv/bin/uv export --quiet --locked --no-dev --no-emit-project --no-annotate --no-header" \
  && $export --extra operator -o /requirements/operator.txt \
  && $export --extra workloads -o /requirements/worker.txt \
  && awk '/^[a-z]/ { heavy = /^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+|ray|pyarrow)==/ } heavy' \
-        /requirements/worker.txt > /requirements/worker-heavy.txt
-COPY docker/install-requirements /requirements/install
+        /requirements/worker.txt > /requirements/worker-heavy.txt \
+ && touch --date=@0 /requirements/*
 
 FROM base AS operator-dependencies
 ARG UV_VERSION

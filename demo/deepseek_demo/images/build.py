@@ -5,15 +5,18 @@ It knows the Dockerfile's stages and buildah's command line, nothing about clust
 
 import fcntl
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from deepseek_demo.commands import output, require, run, succeeds
 from deepseek_demo.images.base import DEBIAN_BASE, PUBLIC_BASE, bootstrap, registry_answers
 from deepseek_demo.images.inputs import image_tag
+from deepseek_demo.images.prune import Stored, superseded
 
 # The stages below each image that hold what it depends on, heaviest first.
 _DEPENDENCIES = {"operator": ("operator-dependencies",), "worker": ("worker-heavy", "worker-dependencies")}
@@ -68,12 +71,14 @@ class Builder:
         """`target` is "operator" or "worker"."""
         require(["buildah"], purpose="building images")
         self.settings.cache.mkdir(parents=True, exist_ok=True)
-        with _locked(self.settings.cache / "lock"):
+        with self._locked():
+            run([*self.buildah, "rm", "--all"], log=self.settings.log)  # what an interrupted build left
             base = self._base_image()
             dependencies = tuple(self._dependency(stage, base) for stage in _DEPENDENCIES[target])
             ref = f"localhost/deepseek-{target}:{image_tag(self.settings.root, target, base_image=base)}"
             if not self._has(ref):
                 self._build_stage(target, base, ref)
+                self._prune(in_use=(base, ref, *dependencies))
         return BuiltImage(target, ref, dependencies)
 
     def inspect(self, ref: str) -> dict[str, Any]:
@@ -89,11 +94,19 @@ class Builder:
     @contextmanager
     def mounted(self, ref: str) -> Iterator[Path]:
         """The image's file system, for reading."""
-        container = output([*self.buildah, "from", "--pull-never", ref]).strip()
-        try:
-            yield Path(output([*self.buildah, "mount", container]).strip())
-        finally:
-            output([*self.buildah, "rm", container])
+        with self._locked():
+            container = output([*self.buildah, "from", "--pull-never", ref]).strip()
+            try:
+                yield Path(output([*self.buildah, "mount", container]).strip())
+            finally:
+                output([*self.buildah, "rm", container])
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Two builds at once would each make the heavy layers."""
+        with (self.settings.cache / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _base_image(self) -> str:
         """The configured base, else one that this machine can reach, made here if need be."""
@@ -128,13 +141,15 @@ class Builder:
         what = ["--build-arg", f"BASE_IMAGE={base}", "--target", stage, "--tag", ref, str(settings.root)]
         run([*self.buildah, "build", *how, *volume, *what], log=settings.log)
 
+    def _prune(self, *, in_use: Collection[str]) -> None:
+        listed = json.loads(output([*self.buildah, "images", "--json"])) or []
+        images = [
+            Stored(tuple(image["names"]), datetime.fromisoformat(image["createdatraw"]).timestamp())
+            for image in listed
+            if image["names"]
+        ]
+        if names := superseded(images, in_use=in_use, now=time.time()):
+            run([*self.buildah, "rmi", *names], log=self.settings.log)
+
     def _has(self, ref: str) -> bool:
         return succeeds([*self.buildah, "inspect", "--type", "image", ref])
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Two builds at once would each make the heavy layers."""
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
