@@ -107,6 +107,7 @@ class Report(TolerantWireModel):
 
     rank: int = 0
     pod: str = ""
+    attempt: int = 0  # of the driver that started the rank; a straggler's report is not taken
     step: int = 0
     control_generation: int = 0
     progress: Progress | None = None  # from rank 0 or the driver only

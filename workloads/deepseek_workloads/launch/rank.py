@@ -27,7 +27,7 @@ def run_rank(config: dict[str, Any]) -> dict[str, Any]:
     assert isinstance(run, TrainingRun)
     place = ray.train.get_context()
     rank = place.get_world_rank()
-    monitor = report_client(rank)
+    monitor = report_client(rank, attempt=config[TERM][-1])
     context = TrainContext(
         rank=rank,
         world_size=place.get_world_size(),
@@ -48,12 +48,13 @@ def run_rank(config: dict[str, Any]) -> dict[str, Any]:
         monitor.close()
 
 
-def report_client(rank: int) -> ReportClient:
+def report_client(rank: int, *, attempt: int = 0) -> ReportClient:
     """To the coordinator that this pod's environment names."""
     return ReportClient(
         host=os.environ[environment.COORDINATOR_HOST],
         port=environment.COORDINATOR_PORT,
         token=os.environ[environment.JOB_TOKEN],
         rank=rank,
+        attempt=attempt,
         pod=os.environ.get(environment.POD_NAME, ""),
     )

@@ -95,6 +95,8 @@ class Coordinator:
             self._events.put_nowait(events.DriverExited(code, verdict, uptime))
 
     def _take_report(self, report: Report) -> Control:
+        if 0 < report.attempt < self._state.attempts:
+            return self._effective_control()  # of a rank whose driver is gone; it has not noticed yet
         self._board.take(report, now=time.monotonic())
         if report.rank != DRIVER_RANK and not self._state.ranks_running:
             self._events.put_nowait(events.RanksRunning())

@@ -15,21 +15,29 @@ PYTHON_MODULE_NODE = "deepseek_workloads.launch.ray_node"
 HEAD_OBJECT_STORE_BYTES = 80 * 2**20
 WORKER_OBJECT_STORE_BYTES = 128 * 2**20
 _FIRST, _LAST = environment.RAY_PORT_RANGE
-_PORT_FLAGS: Final = {
-    "node-manager-port": _FIRST,
-    "object-manager-port": _FIRST + 1,
-    "runtime-env-agent-port": _FIRST + 2,
-    "dashboard-agent-grpc-port": _FIRST + 3,
-    "dashboard-agent-listen-port": _FIRST + 4,
-    "metrics-export-port": _FIRST + 5,
-    "min-worker-port": _FIRST + 20,
-    "max-worker-port": _LAST,
-}
-_HEAD_PORT_FLAGS: Final = {"dashboard-port": _FIRST + 6}
+_DAEMONS: Final = (
+    "node-manager-port",
+    "object-manager-port",
+    "runtime-env-agent-port",
+    "dashboard-agent-grpc-port",
+    "dashboard-agent-listen-port",
+    "metrics-export-port",
+)
+_BLOCKS: Final = 20  # of daemons' ports, one after the other
+_FIRST_WORKER_PORT: Final = _FIRST + _BLOCKS * len(_DAEMONS)
+
+
+def port_flags(start: int) -> dict[str, int]:
+    """Ports of the `start`-th Ray node of a pod. A node that has died keeps its ports for a while: the GCS asks
+    at its address whether it lives, and its successor must not be the one that answers."""
+    first = _FIRST + start % _BLOCKS * len(_DAEMONS)
+    daemons = {name: first + number for number, name in enumerate(_DAEMONS)}
+    return daemons | {"min-worker-port": _FIRST_WORKER_PORT, "max-worker-port": _LAST}
 
 
 def head_arguments(*, pod_ip: str) -> list[str]:
-    """Arguments of `ray start` on the coordinator. It offers no CPU: only the controller runs there."""
+    """Arguments of `ray start` on the coordinator. It offers no CPU: only the controller runs there. A new head
+    is a new cluster, which remembers no node."""
     return [
         "--head",
         f"--node-ip-address={pod_ip}",
@@ -40,13 +48,17 @@ def head_arguments(*, pod_ip: str) -> list[str]:
         "--include-dashboard=false",
         "--no-monitor",  # the autoscaler: pods are the operator's business
         *_common_arguments(),
-        *_flags(_PORT_FLAGS),
-        *_flags(_HEAD_PORT_FLAGS),
+        *_flags(port_flags(0)),
     ]
 
 
-def worker_arguments(run: TrainingRun | DatasetRun, *, pod_ip: str, head_ip: str) -> list[str]:
-    """Arguments of `ray start` on a worker: as many CPUs as it has places for processes of ours."""
+def worker_arguments(
+    run: TrainingRun | DatasetRun, *, pod_ip: str, head_ip: str, start: int = 0
+) -> list[str]:
+    """Arguments of `ray start` on a worker: as many CPUs as it has places for processes of ours.
+
+    `start` counts Ray's starts in this pod.
+    """
     return [
         f"--address={head_ip}:{environment.RAY_PORT}",
         f"--node-ip-address={pod_ip}",
@@ -54,7 +66,7 @@ def worker_arguments(run: TrainingRun | DatasetRun, *, pod_ip: str, head_ip: str
         f"--num-gpus={run.workers.gpus_per_node}",
         f"--object-store-memory={WORKER_OBJECT_STORE_BYTES}",
         *_common_arguments(),
-        *_flags(_PORT_FLAGS),
+        *_flags(port_flags(start)),
     ]
 
 

@@ -34,6 +34,7 @@ class Worker:
         self._events: asyncio.Queue[machine.Event] = asyncio.Queue()
         self._children = children.Children(self._child_exited)
         self._head_ip = ""
+        self._starts = 0
         self._exit_code: int | None = None
 
     async def run(self) -> int:
@@ -103,8 +104,9 @@ class Worker:
     def _start_ray(self) -> None:
         log("start", process=RAY, head=self._head_ip)
         arguments = ray_command.worker_arguments(
-            self._run, pod_ip=self._settings.pod_ip, head_ip=self._head_ip
+            self._run, pod_ip=self._settings.pod_ip, head_ip=self._head_ip, start=self._starts
         )
+        self._starts += 1
         argv = [sys.executable, "-m", ray_command.PYTHON_MODULE_NODE, *arguments]
         self._children.start(RAY, argv, environ=self._environ)
 

@@ -71,9 +71,11 @@ class ReportClient:
         token: str,
         rank: int,
         pod: str = "",
+        attempt: int = 0,
         interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
-        self._host, self._port, self._token, self._rank, self._pod = host, port, token, rank, pod
+        self._host, self._port, self._token = host, port, token
+        self._rank, self._pod, self._attempt = rank, pod, attempt
         self._interval_seconds = interval_seconds
         self._connection: http.client.HTTPConnection | None = None
         self._lock = threading.Lock()  # of the fields below
@@ -127,6 +129,7 @@ class ReportClient:
             return Report(
                 rank=self._rank,
                 pod=self._pod,
+                attempt=self._attempt,
                 step=self._step,
                 control_generation=self._control.generation,
                 progress=self._progress,

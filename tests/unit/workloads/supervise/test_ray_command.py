@@ -22,6 +22,22 @@ def test_every_port_but_the_gcs_is_in_the_range_that_a_network_policy_can_name(
         assert len(set(chosen.values())) == len(chosen)
 
 
+def test_a_node_that_was_started_again_does_not_answer_for_the_one_before(training_run: TrainingRun) -> None:
+    def daemons(start: int) -> set[int]:
+        arguments = ray_command.worker_arguments(
+            training_run, pod_ip="10.0.0.2", head_ip="10.0.0.1", start=start
+        )
+        found = ports(arguments)
+        return {port for name, port in found.items() if not name.endswith("worker-port")}
+
+    for start in range(50):
+        assert not daemons(start) & daemons(start + 1)
+        assert max(daemons(start)) < min(
+            ports(ray_command.worker_arguments(training_run, pod_ip="", head_ip=""))["min-worker-port"],
+            environment.RAY_PORT_RANGE[1],
+        )
+
+
 def test_the_head_offers_nothing_that_a_rank_could_be_placed_on() -> None:
     arguments = ray_command.head_arguments(pod_ip="10.0.0.1")
     assert "--num-cpus=0" in arguments
