@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from deepseek_operator.cluster.interface import AlreadyExists, Cluster, Forbidden, Rejected
+from deepseek_operator.cluster.interface import AlreadyExists, Cluster
 from deepseek_operator.cluster.kinds import POD
 from deepseek_operator.reconcile.pod_changes import NewPod
 from deepseek_operator.reconcile.run_objects import NameTaken, require_own
@@ -16,10 +16,6 @@ from deepseek_operator.status.pods import pod_facts
 from deepseek_workloads.contract.environment import ROLE_COORDINATOR
 
 
-class PodRefused(Exception):
-    """A quota, an admission rule or the schema forbids the pod; the server's words."""
-
-
 async def observe_pods(cluster: Cluster, resource: ResourceName) -> tuple[PodFacts, ...]:
     """Every pod that this very resource owns."""
     found = await cluster.list_(POD, namespace=resource.namespace, labels={LABEL_UID: resource.uid})
@@ -28,15 +24,14 @@ async def observe_pods(cluster: Cluster, resource: ResourceName) -> tuple[PodFac
 
 
 async def create_pods(cluster: Cluster, pod_set: PodSet, *, new: Iterable[NewPod]) -> None:
-    """Those that exist already are left as they are. Raises NameTaken, PodRefused."""
+    """Those that exist already are left as they are. Raises NameTaken, and Forbidden or Rejected by a quota,
+    an admission rule or the schema."""
     for each in new:
         document = _build(pod_set, each)
         try:
             await cluster.create(POD, document)
         except AlreadyExists:
             await _require_own_pod(cluster, pod_set.resource, name=document["metadata"]["name"])
-        except (Forbidden, Rejected) as error:
-            raise PodRefused(str(error)) from error
 
 
 async def delete_pods(cluster: Cluster, resource: ResourceName, *, pods: Iterable[PodFacts]) -> None:

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from deepseek_operator.api.dataset import DeepSeekDataset
 from deepseek_operator.api.meta import RunStatus
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
-from deepseek_operator.cluster.interface import Cluster, Document
+from deepseek_operator.cluster.interface import Cluster, Document, Forbidden, Rejected
 from deepseek_operator.cluster.kinds import Kind
 from deepseek_operator.reconcile.context import Context
 from deepseek_operator.reconcile.events import tell
@@ -20,7 +20,7 @@ from deepseek_operator.reconcile.inputs import Inputs
 from deepseek_operator.reconcile.key import Key
 from deepseek_operator.reconcile.plan import Plan, plan_run, without_creation
 from deepseek_operator.reconcile.pod_changes import NewPod, is_active
-from deepseek_operator.reconcile.pods import PodRefused, create_pods, delete_pods, observe_pods
+from deepseek_operator.reconcile.pods import create_pods, delete_pods, observe_pods
 from deepseek_operator.reconcile.run_objects import (
     NameTaken,
     PinnedRun,
@@ -107,8 +107,8 @@ async def _observe_inputs(
             pinned = await pin_run(context.cluster, name, digest=digest, render=inputs.render)
     except NameTaken as taken:
         return replace(observed, conflict=str(taken))
-    except (RunConfigLost, RunConfigMissing) as lost:
-        return replace(observed, refused=str(lost))
+    except (RunConfigLost, RunConfigMissing, Forbidden, Rejected) as refused:
+        return replace(observed, refused=str(refused))
     return _with_run(observed, pinned)
 
 
@@ -145,7 +145,7 @@ async def _create(context: Context, resource: R, observed: Observed, plan: Plan)
     try:
         await ensure_run_objects(context.cluster, pod_set, token=token, incarnation=incarnation)
         await create_pods(context.cluster, pod_set, new=plan.pods.create)
-    except (NameTaken, PodRefused) as refused:
+    except (NameTaken, Forbidden, Rejected) as refused:
         return str(refused)
     return ""
 

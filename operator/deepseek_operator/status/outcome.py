@@ -83,7 +83,7 @@ def _by_verdict(resource: RunResource, observed: Observed) -> Outcome | None:
     verdict = verdict_of(coordinator) if coordinator is not None else None
     if coordinator is None or verdict is None or verdict.outcome not in (SUCCEEDED, FAILED):
         return None
-    message = verdict.message
+    message = verdict.message or f"the run ended with {verdict.reason or verdict.outcome}"
     if verdict.reason == reasons.OUT_OF_MEMORY:
         message = f"{message}; {memory_words(resource, observed, role=ROLE_WORKER)}"
     return Outcome(

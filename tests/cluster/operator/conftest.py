@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 from harness.kubectl import Kubectl, Object
-from harness.waiting import wait_until
 
 from local_kubernetes import Cluster, Settings, down, up
 from operator_harness.coordinator import Coordinator
 from operator_harness.documents import dataset_document, job_document
 from operator_harness.kubelet import HandNode, Pods
 from operator_harness.processes import (
-    DEADLINE,
     OPERATOR_NAMESPACE,
     REPOSITORY,
     OperatorProcess,
@@ -93,20 +91,11 @@ def kubectl(admin: Kubectl) -> Iterator[Kubectl]:
 
 
 @pytest.fixture
-def hand_node(admin: Kubectl) -> Iterator[HandNode]:
-    name = f"hand-{secrets.token_hex(4)}"
-    labels = {"pool": name}
-    admin.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}})
-    node = HandNode(admin, name, labels)
-    node.set_ready("True")
-    wait_until(
-        lambda: (admin.get("node", name) or {})["spec"].get("taints"),
-        holds=lambda taints: not taints,
-        what=f"node {name} without taints",
-        deadline_seconds=DEADLINE,
-    )
+def hand_node(control_plane: Cluster) -> Iterator[HandNode]:
+    node = HandNode(control_plane.api, f"hand-{secrets.token_hex(4)}")
+    node.join()
     yield node
-    admin.delete("node", name)
+    node.leave()
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ def on(node: Any) -> dict[str, Any]:
     """Everything of the job is placed on that node."""
     resources = {"cpu": "100m", "memory": "1Gi"}
     return {
-        "coordinator": {"nodeSelector": node.labels},
-        "workers": {"numNodes": 2, "resources": resources, "nodeSelector": node.labels},
+        "coordinator": node.placement,
+        "workers": {"numNodes": 2, "resources": resources, **node.placement},
     }
 
 
@@ -72,7 +72,7 @@ def test_pods_of_a_lost_node_are_replaced_while_they_hang_on_it(
     kubectl.apply(a_job(coordinator={}, workers={**on(hand_node)["workers"], "numNodes": 1}))
     pods.wait_for(COORDINATOR, WORKERS[0])
     pods.run(WORKERS[0])
-    hand_node.set_ready("Unknown")  # from here on as when its kubelet is silent
+    hand_node.silence()
     pods.wait_for(COORDINATOR, "dsjob-tiny-worker-0-2")
     assert WORKERS[0] in pods.names()  # Terminating, since no kubelet lets it go
     message = wait_for(kubectl, "PodsReady", "False", "Unschedulable")  # nowhere else to go
@@ -98,7 +98,7 @@ def test_out_of_memory_is_reported_as_such_beside_the_limit(
 def test_an_image_that_cannot_be_pulled_frees_the_node_at_the_startup_deadline(
     operator: Any, kubectl: Kubectl, pods: Any, hand_node: Any, a_job: Any
 ) -> None:
-    kubectl.apply(a_job(**on(hand_node), runPolicy={"startupDeadlineSeconds": 5}))
+    kubectl.apply(a_job(**on(hand_node), runPolicy={"startupDeadlineSeconds": 15}))
     pods.wait_for(COORDINATOR)
     pods.wait_in(
         COORDINATOR, reason="ImagePullBackOff", message='Back-off pulling image "registry.example/worker:1"'
@@ -111,13 +111,8 @@ def test_an_image_that_cannot_be_pulled_frees_the_node_at_the_startup_deadline(
 def test_a_job_that_fits_nowhere_stays_pending_with_the_schedulers_words(
     operator: Any, kubectl: Kubectl, pods: Any, a_job: Any
 ) -> None:
-    resources = {"cpu": "1", "memory": "1Gi", "gpu": 8}
-    kubectl.apply(
-        a_job(
-            workers={"numNodes": 1, "resources": resources, **GPU_POOL},
-            runPolicy={"startupDeadlineSeconds": 1},
-        )
-    )
+    resources = {"cpu": "1", "memory": "8Gi", "gpu": 8}
+    kubectl.apply(a_job(workers={"numNodes": 1, "numProcPerNode": 8, "resources": resources, **GPU_POOL}))
     message = wait_for(kubectl, "PodsReady", "False", "Unschedulable")
     assert "Insufficient nvidia.com/gpu" in message
     assert status_of(kubectl)["state"] == "Pending"

@@ -1,7 +1,7 @@
 """What a kubelet would do, done by a test: a node that nobody else looks after, and the statuses of pods."""
 
 import json
-from collections.abc import Mapping
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -9,27 +9,73 @@ from harness.kubectl import Kubectl, Object
 from harness.waiting import wait_until
 
 from deepseek_workloads.contract.messages import Verdict
+from local_kubernetes.api import Api
 
+_TAINT = "deepseek.dev/test"
+_LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 DEADLINE = 180.0  # seconds, for a machine that does other things too
 
 
-@dataclass(frozen=True)
 class HandNode:
-    """A node that no kubelet and no KWOK looks after: pods on it are what the test says they are."""
+    """A node that KWOK does not look after: pods on it are what the test says they are.
 
-    admin: Kubectl
-    name: str
-    labels: Mapping[str, str]
+    It only sends heartbeats, until it is silenced, which the control plane takes for the loss of the node.
+    """
 
-    def set_ready(self, status: str) -> None:
-        now = _now()
-        condition = {"type": "Ready", "status": status, "reason": "Test", "message": "set by the test",
-                     "lastHeartbeatTime": now, "lastTransitionTime": now}  # fmt: skip
-        offered = {"cpu": "32", "memory": "64Gi", "pods": "50"}
-        change = {"status": {"conditions": [condition], "capacity": offered, "allocatable": offered}}
-        self.admin.run(
-            "patch", "node", self.name, "--subresource=status", "--type=strategic", "-p", json.dumps(change)
+    def __init__(self, api: Api, name: str) -> None:
+        self.name = name
+        self._api = api
+        self._silent = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+
+    def join(self) -> None:
+        """Registers the node and waits until pods can be placed on it."""
+        self._api.apply(f"/api/v1/nodes/{self.name}", self._document())
+        self._api.apply(f"/api/v1/nodes/{self.name}/status", self._status())
+        self._heart.start()
+        wait_until(
+            lambda: self._api.get(f"/api/v1/nodes/{self.name}")["spec"].get("taints", []),
+            holds=lambda taints: len(taints) == 1,
+            what=f"node {self.name} without any taint but its own",
+            deadline_seconds=DEADLINE,
         )
+
+    def silence(self) -> None:
+        self._silent.set()
+        self._heart.join()
+
+    def leave(self) -> None:
+        self.silence()
+        self._api.request("DELETE", f"/api/v1/nodes/{self.name}")
+
+    @property
+    def placement(self) -> Object:
+        """What pods say to be placed on this node."""
+        toleration = {"key": _TAINT, "operator": "Equal", "value": self.name, "effect": "NoSchedule"}
+        return {"nodeSelector": {"pool": self.name}, "tolerations": [toleration]}
+
+    def _beat(self) -> None:
+        while not self._silent.wait(1.0):
+            self._api.apply(f"{_LEASES}/{self.name}", self._lease())
+
+    def _lease(self) -> Object:
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        spec = {"holderIdentity": self.name, "leaseDurationSeconds": 40, "renewTime": now}
+        metadata = {"name": self.name, "namespace": "kube-node-lease"}
+        return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+
+    def _document(self) -> Object:
+        """Tainted, so that only pods which ask for it are placed on it."""
+        taint = {"key": _TAINT, "value": self.name, "effect": "NoSchedule"}
+        metadata = {"name": self.name, "labels": {"pool": self.name}}
+        return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {"taints": [taint]}}
+
+    def _status(self) -> Object:
+        ready = {"type": "Ready", "status": "True", "reason": "Test", "message": "set by the test",
+                 "lastHeartbeatTime": _now(), "lastTransitionTime": _now()}  # fmt: skip
+        offered = {"cpu": "32", "memory": "64Gi", "pods": "50"}
+        status = {"conditions": [ready], "capacity": offered, "allocatable": offered}
+        return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name}, "status": status}
 
 
 @dataclass(frozen=True)
