@@ -6,7 +6,7 @@ It decides what kind of ending it was, not what is done about it (`supervise.coo
 import traceback
 from collections.abc import Mapping
 
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorUnavailableError, RayActorError
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
@@ -110,6 +110,16 @@ def _of_worker(error: BaseException, rank: int) -> Failure:
     text = str(cause)
     if cause.preempted or any(part in text for part in _NODE_LOST_TEXTS):
         return _lost(rank, text)
+    if isinstance(
+        cause, ActorUnavailableError
+    ):  # its connection broke: its node, its pod or itself may be gone
+        return Failure(
+            kind="try-again",
+            reason=reasons.PEER_LOST,
+            message=f"rank {rank}: it does not answer: {text}"[:MAX_MESSAGE],
+            exit_code=ExitCode.TRY_AGAIN,
+            rank=rank,
+        )
     return Failure(
         kind="failed",
         reason=reasons.PROCESS_CRASHED,

@@ -90,6 +90,10 @@ def test_peers_that_only_lost_each_other_are_tried_again() -> None:
     assert failure_of_group({0: ended(GLOO, 0), 1: ended(GLOO, 1)}).reason == reasons.PEER_LOST
 
 
-@pytest.mark.parametrize("error", [ActorDiedError(), ActorUnavailableError("socket closed", None)])
-def test_an_actor_that_is_gone_for_no_given_reason_counts_as_a_crash(error: Exception) -> None:
-    assert failure_of_group({0: error}).reason == reasons.PROCESS_CRASHED
+def test_an_actor_that_died_for_no_given_reason_counts_as_a_crash() -> None:
+    assert failure_of_group({0: ActorDiedError()}).reason == reasons.PROCESS_CRASHED
+
+
+def test_an_actor_that_does_not_answer_may_be_on_a_lost_node() -> None:
+    failure = failure_of_group({0: ActorUnavailableError("connection reset", None)})
+    assert (failure.kind, failure.reason) == ("try-again", reasons.PEER_LOST)
