@@ -23,8 +23,9 @@ from deepseek_operator.status.outcome import Outcome, RunResource, coordinator_o
 from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_WORKER
 from deepseek_workloads.contract.messages import Control
 
-# Seconds that a suspended run has for its last checkpoint before its pods are deleted, which asks once more.
-STOP_PATIENCE: Final = timedelta(seconds=300)
+# For the last checkpoint of a run that is being suspended: longer than its coordinator gives it (15 minutes).
+# Then the pods are deleted, which asks once more.
+STOP_PATIENCE: Final = timedelta(seconds=960)
 
 
 @dataclass(frozen=True)

@@ -246,7 +246,7 @@ async def test_a_run_that_does_not_stop_is_deleted_after_a_while(world: Any) -> 
     world.cluster.edit_spec(TRAINING_JOB, "tiny", suspend=True)
     world.clock.advance(5)
     await world.settle()
-    world.clock.advance(301)
+    world.clock.advance(961)
     await world.settle()
     assert world.cluster.active_pods() == [COORDINATOR]
     world.cluster.let_go_terminating()
