@@ -19,8 +19,8 @@ RUN python3.11 -m compileall -q -x 'lib2to3/tests' "$(python3.11 -c 'import os; 
  && useradd --uid 1000 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin deepseek
 
 # The locked requirements as files: the layers below are then keyed by what they install, not by all of pyproject.toml.
-# worker-heavy.txt holds what makes up nine tenths of the worker image. Their times are fixed, as those are part of
-# what keys a layer.
+# worker-heavy.txt holds what makes up nine tenths of the worker image. Their modes are fixed: a checkout's umask would
+# otherwise change the layers.
 FROM base AS requirements
 ARG UV_VERSION
 WORKDIR /src
@@ -35,7 +35,7 @@ RUN export="/opt/uv/bin/uv export --quiet --locked --no-dev --no-emit-project --
  && $export --extra workloads -o /requirements/worker.txt \
  && awk '/^[a-z]/ { heavy = /^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+|ray|pyarrow)==/ } heavy' \
         /requirements/worker.txt > /requirements/worker-heavy.txt \
- && touch --date=@0 /requirements/*
+ && chmod 0755 /requirements/install && chmod 0644 /requirements/*.txt
 
 FROM base AS operator-dependencies
 ARG UV_VERSION
