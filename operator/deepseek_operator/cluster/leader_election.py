@@ -103,10 +103,14 @@ async def lead(
                 await election  # raises what ended it
             return
         _LOG.info("leading: %s holds the Lease %s/%s", lock.identity, lock.namespace, lock.name)
-        await _work_while_held(election, stopped, work)
-        election.cancel()
-        await asyncio.gather(election, return_exceptions=True)
-        await lock.release()
+        try:
+            await _work_while_held(election, stopped, work)
+        finally:
+            lost = election.done()
+            election.cancel()
+            await asyncio.gather(election, return_exceptions=True)
+            if not lost:
+                await lock.release()
     finally:
         election.cancel()
         stopped.cancel()

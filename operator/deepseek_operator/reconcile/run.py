@@ -5,6 +5,7 @@ only after the replacement exists and the status is written; what is created has
 """
 
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -37,6 +38,8 @@ from deepseek_operator.status.observed import Observed, PodFacts
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED, coordinator_of, outcome_of
 from deepseek_workloads.contract.environment import ROLE_COORDINATOR
 from deepseek_workloads.contract.messages import Progress, Verdict
+
+_LOG = logging.getLogger(__name__)
 
 R = TypeVar("R", DeepSeekTrainingJob, DeepSeekDataset)
 S = TypeVar("S", bound=RunStatus)
@@ -163,6 +166,10 @@ async def _publish(
     """Events first: none is lost when the pass is repeated. Nothing is written if nothing changed."""
     if status == resource.status:
         return
+    if status.state != resource.status.state:
+        _LOG.info(
+            "%s %s/%s: %s", kind.kind.kind, resource.metadata.namespace, resource.metadata.name, status.state
+        )
     await tell(
         context.cluster,
         events_between(resource.status, status),
