@@ -58,7 +58,8 @@ def next_commands(outcome: Outcome) -> list[str]:
         f"{kubectl} get dsdata,dsjob,dsrev",
         f"{kubectl} describe dsjob {job['name']}",
         "kubectl explain dsjob.spec.training",
-        f"{kubectl} delete dsjob {job['name']} && make demo   # train again",
+        f"{kubectl} logs {outcome.run.job['status']['pods']['coordinator']}",
+        "ls manifests/examples",
         "make demo-down",
     ]
 

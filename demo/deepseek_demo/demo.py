@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from deepseek_demo import object_store, operator_release, place, resources_view, storage_setup
+from deepseek_demo.commands import StepFailed
 from deepseek_demo.console import Console
 from deepseek_demo.corpus import Corpus, build_corpus
 from deepseek_demo.images import Builder, BuiltImages
@@ -54,8 +55,7 @@ def run(settings: DemoSettings, console: Console) -> Iterator[Outcome]:
     with where.reached(installed) as store:
         _fill_storage(console, where.kubectl, store, text, manifests.namespace)
         _forget_failed(console, where.kubectl, manifests)
-        with console.step("kubectl apply -f manifests/demo"):
-            where.kubectl.apply([manifests.dataset, manifests.job])
+        _apply(console, where.kubectl, manifests)
         finished = watch(where.kubectl, console, dataset=manifests.dataset, job=manifests.job)
         yield Outcome(where, store, finished, worker_image)
 
@@ -153,6 +153,16 @@ def _fill_storage(
         storage_setup.provide_bucket(store, kubectl, namespace=namespace["metadata"]["name"])
         step.say(f"uploading the text to s3://{storage_setup.BUCKET}/{storage_setup.RAW_PREFIX}")
         storage_setup.upload_corpus(store, text, progress=step.progress)
+
+
+def _apply(console: Console, kubectl: Kubectl, manifests: Manifests) -> None:
+    """What exists stays as it is, so that a changed manifest is refused: most of a spec is immutable."""
+    with console.step("kubectl apply -f manifests/demo"):
+        try:
+            kubectl.apply([manifests.dataset, manifests.job])
+        except StepFailed as error:
+            remedy = "if manifests/demo changed since the last run, begin anew: make demo-down && make demo"
+            raise StepFailed(f"{error}\n{remedy}", log=error.log) from error
 
 
 def _forget_failed(console: Console, kubectl: Kubectl, manifests: Manifests) -> None:

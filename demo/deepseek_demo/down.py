@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+from local_kubernetes import build, settings, slots
+
 from deepseek_demo import object_store, operator_release, place
 from deepseek_demo.commands import run
 from deepseek_demo.console import Console
@@ -12,42 +14,50 @@ from deepseek_demo.place import Place
 from deepseek_demo.settings import DemoSettings
 
 
-def down(settings: DemoSettings, console: Console, *, purge: bool) -> None:
+def down(demo: DemoSettings, console: Console, *, purge: bool) -> None:
     """The cluster and the S3 server's data; in a current context, the namespaces, the release and the kinds.
 
-    `purge` also removes built images and fetched packages, which `make demo` then makes again.
+    `purge` also removes what `make demo` built and fetched, and then builds and fetches again.
     """
-    if settings.registry is None:
+    if demo.registry is None:
         with console.step("remove the local Kubernetes and the data of its S3 server"):
             place.remove_local()
     else:
-        where = place.find(settings)
+        where = place.find(demo)
         assert where is not None, "a current context is always found"
-        _remove_from(where, settings, console)
-        console.print(f"images stay in {settings.registry}")
-    caches = [settings.cache / name for name in ("images", "corpus")]
+        _remove_from(where, demo, console)
+        console.print(f"images stay in {demo.registry}")
+    caches = [cache for cache in _caches(demo) if cache.exists()]
     if purge:
         with console.step("remove the caches"):
-            _remove_images(settings)
+            _remove_images(demo)
             for cache in caches:
                 shutil.rmtree(cache, ignore_errors=True)
-    elif kept := [str(cache) for cache in caches if cache.exists()]:
+    elif caches:
+        kept = "\n".join(f"  {cache}" for cache in caches)
         console.print(
-            f"kept for the next run: {', '.join(kept)} (remove: python -m deepseek_demo down --purge)"
+            f"kept, so that the next run is quick:\n{kept}\nremove: python -m deepseek_demo down --purge"
         )
 
 
-def _remove_from(where: Place, settings: DemoSettings, console: Console) -> None:
-    namespace = read_manifests(settings.root).namespace["metadata"]["name"]
+def _caches(demo: DemoSettings) -> list[Path]:
+    """The local Kubernetes' own belong to all clusters of this machine: they are left while there is another."""
+    ours = [demo.cache / "images", demo.cache / "corpus"]
+    clusters = slots.others(settings.ROOT / place.LOCAL_CLUSTER)
+    return ours if clusters else [*ours, build.cache_dir(), settings.GOLDEN_DIR]
+
+
+def _remove_from(where: Place, demo: DemoSettings, console: Console) -> None:
+    namespace = read_manifests(demo.root).namespace["metadata"]["name"]
     with console.step(f"delete namespace {namespace}: the job, the dataset, their pods"):
         where.kubectl.run("delete", "namespace", namespace, "--ignore-not-found")
     with console.step("uninstall the operator"):
-        operator_release.remove(where.kubectl, where.helm, log=settings.cache / "helm.log")
+        operator_release.remove(where.kubectl, where.helm, log=demo.cache / "helm.log")
     with console.step("delete the S3 server and its data"):
         where.kubectl.run("delete", "namespace", object_store.NAME, "--ignore-not-found")
 
 
-def _remove_images(settings: DemoSettings) -> None:
+def _remove_images(demo: DemoSettings) -> None:
     """Through buildah: what it mounted or locked must be let go first."""
-    if Path(settings.images.cache / "store").exists():
-        run([*Builder(settings.images).buildah, "rmi", "--all", "--force"], log=settings.cache / "purge.log")
+    if (demo.images.cache / "store").exists():
+        run([*Builder(demo.images).buildah, "rmi", "--all", "--force"], log=demo.cache / "purge.log")
