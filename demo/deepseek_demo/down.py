@@ -3,15 +3,14 @@
 import shutil
 from pathlib import Path
 
-from local_kubernetes import build, settings, slots
-
 from deepseek_demo import object_store, operator_release, place
 from deepseek_demo.commands import run
 from deepseek_demo.console import Console
 from deepseek_demo.demo import read_manifests
 from deepseek_demo.images import Builder
 from deepseek_demo.place import Place
-from deepseek_demo.settings import DemoSettings
+from deepseek_demo.settings import LOCAL_CLUSTER, DemoSettings
+from local_kubernetes import build, settings, slots
 
 
 def down(demo: DemoSettings, console: Console, *, purge: bool) -> None:
@@ -41,9 +40,9 @@ def down(demo: DemoSettings, console: Console, *, purge: bool) -> None:
 
 
 def _caches(demo: DemoSettings) -> list[Path]:
-    """The local Kubernetes' own belong to all clusters of this machine: they are left while there is another."""
+    """The local Kubernetes' own belong to all clusters of this machine: they stay while there is another."""
     ours = [demo.cache / "images", demo.cache / "corpus"]
-    clusters = slots.others(settings.ROOT / place.LOCAL_CLUSTER)
+    clusters = slots.others(settings.ROOT / LOCAL_CLUSTER)
     return ours if clusters else [*ours, build.cache_dir(), settings.GOLDEN_DIR]
 
 
