@@ -13,10 +13,12 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch.distributed as dist
@@ -65,11 +67,32 @@ def train_ranks(run: TrainingRun, *, ranks: int) -> Verdict:
             process.start()
             writer.close()  # so that the end of the process is the end of the pipe
         try:
-            return _first_word([reader for reader, _ in pipes])
+            with _told_to_end(processes):
+                return _first_word([reader for reader, _ in pipes])
         finally:
             for process in processes:
                 process.kill()
                 process.join()
+
+
+@contextmanager
+def _told_to_end(processes: Sequence[BaseProcess]) -> Iterator[None]:
+    """SIGTERM and SIGINT go to the ranks, which write a checkpoint; this process waits for their verdict."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals belong to the main thread's code
+        return
+
+    def forward(*_: object) -> None:
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _first_word(readers: list[Connection]) -> Verdict:

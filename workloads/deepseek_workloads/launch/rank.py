@@ -42,8 +42,10 @@ def run_rank(config: dict[str, Any]) -> dict[str, Any]:
 
         return train(run, context).model_dump(mode="json")
     except Exception as error:
-        traceback.print_exc()
-        raise RankFailed.of(failure_of(error, rank=rank)) from None
+        failure = failure_of(error, rank=rank)
+        if failure.kind == "failed":
+            traceback.print_exc()
+        raise RankFailed.of(failure) from None
     finally:
         monitor.close()
 

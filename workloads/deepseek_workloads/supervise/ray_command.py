@@ -28,7 +28,7 @@ _FIRST_WORKER_PORT: Final = _FIRST + _BLOCKS * len(_DAEMONS)
 
 
 def port_flags(start: int) -> dict[str, int]:
-    """Ports of the `start`-th Ray node of a pod. A node that has died keeps its ports for a while: the GCS asks
+    """Ports of the `start`-th Ray node of a pod. A node that died keeps its ports for a while: the GCS asks
     at its address whether it lives, and its successor must not be the one that answers."""
     first = _FIRST + start % _BLOCKS * len(_DAEMONS)
     daemons = {name: first + number for number, name in enumerate(_DAEMONS)}
@@ -36,7 +36,7 @@ def port_flags(start: int) -> dict[str, int]:
 
 
 def head_arguments(*, pod_ip: str) -> list[str]:
-    """Arguments of `ray start` on the coordinator. It offers no CPU: only the controller runs there. A new head
+    """Arguments of `ray start` on the coordinator. It offers no CPU: just the controller runs there. A head
     is a new cluster, which remembers no node."""
     return [
         "--head",

@@ -403,6 +403,11 @@ def dataset_run(raw: Storage, name: str) -> DatasetRun:
     )
 
 
+@pytest.fixture
+def make_dataset_run(raw_text: Storage) -> Callable[[str], DatasetRun]:
+    return lambda name: dataset_run(raw_text, name)
+
+
 @pytest.fixture(scope="session")
 def dataset(raw_text: Storage) -> Source:
     """Prepared in this process."""
@@ -428,20 +433,44 @@ ARCHITECTURE = Architecture(
 )
 
 
-@pytest.fixture
-def training_run(dataset: Source, request: pytest.FixtureRequest) -> TrainingRun:
-    """Two ranks and many more steps than a test waits for; storage of its own."""
-    name = re.sub("[^a-z0-9]+", "-", request.node.name)[-40:]
+def small_training_run(source: Source, storage: Storage, name: str) -> TrainingRun:
+    """Two ranks and many more steps than a test waits for."""
     return TrainingRun(
         owner=Owner(namespace="test", name=name, uid=f"uid-{name}"),
         architecture=ARCHITECTURE,
-        data=Data(sources=[dataset], sequence_length=32, seed=7),
+        data=Data(sources=[source], sequence_length=32, seed=7),
         training=Training(steps=1_000_000, global_batch_size=4),
         checkpoint=Checkpoint(every_steps=10),
         workers=Workers(num_nodes=2),
-        storage=dataset.storage.model_copy(update={"uri": f"s3://models/{name}"}),
+        storage=storage,
         run_policy=RunPolicy(backoff_limit=20, drain_seconds=25),
     )
+
+
+@pytest.fixture
+def training_run(dataset: Source, request: pytest.FixtureRequest) -> TrainingRun:
+    """With storage of its own on S3."""
+    name = re.sub("[^a-z0-9]+", "-", request.node.name)[-40:]
+    return small_training_run(
+        dataset, dataset.storage.model_copy(update={"uri": f"s3://models/{name}"}), name
+    )
+
+
+@pytest.fixture
+def folder_run(tmp_path: Path) -> TrainingRun:
+    """With dataset and storage in a folder; one node of two ranks."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for number in range(10):
+        (raw / f"{number}.txt").write_text(" ".join(f"word{(number * at) % 50}" for at in range(500)))
+    prepared = dataset_run(Storage(uri=raw.as_uri()), "folder").model_copy(
+        update={"storage": Storage(uri=(tmp_path / "dataset").as_uri())}
+    )
+    verdict = prepare(prepared, open_store=open_store, executor=LocalExecutor(), report=lambda _: None)
+    assert verdict.outcome == "Succeeded", verdict
+    source = Source(name="text", storage=prepared.storage, digest=verdict.digest)
+    run = small_training_run(source, Storage(uri=(tmp_path / "run").as_uri()), "folder")
+    return run.model_copy(update={"workers": Workers(num_nodes=1, num_proc_per_node=2)})
 
 
 @pytest.fixture

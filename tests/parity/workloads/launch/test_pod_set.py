@@ -10,7 +10,8 @@ import pytest
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Control, Progress
-from deepseek_workloads.contract.run_config import Storage, TrainingRun
+from deepseek_workloads.contract.records import DatasetManifest
+from deepseek_workloads.contract.run_config import DatasetRun, Source, Storage, TrainingRun
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.store.log import CommitLog, live_checkpoints
@@ -18,6 +19,7 @@ from deepseek_workloads.store.log import CommitLog, live_checkpoints
 # Kept in the conftest, which pytest does not let a test import.
 Pods = Any
 MakePods = Callable[..., Pods]
+Connect = Callable[[Storage], Any]
 SECONDS = 240  # a machine may be busy; nothing below is a claim about time
 
 
@@ -25,7 +27,7 @@ def with_steps(run: TrainingRun, steps: int) -> TrainingRun:
     return run.model_copy(update={"training": run.training.model_copy(update={"steps": steps})})
 
 
-def metrics_of(storage: Storage, connect: Callable[[Storage], Any]) -> dict[int, dict[str, Any]]:
+def metrics_of(storage: Storage, connect: Connect) -> dict[int, dict[str, Any]]:
     """The line of each step; where several epochs did a step, the last one's."""
     lines: dict[int, dict[str, Any]] = {}
     with closing(connect(storage)) as store:
@@ -38,7 +40,7 @@ def metrics_of(storage: Storage, connect: Callable[[Storage], Any]) -> dict[int,
     return lines
 
 
-def planned_ids(run: TrainingRun, connect: Callable[[Storage], Any], *, steps: int) -> list[list[int]]:
+def planned_ids(run: TrainingRun, connect: Connect, *, steps: int) -> list[list[int]]:
     """What an undisturbed run reads: a pure function of the run config and the dataset."""
     manifests = []
     for source in run.data.sources:
@@ -48,8 +50,18 @@ def planned_ids(run: TrainingRun, connect: Callable[[Storage], Any], *, steps: i
     return [[plan.locate(step * batch + at).sample_id for at in range(batch)] for step in range(steps)]
 
 
+def contents(manifest: DatasetManifest) -> list[object]:
+    """Without what says who prepared it, and under which keys."""
+    shards = [*manifest.train, *manifest.held_out]
+    return [
+        manifest.tokenizer_digest,
+        manifest.statistics,
+        [(shard.tokens, shard.documents, shard.chunk_checksums) for shard in shards],
+    ]
+
+
 @pytest.fixture
-def connect(pod_set: MakePods) -> Callable[[Storage], Any]:
+def connect(pod_set: MakePods) -> Connect:
     from deepseek_workloads.store.open import open_store
 
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
@@ -57,7 +69,7 @@ def connect(pod_set: MakePods) -> Callable[[Storage], Any]:
 
 
 def test_a_job_trains_to_its_verdict_and_everybody_goes_home(
-    pod_set: MakePods, training_run: TrainingRun, connect: Callable[[Storage], Any]
+    pod_set: MakePods, training_run: TrainingRun, connect: Connect
 ) -> None:
     run = with_steps(training_run, 25)
     pods = pod_set(run)
@@ -77,7 +89,7 @@ def test_a_job_trains_to_its_verdict_and_everybody_goes_home(
 
 
 def test_killed_processes_are_replaced_in_place_and_no_sample_is_lost_or_repeated(
-    pod_set: MakePods, training_run: TrainingRun, connect: Callable[[Storage], Any]
+    pod_set: MakePods, training_run: TrainingRun, connect: Connect
 ) -> None:
     pods = pod_set(training_run)
     coordinator, workers = pods.start_all()
@@ -109,7 +121,7 @@ def test_killed_processes_are_replaced_in_place_and_no_sample_is_lost_or_repeate
 
 
 def test_a_drained_worker_leaves_a_checkpoint_and_its_successor_goes_on(
-    pod_set: MakePods, training_run: TrainingRun, connect: Callable[[Storage], Any]
+    pod_set: MakePods, training_run: TrainingRun, connect: Connect
 ) -> None:
     run = training_run.model_copy(
         update={"checkpoint": training_run.checkpoint.model_copy(update={"every_steps": 1_000_000})}
@@ -164,6 +176,19 @@ def test_a_terminated_coordinator_hands_over_to_its_successor_and_workers_stay(
     progress = pods.wait_for_step(verdict.step + 1, seconds=SECONDS)
     assert progress.epoch == verdict.epoch + 1
     assert all(worker.process.poll() is None for worker in workers)
+
+
+def test_a_dataset_that_ray_has_prepared_equals_one_of_a_single_process(
+    pod_set: MakePods, dataset: Source, make_dataset_run: Callable[[str], DatasetRun], connect: Connect
+) -> None:
+    run = make_dataset_run("prepared-by-ray")
+    pods = pod_set(run)
+    coordinator, workers = pods.start_all()
+    verdict = pods.verdict(coordinator, seconds=SECONDS)
+    assert (verdict.outcome, verdict.uri) == ("Succeeded", run.storage.uri)
+    assert [worker.wait(seconds=SECONDS) for worker in workers] == [0]
+    with closing(connect(run.storage)) as by_ray, closing(connect(dataset.storage)) as here:
+        assert contents(load_manifest(by_ray, verdict.digest)) == contents(load_manifest(here, None))
 
 
 def test_bad_input_ends_the_coordinator_before_it_is_ready(
