@@ -35,7 +35,7 @@ RUN export="/opt/uv/bin/uv export --quiet --locked --no-dev --no-emit-project --
  && $export --extra workloads -o /requirements/worker.txt \
  && awk '/^[a-z]/ { heavy = /^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+|ray|pyarrow)==/ } heavy' \
         /requirements/worker.txt > /requirements/worker-heavy.txt \
- && chmod 0755 /requirements/install && chmod 0644 /requirements/*.txt
+ && chmod 0775 /requirements/install && chmod 0644 /requirements/*.txt
 
 FROM base AS operator-dependencies
 ARG UV_VERSION

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,14 @@ def with_top_layer(image: Image, content: bytes) -> Image:
     """The same image with its last layer's bytes replaced by `content`, a tar with the same files."""
     top = Layer(_digest(content), len(content))
     return replace(image, layers=(*image.layers[:-1], top))
+
+
+def lies_on(candidates: Mapping[str, Sequence[str]], layers: Sequence[str]) -> str | None:
+    """The candidate whose layers are the lowest, but not all, of an image's; of several the first by name."""
+    below = [
+        name for name, each in candidates.items() if len(each) < len(layers) and layers[: len(each)] == each
+    ]
+    return min(below, default=None)
 
 
 def directory_layer(root: Path, directory: str) -> bytes:

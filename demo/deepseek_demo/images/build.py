@@ -13,7 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from deepseek_demo.commands import output, require, run, succeeds
+from deepseek_demo.commands import StepFailed, output, require, run, succeeds
+from deepseek_demo.images.archive import lies_on
 from deepseek_demo.images.base import DEBIAN_BASE, PUBLIC_BASE, bootstrap, registry_answers
 from deepseek_demo.images.inputs import image_tag
 from deepseek_demo.images.prune import Stored, superseded
@@ -74,10 +75,10 @@ class Builder:
         with self._locked():
             run([*self.buildah, "rm", "--all"], log=self.settings.log)  # what an interrupted build left
             base = self._base_image()
-            dependencies = tuple(self._dependency(stage, base) for stage in _DEPENDENCIES[target])
             ref = f"localhost/deepseek-{target}:{image_tag(self.settings.root, target, base_image=base)}"
-            if not self._has(ref):
-                self._build_stage(target, base, ref)
+            dependencies = self._below(target, ref) if self._has(ref) else None
+            if dependencies is None:
+                dependencies = self._build(target, base, ref)
                 self._prune(in_use=(base, ref, *dependencies))
         return BuiltImage(target, ref, dependencies)
 
@@ -119,16 +120,35 @@ class Builder:
         bootstrap(self.buildah, work=self.settings.cache, log=self.settings.log)
         return DEBIAN_BASE
 
-    def _dependency(self, stage: str, base: str) -> str:
-        """Build a stage and name it by content: an edit that changes no layer changes no name."""
-        keyed = f"localhost/deepseek-{stage}:{image_tag(self.settings.root, stage, base_image=base)}"
-        if not self._has(keyed):
-            self._build_stage(stage, base, keyed)
-        identity = str(self.inspect(keyed)["FromImageID"])[:12]
-        ref = f"localhost/deepseek-{stage}:{identity}"
-        if not self._has(ref):
-            run([*self.buildah, "tag", keyed, ref], log=self.settings.log)
-        return ref
+    def _build(self, target: str, base: str, ref: str) -> tuple[str, ...]:
+        """Build the image and, before it, the images of the stages below, which are named by content."""
+        for stage in _DEPENDENCIES[target]:
+            unnamed = f"localhost/deepseek-{stage}:new"
+            self._build_stage(stage, base, unnamed)
+            named = f"localhost/deepseek-{stage}:{self.inspect(unnamed)['FromImageID'][:12]}"
+            run([*self.buildah, "tag", unnamed, named], log=self.settings.log)
+            run([*self.buildah, "rmi", unnamed], log=self.settings.log)
+        self._build_stage(target, base, ref)
+        if (found := self._below(target, ref)) is None:
+            raise StepFailed(
+                f"{ref} does not lie on the stages that were built for it", log=self.settings.log
+            )
+        return found
+
+    def _below(self, target: str, image: str) -> tuple[str, ...] | None:
+        """The images of the stages that `image` lies on; None where one is not there any more."""
+        names = [name for stored in self._images() for name in stored.names]
+        layers, found = self._layers(image), []
+        for stage in _DEPENDENCIES[target]:
+            mine = [name for name in names if name.startswith(f"localhost/deepseek-{stage}:")]
+            if (below := lies_on({name: self._layers(name) for name in mine}, layers)) is None:
+                return None
+            found.append(below)
+        return tuple(found)
+
+    def _layers(self, ref: str) -> list[str]:
+        layers: list[str] = self.inspect(ref)["OCIv1"]["rootfs"]["diff_ids"]
+        return layers
 
     def _build_stage(self, stage: str, base: str, ref: str) -> None:
         settings = self.settings
@@ -142,14 +162,16 @@ class Builder:
         run([*self.buildah, "build", *how, *volume, *what], log=settings.log)
 
     def _prune(self, *, in_use: Collection[str]) -> None:
-        listed = json.loads(output([*self.buildah, "images", "--json"])) or []
-        images = [
+        if names := superseded(self._images(), in_use=in_use, now=time.time()):
+            run([*self.buildah, "rmi", *names], log=self.settings.log)
+
+    def _images(self) -> list[Stored]:
+        """All that have a name."""
+        return [
             Stored(tuple(image["names"]), datetime.fromisoformat(image["createdatraw"]).timestamp())
-            for image in listed
+            for image in json.loads(output([*self.buildah, "images", "--json"])) or []
             if image["names"]
         ]
-        if names := superseded(images, in_use=in_use, now=time.time()):
-            run([*self.buildah, "rmi", *names], log=self.settings.log)
 
     def _has(self, ref: str) -> bool:
         return succeeds([*self.buildah, "inspect", "--type", "image", ref])

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-# The parts of the source tree that each stage's image contains or is built by; see Dockerfile.
+# The parts of the source tree that each image contains or is built by; see Dockerfile.
 _BUILD_FILES = ("Dockerfile", "docker", "uv.lock")
 _OPERATOR_CODE = (
     "operator/deepseek_operator",
@@ -20,10 +20,10 @@ _CODE = {"operator": _OPERATOR_CODE, "worker": _WORKER_CODE}
 TARGETS = tuple(_CODE)  # the images that users run
 
 
-def image_tag(root: Path, stage: str, *, base_image: str) -> str:
-    """Twelve hexadecimal digits over the base's name, the build's files and the code in `stage`, if any."""
-    digest = hashlib.sha256(f"{stage}\n{base_image}\n".encode())
-    for path in _files(root, (*_BUILD_FILES, *_CODE.get(stage, ()))):
+def image_tag(root: Path, target: str, *, base_image: str) -> str:
+    """Twelve hexadecimal digits over the base's name, the build's files and the code in `target`."""
+    digest = hashlib.sha256(f"{target}\n{base_image}\n".encode())
+    for path in _files(root, (*_BUILD_FILES, *_CODE[target])):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         executable = path.stat().st_mode & 0o100 != 0
         digest.update(f"{path.relative_to(root)}\n{executable}\n{content}\n".encode())

@@ -17,6 +17,7 @@ from deepseek_demo.images.archive import (
     Layer,
     directory_layer,
     image_from_inspection,
+    lies_on,
     with_top_layer,
     write_archive,
 )
@@ -99,6 +100,23 @@ def test_every_layer_is_carried_once_unless_it_is_omitted(
     expected = {f"blobs/sha256/{hashlib.sha256(b).hexdigest()}" for b in below if b not in omitted}
     assert len(carried) == len(set(carried))
     assert set(carried) == expected
+
+
+@pytest.mark.parametrize(
+    ("candidates", "found"),
+    [
+        ({"heavy:1": ["base", "torch"]}, "heavy:1"),
+        ({"heavy:1": ["base", "other torch"]}, None),
+        ({"heavy:1": ["base", "torch", "code"]}, None),
+        ({"heavy:2": ["base", "torch"], "heavy:1": ["base", "torch"]}, "heavy:1"),
+        ({}, None),
+    ],
+    ids=["its own", "of another build", "nothing above it", "twice", "none"],
+)
+def test_an_image_lies_on_what_its_lowest_layers_are(
+    candidates: dict[str, list[str]], found: str | None
+) -> None:
+    assert lies_on(candidates, ["base", "torch", "code"]) == found
 
 
 def test_the_same_files_make_the_same_layer_and_keep_their_times(tmp_path: Path) -> None:
