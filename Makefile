@@ -5,9 +5,9 @@ SHELL := /bin/bash
 
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/deepseek-operator
 UV_VERSION := 0.13.9
-# uv, where the machine has none, is installed beside the other caches and found through PATH.
-export PATH := $(PATH):$(CACHE)/uv/bin
-RUN := uv run --locked --no-sync
+# The environment's programs come first. Not `uv run`: Ray would start every worker by another `uv run`.
+# uv, where the machine has none, is installed beside the other caches.
+export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CACHE)/uv/bin
 export PYTHONPATH := operator:workloads:demo:tests/cluster
 # Torch spins up a thread a core in every process: two ranks then fight for two cores.
 TEST_ENV := OMP_NUM_THREADS=1 RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
@@ -28,21 +28,21 @@ setup: .venv/.synced ## The Python environment, from the lock file
 # ---- the demo --------------------------------------------------------------------------------------------
 .PHONY: demo demo-down
 demo: setup ## Train a small DeepSeek-V3 on a Kubernetes made here (or CLUSTER=current), end to end
-	@$(RUN) python -m deepseek_demo up
+	@python -m deepseek_demo up
 
 demo-down: setup ## Remove all that the demo made
-	@$(RUN) python -m deepseek_demo down
+	@python -m deepseek_demo down
 
 # ---- the local Kubernetes ---------------------------------------------------------------------------------
 .PHONY: cluster cluster-down cluster-status
 cluster: setup ## Boot a local Kubernetes: two real nodes, one of them a GPU pool (MODE=control-plane: no nodes)
-	@$(RUN) python -m local_kubernetes up $(if $(MODE),--mode $(MODE))
+	@python -m local_kubernetes up $(if $(MODE),--mode $(MODE))
 
 cluster-down: setup ## Remove it
-	@$(RUN) python -m local_kubernetes down
+	@python -m local_kubernetes down
 
 cluster-status: setup ## What it is and how to reach it
-	@$(RUN) python -m local_kubernetes status
+	@python -m local_kubernetes status
 
 # ---- tests -------------------------------------------------------------------------------------------------
 # `test` goes through every tier, also after a failure. The cluster's programs and images are built meanwhile,
@@ -62,46 +62,46 @@ test: setup ## All tests, a tier after the other
 
 prepare-cluster: setup ## Build what the cluster tiers need ahead: Kubernetes, the S3 server, the images
 	@for program in kubernetes coredns pause probe kwok helm versitygw; do \
-	    nice $(RUN) python -m local_kubernetes binary $$program; done
-	@$(RUN) python -m local_kubernetes image-tools
-	@nice $(RUN) python -m deepseek_demo images
+	    nice python -m local_kubernetes binary $$program; done
+	@python -m local_kubernetes image-tools
+	@nice python -m deepseek_demo images
 
 test-unit: setup ## Pure functions, properties, golden files
-	@$(TEST_ENV) $(RUN) pytest tests/unit
+	@$(TEST_ENV) pytest tests/unit
 
 test-parity: setup ## Model, gradients, checkpoints, the loop: against reference libraries and against themselves
-	@$(TEST_ENV) $(RUN) pytest tests/parity -m "not slow"
+	@$(TEST_ENV) pytest tests/parity -m "not slow"
 
 test-parity-full: setup ## The wider matrix
-	@$(TEST_ENV) $(RUN) pytest tests/parity
+	@$(TEST_ENV) pytest tests/parity
 
 test-cluster: setup ## The operator on a real API server with KWOK nodes
-	@$(TEST_ENV) $(RUN) pytest tests/cluster
+	@$(TEST_ENV) pytest tests/cluster
 
 test-e2e: setup ## The whole path on the local Kubernetes: images, S3, Ray, kills, bad input
-	@$(TEST_ENV) $(RUN) pytest tests/e2e
+	@$(TEST_ENV) pytest tests/e2e
 
 # ---- engineering -------------------------------------------------------------------------------------------
 .PHONY: generate verify lint format
 generate: setup ## CRDs, install.yaml
-	@HELM=$$($(RUN) python -m local_kubernetes binary helm) $(RUN) python -m deepseek_operator.generate
+	@HELM=$$(python -m local_kubernetes binary helm) python -m deepseek_operator.generate
 
 verify: setup ## Fails where something generated is out of date
-	@HELM=$$($(RUN) python -m local_kubernetes binary helm) $(RUN) python -m deepseek_operator.generate --check
+	@HELM=$$(python -m local_kubernetes binary helm) python -m deepseek_operator.generate --check
 
 lint: setup ## ruff, mypy --strict, import-linter, pip-audit: all of them, also after a failure
 	@status=0; \
 	for check in "ruff check ." "ruff format --check ." "mypy" "lint-imports" "python .ci/audit.py"; do \
-	    echo "--- $$check"; $(RUN) $$check || status=1; done; exit $$status
+	    echo "--- $$check"; $$check || status=1; done; exit $$status
 
 format: setup ## Format the code
-	$(RUN) ruff check --fix .
-	$(RUN) ruff format .
+	ruff check --fix .
+	ruff format .
 
 # ---- benchmarks --------------------------------------------------------------------------------------------
 .PHONY: bench-start bench-recovery
 bench-start: setup ## Where the time goes from kubectl apply to the first step
-	@$(TEST_ENV) $(RUN) python bench/start.py
+	@$(TEST_ENV) python bench/start.py
 
 bench-recovery: setup ## Seconds from a kill to the next step, by what was killed
-	@$(TEST_ENV) $(RUN) python bench/recovery.py
+	@$(TEST_ENV) python bench/recovery.py

@@ -169,7 +169,7 @@ class _LiveStep:
 def open_console() -> Iterator[Console]:
     """The kind that fits standard output."""
     console = rich.console.Console()
-    if console.is_terminal:
+    if console.is_terminal and not console.is_dumb_terminal:
         with LiveConsole(console) as live:
             yield live
     else:

@@ -43,7 +43,8 @@ def test_a_resource_is_told_of_when_its_state_changes(capsys: pytest.CaptureFixt
     assert lines(capsys) == ["job tiny: created", "job tiny: Training step 1"]
 
 
-def test_a_terminal_shows_a_table_and_keeps_finished_steps() -> None:
+def test_a_terminal_shows_a_table_and_keeps_finished_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one has no live table
     screen = io.StringIO()
     terminal = rich.console.Console(file=screen, force_terminal=True, width=100)
     with LiveConsole(terminal) as live:
