@@ -24,10 +24,12 @@ EPOCH_PORT = 8081  # workers hold one connection; its end means: restart Ray in 
 RAY_PORT = 6379
 # Ray's other ports are pinned to this range on every pod, so that a NetworkPolicy can name them.
 RAY_PORT_RANGE = (20000, 20999)
+SERVE_PORT = 8000  # of every replica pod: the API, /healthz, /readyz, /metrics
 # gloo and NCCL listen on ports of the kernel's choice: pods of one job may reach each other on every port.
 
 # Paths. The root file system is read-only; these are volumes.
 RUN_CONFIG_FILE = "/etc/deepseek/run-config.json"
+API_KEYS_DIR = "/etc/deepseek-api-keys"  # a Secret: each of its values is a key, rotated without a restart
 SCRATCH_DIR = "/tmp"  # noqa: S108 - an emptyDir; Ray's session, caches
 SHARED_MEMORY_DIR = "/dev/shm"  # noqa: S108 - a memory emptyDir for Ray's object store
 TERMINATION_MESSAGE_PATH = "/dev/termination-log"

@@ -20,6 +20,8 @@ Phase = Literal[
     "Evaluating",
     "Exporting",
     "Preparing",
+    "Checking",
+    "Serving",
     "Stopping",
     "Done",
 ]
@@ -46,6 +48,19 @@ class CheckpointSummary(TolerantWireModel):
     created_at: str
     size_bytes: int = 0
     log_index: int = 0
+
+
+class ServingProgress(TolerantWireModel):
+    """Of a serving run. A check that failed is no progress: it ends the run with a verdict."""
+
+    replicas: int = 0  # wanted: one a worker pod that has joined
+    ready_replicas: int = 0
+    checked: bool = False  # digest, prompts, finite logits, bits per byte: the revision may get requests
+    bits_per_byte: float | None = None  # on the held-out text of its own export
+    bits_per_byte_on_baseline: float | None = None  # on the active revision's
+    requests: int = 0  # answered since the start, by all replicas
+    running: int = 0
+    queued: int = 0
 
 
 class Progress(TolerantWireModel):
@@ -75,6 +90,7 @@ class Progress(TolerantWireModel):
     stages: list[StageProgress] = Field(default_factory=list, max_length=16)
     control_generation: int = 0  # the newest control seen by every rank
     data_path: Literal["gloo", "nccl", ""] = ""
+    serving: ServingProgress | None = None
 
 
 class Control(TolerantWireModel):

@@ -31,3 +31,7 @@ NO_RAW_OBJECTS = "NoRawObjects"
 TOO_MANY_BAD_RECORDS = "TooManyBadRecords"
 EMPTY_DATASET = "EmptyDataset"
 DATASET_EXISTS = "DatasetExists"  # another one is published at the same URI
+# Serving
+EXPORT_INVALID = "ExportInvalid"  # a file is missing or is not what the manifest says
+CHECK_FAILED = "CheckFailed"  # prompts, finite logits, bits per byte
+REPLICAS_FAILED = "ReplicasFailed"  # the model could not be brought up

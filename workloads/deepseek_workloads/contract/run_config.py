@@ -165,10 +165,65 @@ class DatasetRun(WireModel):
     run_policy: RunPolicy = RunPolicy()
 
 
-Run = Annotated[TrainingRun | DatasetRun, Field(discriminator="kind")]
-_RUN: TypeAdapter[TrainingRun | DatasetRun] = TypeAdapter(Run)
+class ServedRevision(WireModel):
+    """The export that a serving run answers with; `storage.uri` is the export's own prefix."""
+
+    name: str
+    uid: str
+    storage: Storage
+    digest: str  # sha256:... of the export's manifest
 
 
-def parse_run(document: bytes | str) -> TrainingRun | DatasetRun:
+class Engine(WireModel):
+    max_model_len: int | None = Field(default=None, ge=1)  # tokens of prompt and answer; None: the model's
+    max_num_seqs: int = Field(default=32, ge=1)  # sequences decoded together
+    batch_wait_ms: int = Field(default=50, ge=0)  # how long an idle engine waits for company
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = 0  # of requests that bring none
+
+
+class CheckBaseline(WireModel):
+    """The active revision, and what it reached on the held-out text of its own export."""
+
+    storage: Storage
+    digest: str
+    bits_per_byte: float = Field(gt=0)
+
+
+class ServingCheck(WireModel):
+    """What a revision has to pass before it gets its first request."""
+
+    prompts: list[str] = Field(default_factory=list, max_length=8)
+    baseline: CheckBaseline | None = None
+    max_bits_per_byte_increase: float = Field(default=0.05, ge=0)  # on the baseline's text
+
+
+class ServingRun(WireModel):
+    """One Ray cluster that serves one revision. The number of replicas is the number of worker pods, which
+    may change while it runs."""
+
+    kind: Literal["serving"] = "serving"
+    schema_version: Literal[1] = SCHEMA_VERSION
+    owner: Owner
+    served_model_name: str  # `model` of the API
+    revision: ServedRevision
+    engine: Engine = Engine()
+    check: ServingCheck = ServingCheck()
+    proxy: Literal["python", "haproxy"] = "python"
+    require_api_key: bool = False  # keys are files of API_KEYS_DIR
+    workers: Workers
+    run_policy: RunPolicy = RunPolicy()
+
+    @property
+    def storage(self) -> Storage:
+        return self.revision.storage
+
+
+AnyRun = TrainingRun | DatasetRun | ServingRun
+Run = Annotated[AnyRun, Field(discriminator="kind")]
+_RUN: TypeAdapter[AnyRun] = TypeAdapter(Run)
+
+
+def parse_run(document: bytes | str) -> AnyRun:
     """Raises pydantic.ValidationError when the document is no run config of this schema version."""
     return _RUN.validate_json(document)
