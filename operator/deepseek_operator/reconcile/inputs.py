@@ -13,7 +13,7 @@ from deepseek_operator.resources.run_config import PreparedDataset, prepared_dat
 from deepseek_operator.status.outcome import FAILED
 from deepseek_operator.validation.dataset import dataset_run_of, validate_dataset
 from deepseek_operator.validation.training_job import training_run_of, validate_training_job
-from deepseek_workloads.contract.run_config import DatasetRun, TrainingRun
+from deepseek_workloads.contract.run_config import AnyRun
 from deepseek_workloads.plan.problem import Problem
 
 
@@ -23,7 +23,7 @@ class Inputs:
 
     problems: tuple[Problem, ...] = ()
     waiting: Mapping[Key, str] | None = None  # for which resource, in words
-    render: Callable[[], TrainingRun | DatasetRun] | None = None
+    render: Callable[[], AnyRun] | None = None
 
 
 async def inputs_of_job(cluster: Cluster, job: DeepSeekTrainingJob, *, worker_image: str) -> Inputs:

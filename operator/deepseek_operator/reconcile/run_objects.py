@@ -21,9 +21,7 @@ from deepseek_operator.resources.run_objects import (
     run_config_digest,
     run_config_of,
 )
-from deepseek_workloads.contract.run_config import DatasetRun, TrainingRun, parse_run
-
-Run = TrainingRun | DatasetRun
+from deepseek_workloads.contract.run_config import AnyRun, parse_run
 
 
 class NameTaken(Exception):
@@ -36,7 +34,7 @@ class RunConfigLost(Exception):
 
 @dataclass(frozen=True)
 class PinnedRun:
-    run: Run
+    run: AnyRun
     digest: str
 
 
@@ -59,7 +57,7 @@ async def pinned_run(cluster: Cluster, resource: ResourceName, *, digest: str) -
 
 
 async def pin_run(
-    cluster: Cluster, resource: ResourceName, *, digest: str, render: Callable[[], Run]
+    cluster: Cluster, resource: ResourceName, *, digest: str, render: Callable[[], AnyRun]
 ) -> PinnedRun:
     """Renders the run config, once for the life of the resource. Raises as `pinned_run`."""
     run = render()

@@ -8,7 +8,7 @@ from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.resources.names import ResourceName
 from deepseek_operator.resources.settings import BuildSettings
-from deepseek_workloads.contract.run_config import DatasetRun, Storage, TrainingRun
+from deepseek_workloads.contract.run_config import AnyRun, DatasetRun, ServingRun, Storage
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -37,7 +37,7 @@ def resource_name(resource: DeepSeekTrainingJob | DeepSeekDataset) -> ResourceNa
 def pod_set_of(
     resource: DeepSeekTrainingJob | DeepSeekDataset,
     *,
-    run: TrainingRun | DatasetRun,
+    run: AnyRun,
     settings: BuildSettings,
 ) -> PodSet:
     """`run` is the pinned run config: placement may change while suspended, the run may not."""
@@ -56,14 +56,17 @@ def pod_set_of(
     )
 
 
-def _ports(run: TrainingRun | DatasetRun, settings: BuildSettings) -> tuple[int, ...]:
+def _ports(run: AnyRun, settings: BuildSettings) -> tuple[int, ...]:
     ports = {_port(storage) for storage in _storages(run)} | set(settings.network.storage_ports)
     return tuple(sorted(ports))
 
 
-def _storages(run: TrainingRun | DatasetRun) -> list[Storage]:
+def _storages(run: AnyRun) -> list[Storage]:
     if isinstance(run, DatasetRun):
         return [run.storage, run.raw_storage]
+    if isinstance(run, ServingRun):
+        baseline = run.check.baseline
+        return [run.storage, *([baseline.storage] if baseline else [])]
     initial = [run.init_from] if run.init_from else []
     return [run.storage, *initial, *(source.storage for source in run.data.sources)]
 

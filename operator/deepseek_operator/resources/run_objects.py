@@ -13,7 +13,7 @@ from deepseek_workloads.contract.environment import (
     ROLE_COORDINATOR,
     RUN_CONFIG_FILE,
 )
-from deepseek_workloads.contract.run_config import DatasetRun, TrainingRun
+from deepseek_workloads.contract.run_config import AnyRun
 
 RUN_CONFIG_KEY = RUN_CONFIG_FILE.rsplit("/", 1)[1]
 COORDINATOR_PORTS = {"progress": COORDINATOR_PORT, "epoch": EPOCH_PORT, "ray": RAY_PORT}
@@ -23,7 +23,7 @@ class RunConfigMissing(ValueError):
     """The ConfigMap is not the one that the operator wrote."""
 
 
-def build_run_config_map(resource: ResourceName, run: TrainingRun | DatasetRun) -> Document:
+def build_run_config_map(resource: ResourceName, run: AnyRun) -> Document:
     """Immutable: pods of one run never read two run configs."""
     return {
         "apiVersion": "v1",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from deepseek_workloads.contract.messages import Progress
-from deepseek_workloads.contract.run_config import DatasetRun, TrainingRun
+from deepseek_workloads.contract.run_config import AnyRun
 from deepseek_workloads.plan.problem import Problem
 
 
@@ -54,7 +54,7 @@ class Observed:
 
     now: datetime
     pods: tuple[PodFacts, ...] = ()  # of every incarnation that still exists
-    run: TrainingRun | DatasetRun | None = None  # the pinned run config; None: not rendered yet
+    run: AnyRun | None = None  # the pinned run config; None: not rendered yet
     run_config_digest: str = ""
     problems: tuple[Problem, ...] = ()  # why no run config can be rendered
     waiting: tuple[str, ...] = ()  # what the run config waits for, in words

@@ -6,7 +6,7 @@ listings, never the data itself, and writes nothing but the probe object of `sto
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
@@ -16,9 +16,11 @@ from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
-from deepseek_workloads.contract.records import DatasetManifest, ExportManifest, Shard
+from deepseek_workloads.contract.records import DatasetManifest, ExportManifest, FileEntry, Shard
 from deepseek_workloads.contract.run_config import (
+    AnyRun,
     DatasetRun,
+    ServingRun,
     Source,
     Storage,
     TrainingRun,
@@ -63,9 +65,12 @@ class _Refusals:
         self.found.append(Refusal(reason, message, transient))
 
 
-def preflight(run: TrainingRun | DatasetRun, open_store: OpenStore) -> list[Refusal]:
+def preflight(run: AnyRun, open_store: OpenStore) -> list[Refusal]:
     """Everything that stands in the way of the run; empty: it may start."""
     refusals = _Refusals()
+    if isinstance(run, ServingRun):  # it reads only, and its credentials may allow no more
+        _check_served_exports(run, open_store, refusals)
+        return refusals.found
     with refusals.collected("spec.storage"), closing(open_store(run.storage)) as store:
         check_conditional_writes(store)
         if isinstance(run, TrainingRun):
@@ -155,6 +160,47 @@ def _check_initial_model(run: TrainingRun, open_store: OpenStore, refusals: _Ref
                 f"spec.model.initFrom: {run.init_from.uri}/{EXPORT_MANIFEST}: no manifest of an export of "
                 f"this version: {error}: name the prefix of an export (status.export.uri of a job)",
             )
+
+
+def _check_served_exports(run: ServingRun, open_store: OpenStore, refusals: _Refusals) -> None:
+    _check_export(f"revision {run.revision.name!r}", run.storage, run.revision.digest, open_store, refusals)
+    baseline = run.check.baseline
+    if baseline is not None:
+        _check_export("the active revision", baseline.storage, baseline.digest, open_store, refusals)
+
+
+def _check_export(
+    what: str, storage: Storage, digest: str, open_store: OpenStore, refusals: _Refusals
+) -> None:
+    """The manifest is the one that was recorded, and every file is there in its size; replicas, which read
+    the files anyway, hold them against their checksums."""
+    with refusals.collected(what), closing(open_store(storage)) as store:
+        document = store.read(EXPORT_MANIFEST)
+        if (found := sha256_digest(document)) != digest:
+            refusals.add(
+                reasons.EXPORT_INVALID,
+                f"{what}: {storage.uri}/{EXPORT_MANIFEST}: its digest is {found}, the revision records "
+                f"{digest}: restore the export, or serve another revision",
+            )
+            return
+        try:
+            manifest = ExportManifest.model_validate_json(document)
+        except pydantic.ValidationError as error:
+            message = f"{what}: {storage.uri}/{EXPORT_MANIFEST}: no manifest of this version: {error}"
+            refusals.add(reasons.EXPORT_INVALID, f"{message}: export the model again")
+            return
+        sizes = {info.key: info.size for info in store.list("")}
+        for entry in manifest.files:
+            if sizes.get(entry.key) != entry.size:
+                refusals.add(reasons.EXPORT_INVALID, _not_as_recorded(what, storage, entry, sizes))
+
+
+def _not_as_recorded(what: str, storage: Storage, entry: FileEntry, sizes: Mapping[str, int]) -> str:
+    found = f"has {sizes[entry.key]} bytes" if entry.key in sizes else "does not exist"
+    return (
+        f"{what}: {storage.uri}/{entry.key}: {found}, the manifest says {entry.size} bytes: restore the "
+        "export, or serve another revision"
+    )
 
 
 def _check_raw_objects(run: DatasetRun, open_store: OpenStore, refusals: _Refusals) -> None:

@@ -9,7 +9,7 @@ import pydantic
 from deepseek_workloads.contract import environment, reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
-from deepseek_workloads.contract.run_config import DatasetRun, TrainingRun, parse_run
+from deepseek_workloads.contract.run_config import AnyRun, parse_run
 from deepseek_workloads.supervise.event_log import log
 from deepseek_workloads.supervise.settings import Settings, SettingsError, settings_from
 
@@ -32,7 +32,7 @@ def main() -> int:
     return asyncio.run(Worker(settings, run, environ=os.environ).run())
 
 
-def _read_run(settings: Settings) -> TrainingRun | DatasetRun | None:
+def _read_run(settings: Settings) -> AnyRun | None:
     try:
         return parse_run(settings.run_config_path.read_bytes())
     except (OSError, pydantic.ValidationError) as error:

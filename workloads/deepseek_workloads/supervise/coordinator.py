@@ -12,7 +12,7 @@ from aiohttp import web
 
 from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.messages import Control, Progress, Report, Verdict
-from deepseek_workloads.contract.run_config import DatasetRun, TrainingRun
+from deepseek_workloads.contract.run_config import AnyRun, TrainingRun
 from deepseek_workloads.supervise import children, coordinator_machine, outcomes, ray_command
 from deepseek_workloads.supervise import coordinator_events as events
 from deepseek_workloads.supervise.board import DRIVER_RANK, ProgressBoard
@@ -25,13 +25,16 @@ PREFLIGHT, HEAD, DRIVER = "preflight", "ray-head", "driver"
 DISMISS_SECONDS = 3.0
 CONTROL_STOP_SECONDS = 900.0
 TERMINATION_RESERVE_SECONDS = 3.0
+DRIVERS = {
+    "training": "deepseek_workloads.launch.ray_train",
+    "dataset": "deepseek_workloads.launch.ray_prepare",
+    "serving": "deepseek_workloads.launch.ray_serve",
+}
 EXIT_CODES = {"Succeeded": 0, "Stopped": 0, "Retry": 75}
 
 
 class Coordinator:
-    def __init__(
-        self, settings: Settings, run: TrainingRun | DatasetRun, *, environ: Mapping[str, str]
-    ) -> None:
+    def __init__(self, settings: Settings, run: AnyRun, *, environ: Mapping[str, str]) -> None:
         self._settings = settings
         self._run = run
         self._environ = ray_command.ray_environment(run, token=settings.token, environ=environ)
@@ -141,8 +144,7 @@ class Coordinator:
                 self._epochs.begin(epoch)
             case events.StartDriver(attempt):
                 self._board.forget_driver()
-                kind = "ray_train" if isinstance(self._run, TrainingRun) else "ray_prepare"
-                self._start_module(DRIVER, f"deepseek_workloads.launch.{kind}", f"--attempt={attempt}")
+                self._start_module(DRIVER, DRIVERS[self._run.kind], f"--attempt={attempt}")
             case events.EndEpoch():
                 self._epochs.end()
             case events.KillAll():
@@ -189,7 +191,7 @@ class Coordinator:
         return self._settings.scratch / f"{name}-verdict.json"
 
 
-def policy_of(run: TrainingRun | DatasetRun, settings: Settings) -> coordinator_machine.Policy:
+def policy_of(run: AnyRun, settings: Settings) -> coordinator_machine.Policy:
     return coordinator_machine.Policy(
         backoff_limit=run.run_policy.backoff_limit,
         preflight_seconds=float(run.run_policy.startup_deadline_seconds),

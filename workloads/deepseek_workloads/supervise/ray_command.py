@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from deepseek_workloads.contract import environment
-from deepseek_workloads.contract.run_config import DatasetRun, TrainingRun
+from deepseek_workloads.contract.run_config import AnyRun, DatasetRun
 
 PYTHON_MODULE_NODE = "deepseek_workloads.launch.ray_node"
 # Ray's object store holds the train function and small results only; data streams from object storage.
@@ -52,9 +52,7 @@ def head_arguments(*, pod_ip: str) -> list[str]:
     ]
 
 
-def worker_arguments(
-    run: TrainingRun | DatasetRun, *, pod_ip: str, head_ip: str, start: int = 0
-) -> list[str]:
+def worker_arguments(run: AnyRun, *, pod_ip: str, head_ip: str, start: int = 0) -> list[str]:
     """Arguments of `ray start` on a worker: as many CPUs as it has places for processes of ours.
 
     `start` counts Ray's starts in this pod.
@@ -70,17 +68,15 @@ def worker_arguments(
     ]
 
 
-def places_per_node(run: TrainingRun | DatasetRun) -> int:
-    """A rank is one Ray CPU, so that exactly `num_proc_per_node` ranks fit on a node; a dataset's task is one
-    real CPU."""
-    if isinstance(run, TrainingRun):
-        return run.workers.num_proc_per_node
-    return max(1, int(run.workers.cpus_per_node))
+def places_per_node(run: AnyRun) -> int:
+    """A rank is one Ray CPU, so that exactly `num_proc_per_node` ranks fit on a node, and so is a replica.
+    A dataset's task is one real CPU."""
+    if isinstance(run, DatasetRun):
+        return max(1, int(run.workers.cpus_per_node))
+    return run.workers.num_proc_per_node
 
 
-def ray_environment(
-    run: TrainingRun | DatasetRun, *, token: str, environ: Mapping[str, str]
-) -> dict[str, str]:
+def ray_environment(run: AnyRun, *, token: str, environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of every Ray process and of the driver, on top of the pod's own."""
     return {
         "OMP_NUM_THREADS": str(_threads_per_process(run)),
@@ -131,5 +127,5 @@ def _flags(flags: Mapping[str, int]) -> list[str]:
     return [f"--{name}={value}" for name, value in flags.items()]
 
 
-def _threads_per_process(run: TrainingRun | DatasetRun) -> int:
+def _threads_per_process(run: AnyRun) -> int:
     return max(1, int(run.workers.cpus_per_node / places_per_node(run)))

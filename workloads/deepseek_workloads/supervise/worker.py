@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.reasons import OUT_OF_MEMORY
-from deepseek_workloads.contract.run_config import DatasetRun, TrainingRun
+from deepseek_workloads.contract.run_config import AnyRun
 from deepseek_workloads.supervise import children, memory, ray_command
 from deepseek_workloads.supervise import worker_machine as machine
 from deepseek_workloads.supervise.epoch_client import EpochListener, follow_epochs
@@ -24,9 +24,7 @@ EXIT_RESERVE_SECONDS = 2.0
 
 
 class Worker:
-    def __init__(
-        self, settings: Settings, run: TrainingRun | DatasetRun, *, environ: Mapping[str, str]
-    ) -> None:
+    def __init__(self, settings: Settings, run: AnyRun, *, environ: Mapping[str, str]) -> None:
         self._settings = settings
         self._run = run
         self._environ = ray_command.ray_environment(run, token=settings.token, environ=environ)

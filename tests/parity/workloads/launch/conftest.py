@@ -27,6 +27,7 @@ from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.architecture import Architecture, MoE
 from deepseek_workloads.contract.messages import Control, Progress, Verdict
 from deepseek_workloads.contract.run_config import (
+    AnyRun,
     Checkpoint,
     Data,
     DatasetRun,
@@ -180,7 +181,7 @@ class PodSet:
 
     network: Network
     folder: Path
-    run: TrainingRun | DatasetRun
+    run: AnyRun
     environ: dict[str, str]
     token: str = field(default_factory=lambda: secrets.token_hex(32))
     pods: list[Pod] = field(default_factory=list)
@@ -478,7 +479,7 @@ def pod_set(pod_network: Network, tmp_path: Path) -> Iterator[Callable[..., PodS
     """Makes the pods of a run; they are gone after the test."""
     made: list[PodSet] = []
 
-    def make(run: TrainingRun | DatasetRun) -> PodSet:
+    def make(run: AnyRun) -> PodSet:
         made.append(PodSet(pod_network, tmp_path, run, {**CREDENTIALS, "OMP_NUM_THREADS": "1"}))
         return made[-1]
 
