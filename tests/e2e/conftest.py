@@ -22,6 +22,11 @@ RAW_PREFIX = "raw/"
 RAW_BYTES = 2_000_000
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is marked `last` looks back on all others."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
 @pytest.fixture(scope="session")
 def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """To the terminal, past the capturing of output: a boot takes long enough to want to watch it."""

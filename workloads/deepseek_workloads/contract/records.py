@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from deepseek_workloads.contract.recipe import Recipe
 from deepseek_workloads.contract.wire import TolerantWireModel
 
 
@@ -31,6 +32,7 @@ class EpochRecord(TolerantWireModel):
     # Orders the writers of one owner, most significant first (incarnation of the coordinator, restarts of the
     # driver, ...): an epoch with a lower term than one in the log is refused.
     term: list[int] = Field(default_factory=list)
+    recipe: Recipe | None = None  # what the epoch trains: another one may not go on from its checkpoints
 
 
 class CheckpointRecord(TolerantWireModel):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.recipe import recipe_of
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.store.log import CommitLog, Writer
 
@@ -18,6 +19,7 @@ def epoch_beginner(run_document: str, run: TrainingRun, *, term: list[int]) -> C
             owner_uid=run.owner.uid,
             term=term,
             pod=os.environ.get(environment.POD_NAME, ""),
+            recipe=recipe_of(run),
         )
 
     return begin

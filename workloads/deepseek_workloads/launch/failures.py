@@ -14,7 +14,7 @@ from deepseek_workloads.contract.messages import Failure
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.export.load import ExportError
 from deepseek_workloads.store.interface import StoreError
-from deepseek_workloads.store.log import Fenced
+from deepseek_workloads.store.log import Fenced, Overtaken
 from deepseek_workloads.train.context import Preempted
 
 MAX_MESSAGE = 1000
@@ -72,6 +72,8 @@ def _classify(error: BaseException) -> tuple[str, str, int]:
     match error:
         case Preempted():
             return "lost", reasons.PREEMPTED, ExitCode.TRY_AGAIN
+        case Overtaken():
+            return "lost", reasons.FENCED, ExitCode.TRY_AGAIN
         case Fenced():
             return "final", reasons.FENCED, ExitCode.FENCED
         case StoreError() if error.transient:

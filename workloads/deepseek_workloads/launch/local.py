@@ -29,6 +29,7 @@ from deepseek_workloads.contract.messages import Failure, Verdict
 from deepseek_workloads.contract.run_config import Storage, TrainingRun, parse_run
 from deepseek_workloads.launch.epochs import epoch_beginner
 from deepseek_workloads.launch.failures import failure_of
+from deepseek_workloads.launch.preflight import preflight, verdict_of
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.context import TrainContext
@@ -173,7 +174,9 @@ def main(argv: Sequence[str]) -> int:
     if not isinstance(run, TrainingRun):
         parser.error(f"{arguments.run_config}: kind {run.kind!r}: must be 'training'")
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    if arguments.ranks == 1:
+    if refused := verdict_of(preflight(run, open_store)):
+        verdict = refused
+    elif arguments.ranks == 1:
         verdict = _train_rank(run, rank=0, world_size=1)
     else:
         verdict = train_ranks(run, ranks=arguments.ranks)

@@ -16,6 +16,7 @@ from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
+from deepseek_workloads.contract.recipe import differences, recipe_of
 from deepseek_workloads.contract.records import DatasetManifest, ExportManifest, FileEntry, Shard
 from deepseek_workloads.contract.run_config import (
     AnyRun,
@@ -32,7 +33,7 @@ from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.raw import list_raw
 from deepseek_workloads.launch.arguments import parse_arguments, write_verdict
 from deepseek_workloads.store.interface import ObjectStore, StoreError
-from deepseek_workloads.store.log import CommitLog, live_checkpoints
+from deepseek_workloads.store.log import CommitLog, live_checkpoints, recipe_of_newest_checkpoint
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.store.probe import check_conditional_writes
 
@@ -84,8 +85,10 @@ def preflight(run: AnyRun, open_store: OpenStore) -> list[Refusal]:
 
 
 def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: _Refusals) -> None:
-    """A job may go on from what lies in its storage only with the same model."""
-    checkpoints = live_checkpoints(CommitLog(store).records())
+    """A job may go on from what lies in its storage only with the same model, data and training: it would
+    else report the steps of another run as its own."""
+    entries = CommitLog(store).records()
+    checkpoints = live_checkpoints(entries)
     wanted = sha256_digest(run.architecture.to_json())
     if checkpoints and checkpoints[-1].record.architecture_digest not in ("", wanted):
         newest = checkpoints[-1].record
@@ -94,6 +97,13 @@ def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: _Refusals
             f"spec.storage.uri: {run.storage.uri}: its checkpoint of step {newest.step} is of another model "
             f"({newest.architecture_digest}) than spec.model ({wanted}): use a fresh URI, or the model that "
             "the checkpoint was trained with",
+        )
+    elif different := differences(recipe_of_newest_checkpoint(entries), recipe_of(run)):
+        newest = checkpoints[-1].record
+        refusals.add(
+            reasons.CHECKPOINT_MISMATCH,
+            f"spec.storage.uri: {run.storage.uri}: its checkpoint of step {newest.step} is of another run "
+            f"({'; '.join(different[:8])}): use a fresh URI, or the values of that run",
         )
 
 

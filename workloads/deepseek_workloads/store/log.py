@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 import pydantic
 
 from deepseek_workloads.contract import layout
+from deepseek_workloads.contract.recipe import Recipe
 from deepseek_workloads.contract.records import (
     CheckpointRecord,
     EpochRecord,
@@ -29,6 +30,10 @@ Record = EpochRecord | CheckpointRecord | RetireRecord | ExportRecord
 
 class Fenced(Exception):
     """A newer epoch owns the log: this writer must end, and has lost nothing that was committed."""
+
+
+class Overtaken(Fenced):
+    """By a group of the same driver: whichever of the two is a straggler, the driver's next group decides."""
 
 
 class CorruptLog(StoreError):
@@ -67,6 +72,16 @@ def newest_epoch(entries: Sequence[LogEntry]) -> int:
     return max((entry.record.epoch for entry in entries if isinstance(entry.record, EpochRecord)), default=0)
 
 
+def recipe_of_newest_checkpoint(entries: Sequence[LogEntry]) -> Recipe | None:
+    """What the run trained whose checkpoint would be gone on from; None: no checkpoint, or not recorded."""
+    checkpoints = live_checkpoints(entries)
+    if not checkpoints:
+        return None
+    epoch = checkpoints[-1].record.epoch
+    records = [entry.record for entry in entries if isinstance(entry.record, EpochRecord)]
+    return next((record.recipe for record in records if record.epoch == epoch), None)
+
+
 class CommitLog:
     """Reads the log and begins epochs. `clock` and `new_writer` are for tests."""
 
@@ -96,7 +111,13 @@ class CommitLog:
         return entries
 
     def begin_epoch(
-        self, *, run_config_digest: str, owner_uid: str = "", term: Sequence[int] = (), pod: str = ""
+        self,
+        *,
+        run_config_digest: str,
+        owner_uid: str = "",
+        term: Sequence[int] = (),
+        pod: str = "",
+        recipe: Recipe | None = None,
     ) -> "Writer":
         """Takes over the log.
 
@@ -116,6 +137,7 @@ class CommitLog:
                 pod=pod,
                 owner_uid=owner_uid,
                 term=list(term),
+                recipe=recipe,
             )
             if appender.try_append(record):
                 return Writer(appender, record, clock=self._clock)
@@ -201,10 +223,13 @@ class Writer:
         return self._appender.entries[-1]
 
     def _refuse_newer_epoch(self) -> None:
-        newest = newest_epoch(self._appender.entries)
-        if newest > self.epoch:
-            raise Fenced(
-                f"epoch {newest} owns the commit log now; this is epoch {self.epoch}: end this process"
+        epochs = (e.record for e in self._appender.entries if isinstance(e.record, EpochRecord))
+        newest = max(epochs, key=lambda record: record.epoch)
+        if newest.epoch > self.epoch:
+            own = self._epoch.owner_uid != "" and newest.owner_uid == self._epoch.owner_uid
+            kind = Overtaken if own and newest.term == self._epoch.term else Fenced
+            raise kind(
+                f"epoch {newest.epoch} owns the commit log now; this is epoch {self.epoch}: end this process"
             )
 
 

@@ -10,7 +10,7 @@ from deepseek_workloads.contract.messages import Failure
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.launch.failures import RankFailed, failure_of, failure_of_group
 from deepseek_workloads.store.interface import AccessDenied, StoreUnavailable
-from deepseek_workloads.store.log import Fenced
+from deepseek_workloads.store.log import Fenced, Overtaken
 from deepseek_workloads.train.context import Preempted
 
 GLOO = RuntimeError(
@@ -34,6 +34,7 @@ PREEMPTED_NODE = WorkerHealthCheckFailedError(
     [
         (Preempted("drained"), "lost", reasons.PREEMPTED, ExitCode.TRY_AGAIN),
         (Fenced("epoch 4 owns the log"), "final", reasons.FENCED, ExitCode.FENCED),
+        (Overtaken("epoch 4 owns the log"), "lost", reasons.FENCED, ExitCode.TRY_AGAIN),
         (StoreUnavailable("s3://b: timed out"), "try-again", reasons.STORE_UNREACHABLE, ExitCode.TRY_AGAIN),
         (AccessDenied("s3://b: no"), "final", reasons.ACCESS_DENIED, ExitCode.BAD_INPUT),
         (DatasetError("shard 3"), "final", reasons.DATASET_INVALID, ExitCode.BAD_INPUT),

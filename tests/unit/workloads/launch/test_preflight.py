@@ -25,6 +25,7 @@ from deepseek_workloads.contract.run_config import (
     TrainingRun,
     Workers,
 )
+from deepseek_workloads.launch.epochs import epoch_beginner
 from deepseek_workloads.launch.preflight import main, preflight, verdict_of
 from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.store.interface import NotFound, StoreUnavailable
@@ -206,6 +207,32 @@ def test_a_run_goes_on_only_from_checkpoints_of_its_own_model(
     )
     found = preflight(run, QUICK)
     assert [refusal.reason == reasons.CHECKPOINT_MISMATCH for refusal in found] == refused
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, None),
+        ({"workers": Workers(num_nodes=5)}, None),
+        ({"owner": OWNER.model_copy(update={"uid": "uid-2"})}, None),  # applied again after a delete
+        ({"training": Training(steps=12, global_batch_size=4)}, "training.steps: 10 there, 12 here"),
+        ({"data": 17}, "data.seed: 0 there, 17 here"),
+    ],
+)
+def test_a_run_goes_on_only_from_checkpoints_of_its_own_recipe(
+    make_run: MakeRun, change: dict[str, object], expected: str | None
+) -> None:
+    earlier = make_run()
+    document = earlier.to_json().decode()
+    writer = epoch_beginner(document, earlier, term=[1])(CommitLog(QUICK(earlier.storage)))
+    writer.commit_checkpoint(step=7, consumed_samples=28, tokens=1792, prefix="data/x/", files=[])
+    if "data" in change:
+        change = {"data": earlier.data.model_copy(update={"seed": change["data"]})}
+    found = preflight(earlier.model_copy(update=change), QUICK)
+    assert [(refusal.reason, expected in refusal.message) for refusal in found if expected] == (
+        [(reasons.CHECKPOINT_MISMATCH, True)] if expected else []
+    )
+    assert len(found) == (expected is not None)
 
 
 def test_a_model_to_start_from_that_is_not_there(make_run: MakeRun, tmp_path: Path) -> None:

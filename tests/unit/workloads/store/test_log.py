@@ -8,7 +8,7 @@ from deepseek_workloads.contract import layout
 from deepseek_workloads.contract.records import CheckpointRecord, EpochRecord, FileEntry
 from deepseek_workloads.store.file import FileObjectStore
 from deepseek_workloads.store.interface import ObjectStore
-from deepseek_workloads.store.log import CommitLog, CorruptLog, Fenced, Writer, live_checkpoints
+from deepseek_workloads.store.log import CommitLog, CorruptLog, Fenced, Overtaken, Writer, live_checkpoints
 
 FILES = [FileEntry(key="data/x/0.distcp", size=1, checksum="xxh3-128:00")]
 
@@ -77,6 +77,24 @@ def test_a_straggler_cannot_take_the_log_back_from_its_successor(file_store: Fil
         begin(file_store, owner_uid="job", term=[0, 7])
     assert begin(file_store, owner_uid="job", term=[1, 0]).epoch == 2
     assert begin(file_store, owner_uid="another job", term=[0]).epoch == 3
+
+
+@pytest.mark.parametrize(
+    ("successor", "expected"),
+    [
+        ({"owner_uid": "job", "term": [1, 0]}, Overtaken),  # a straggler of the same driver: it starts again
+        ({"owner_uid": "job", "term": [1, 1]}, Fenced),
+        ({"owner_uid": "another job", "term": [1, 0]}, Fenced),
+    ],
+)
+def test_a_writer_tells_a_group_of_its_own_driver_from_a_successor(
+    file_store: FileObjectStore, successor: dict[str, object], expected: type[Fenced]
+) -> None:
+    writer = begin(file_store, owner_uid="job", term=[1, 0])
+    begin(file_store, **successor)
+    with pytest.raises(Fenced) as raised:
+        commit(writer, 1)
+    assert raised.type is expected
 
 
 def test_a_gap_is_an_error_that_names_the_missing_record(file_store: FileObjectStore) -> None:
