@@ -1,0 +1,56 @@
+"""What decides the sequence of weights that a run goes through: runs of one recipe may continue each other.
+
+Not in it is what may change between them: pods, layout, the rhythm of checkpoints, where a dataset lies.
+"""
+
+from typing import Any
+
+from deepseek_workloads.contract.run_config import TrainingRun
+
+_TRAINING_FIELDS = (
+    "objective",
+    "steps",
+    "global_batch_size",
+    "optimizer",
+    "schedule",
+    "precision",
+    "gradient_clip_norm",
+)
+
+Recipe = dict[str, Any]
+
+
+def recipe_of(run: TrainingRun) -> Recipe:
+    """JSON values by the run config's paths. `steps` is in it: the learning rate's schedule ends there."""
+    document = run.model_dump(mode="json", by_alias=True)
+    training = run.training.model_dump(mode="json", by_alias=True, include=set(_TRAINING_FIELDS))
+    sources = [
+        {"digest": source["digest"], "name": source["name"], "weight": source["weight"]}
+        for source in document["data"]["sources"]
+    ]
+    return {
+        "architecture": document["architecture"],
+        "data": {**document["data"], "sources": sources},
+        "initFrom": run.init_from.uri if run.init_from else None,
+        "training": training,
+    }
+
+
+def differences(theirs: Any, ours: Any, *, path: str = "") -> list[str]:
+    """`path: theirs there, ours here` for each value that differs; null agrees with everything: a dataset's
+    digest may be left out, and an older version's record may lack a field."""
+    if theirs is None or ours is None or theirs == ours:
+        return []
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        return [
+            line
+            for key in sorted(theirs.keys() & ours.keys())
+            for line in differences(theirs[key], ours[key], path=f"{path}.{key}" if path else key)
+        ]
+    if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+        return [
+            line
+            for index, (their, our) in enumerate(zip(theirs, ours, strict=True))
+            for line in differences(their, our, path=f"{path}[{index}]")
+        ]
+    return [f"{path}: {theirs} there, {ours} here"]
