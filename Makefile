@@ -89,9 +89,9 @@ generate: setup ## CRDs, install.yaml
 verify: setup ## Fails where something generated is out of date
 	@HELM=$$(python -m local_kubernetes binary helm) python -m deepseek_operator.generate --check
 
-lint: setup ## ruff, mypy --strict, import-linter, pip-audit: all of them, also after a failure
+lint: setup ## ruff, mypy --strict, import-linter, pip-audit, bill of materials: all of them, also after a failure
 	@status=0; \
-	for check in "ruff check ." "ruff format --check ." "mypy" "lint-imports" "python .ci/audit.py"; do \
+	for check in "ruff check ." "ruff format --check ." "mypy" "lint-imports" "python .ci/audit.py" "python .ci/sbom.py"; do \
 	    echo "--- $$check"; $$check || status=1; done; exit $$status
 
 format: setup ## Format the code
