@@ -1,6 +1,6 @@
 """Writes a CycloneDX bill of materials for each image, from the lock file that the image is installed from.
 
-It lists Python packages with versions and package URLs; what the base image brings is the base image's to say.
+It lists Python packages with versions and package URLs; what the base image brings is not in it.
 """
 
 import json

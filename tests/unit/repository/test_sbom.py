@@ -9,7 +9,8 @@ import pytest
 def sbom() -> ModuleType:
     path = Path(__file__).parents[3] / ".ci" / "sbom.py"
     spec = importlib.util.spec_from_file_location("sbom", path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
