@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from harness.kubectl import Kubectl, KubectlError
+from harness.probe import RESTRICTED, TOLERATE_POOL, probe, probe_pod, reaches, wait_ready
 from harness.waiting import wait_until
 
 from local_kubernetes import (
@@ -35,55 +36,7 @@ from local_kubernetes.teardown import leftovers, read_settings
 
 Object = dict[str, Any]
 NAMESPACE = "local-kubernetes"
-TOLERATE_POOL = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 TOLERATE_UNREACHABLE = {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute"}
-RESTRICTED = {
-    "runAsNonRoot": True,
-    "runAsUser": 65532,
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
-
-
-def probe(version: int = 1) -> StaticImage:
-    return StaticImage(
-        reference=f"localhost/probe:{version}",
-        files={"/probe": (binary("probe").read_bytes(), 0o755)},
-        entrypoint=("/probe",),
-    )
-
-
-def probe_pod(
-    name: str,
-    *,
-    node: str | None = None,
-    image: str = "localhost/probe:1",
-    gpus: int = 0,
-    change: Mapping[str, Any] | None = None,
-) -> Object:
-    """A pod that serves HTTP on 8080 and carries the probe client."""
-    container: Object = {
-        "name": "probe",
-        "image": image,
-        "imagePullPolicy": "Never",
-        "args": ["serve"],
-        "ports": [{"name": "http", "containerPort": 8080}],
-        "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
-    }
-    spec: Object = {
-        "containers": [container],
-        "terminationGracePeriodSeconds": 1,
-        "tolerations": [TOLERATE_POOL],
-        **(change or {}),
-    }
-    if node:
-        spec["nodeSelector"] = {"kubernetes.io/hostname": node}
-    if gpus:
-        spec["nodeSelector"] = {"pool": "gpu"}
-        container["resources"] = {"limits": {"nvidia.com/gpu": gpus}}
-    metadata = {"name": name, "labels": {"app": name.rsplit("-", 1)[0]}}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 @pytest.fixture(scope="module")
@@ -126,26 +79,9 @@ def servers(kubectl: Kubectl, probe_image: str) -> dict[str, str]:
     return {name: wait_ready(kubectl, name) for name in ("server-node1", "server-node2")}
 
 
-def wait_ready(kubectl: Kubectl, pod: str) -> str:
-    """The address of the pod once it is ready."""
-    kubectl.run("wait", "--for=condition=Ready", f"pod/{pod}", "--timeout=60s", timeout=70)
-    found = kubectl.get("pod", pod)
-    assert found is not None
-    return str(found["status"]["podIP"])
-
-
 def ask(kubectl: Kubectl, pod: str, url: str) -> Object:
     """What a server answers to the pod. Raises KubectlError when nobody does."""
     return dict(json.loads(kubectl.run("exec", pod, "--", "/probe", "get", url)))
-
-
-def reaches(kubectl: Kubectl, pod: str, address: str) -> bool:
-    """Whether the pod can open a TCP connection."""
-    try:
-        kubectl.run("exec", pod, "--", "/probe", "connect", address)
-    except KubectlError:
-        return False
-    return True
 
 
 def ask_from_host(address: str) -> Object:

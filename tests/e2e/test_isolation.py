@@ -1,0 +1,190 @@
+"""What a running job is protected from: its neighbours' connections, control without its token, leaks."""
+
+import base64
+import secrets
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from harness.kubectl import Kubectl, KubectlError
+from harness.platform import NAMESPACE, OPERATOR_NAMESPACE, Platform
+from harness.probe import RESTRICTED, probe, probe_pod, reaches, wait_ready
+
+from local_kubernetes import write_static_archive
+
+JOB = "held"
+FOREIGN_NAMESPACE = "outsiders"
+COORDINATOR_PORTS = (8080, 8081, 6379)  # progress and control, epochs, Ray's GCS
+TCP_LISTEN = "0A"
+# Objects that a user of the namespace, or of the cluster, may read without being allowed to read Secrets.
+KINDS = "pods,services,configmaps,networkpolicies,dsjob,dsdata,dsrev,dsserve,deployments,replicasets,leases"
+
+
+@dataclass(frozen=True)
+class HeldJob:
+    """A job in the midst of training: the addresses of its pods, and what only it may know."""
+
+    coordinator: str
+    worker: str
+    worker_ports: tuple[int, ...]  # that the worker's processes listen on
+    secrets: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def held(platform: Platform, dataset: str) -> Iterator[HeldJob]:
+    platform.apply_job(JOB, dataset, {"training": {"steps": 100_000}, "checkpoint": {"everySteps": 50_000}})
+    platform.wait_for_step(JOB, 1)
+    (coordinator,) = platform.pods(JOB, role="coordinator")
+    worker = platform.pods(JOB, role="worker")[0]
+    yield HeldJob(
+        coordinator=coordinator["status"]["podIP"],
+        worker=worker["status"]["podIP"],
+        worker_ports=listening_ports(platform.kubectl, worker["metadata"]["name"]),
+        secrets=secret_values(platform),
+    )
+    platform.kubectl.delete("dsjob", JOB)
+
+
+def listening_ports(kubectl: Kubectl, pod: str) -> tuple[int, ...]:
+    """Of IPv4 sockets that are bound to more than the loopback."""
+    table = kubectl.run("exec", pod, "--", "cat", "/proc/net/tcp", "/proc/net/tcp6")
+    rows = [line.split() for line in table.splitlines() if ":" in line]
+    sockets = [row[1].rsplit(":", 1) for row in rows if len(row) > 3 and row[3] == TCP_LISTEN]
+    return tuple(sorted({int(port, 16) for address, port in sockets if address != "0100007F"}))
+
+
+def secret_values(platform: Platform) -> dict[str, str]:
+    """All values of all Secrets around the job, by where they are; account names are no secrets."""
+    found = {}
+    for namespace in (NAMESPACE, OPERATOR_NAMESPACE, "object-store"):
+        for secret in platform.kubectl.in_namespace(namespace).items("secrets"):
+            if secret["type"] != "Opaque":
+                continue
+            for key, value in secret["data"].items():
+                if "ACCESS_KEY_ID" not in key and key.removeprefix("ROOT_") != "ACCESS_KEY":
+                    name = f"{namespace}/{secret['metadata']['name']}/{key}"
+                    found[name] = base64.b64decode(value).decode()
+    return found
+
+
+@pytest.fixture(scope="module")
+def outsiders(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Kubectl, str]]:
+    """A pod in another namespace, and one beside the job that is not of it."""
+    archive = tmp_path_factory.mktemp("images") / "probe.tar"
+    write_static_archive(probe(), archive)
+    platform.cluster.load_image_archive(archive)
+    foreign = platform.kubectl.in_namespace(FOREIGN_NAMESPACE)
+    foreign.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": FOREIGN_NAMESPACE}})
+    places = [(foreign, "outsider-foreign"), (platform.kubectl, "outsider-beside")]
+    for kubectl, name in places:
+        pod = probe_pod(name, change={"automountServiceAccountToken": False})
+        pod["spec"]["containers"][0]["securityContext"] = RESTRICTED
+        kubectl.apply(pod)
+    for kubectl, name in places:
+        wait_ready(kubectl, name)
+    return places
+
+
+def test_nobody_else_reaches_the_coordinator_or_a_worker(
+    platform: Platform, held: HeldJob, outsiders: list[tuple[Kubectl, str]]
+) -> None:
+    assert held.worker_ports, "the worker listens for its peers, else there is nothing to protect"
+    addresses = [f"{held.coordinator}:{port}" for port in COORDINATOR_PORTS]
+    addresses += [f"{held.worker}:{port}" for port in held.worker_ports]
+    inside = platform.worker_pods(JOB)[1]
+    for address in addresses:
+        assert connects_from_inside(platform.kubectl, inside, address), f"{address} is open within the job"
+    open_to = [(pod, a) for kubectl, pod in outsiders for a in addresses if reaches(kubectl, pod, a)]
+    assert open_to == []
+
+
+def connects_from_inside(kubectl: Kubectl, pod: str, address: str) -> bool:
+    host, port = address.rsplit(":", 1)
+    program = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5)"
+    kubectl.run("exec", pod, "--", "python", "-c", program, host, port)
+    return True
+
+
+@pytest.mark.parametrize("token", ["", "Bearer ", "Bearer 0123abcd"])
+def test_control_needs_the_jobs_token(held: HeldJob, token: str) -> None:
+    for path in ("control", "report"):
+        request = urllib.request.Request(
+            f"http://{held.coordinator}:8080/{path}",
+            data=b'{"generation": 99, "desiredState": "Stopped"}',
+            headers={"Authorization": token} if token else {},
+        )
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(request, timeout=10)
+
+
+def test_ray_refuses_a_client_without_the_jobs_token(platform: Platform, held: HeldJob) -> None:
+    """From a place that the network policy lets through: another process of the job, with another token."""
+    program = (
+        "from ray._raylet import GcsClient; import sys;"
+        "print(len(GcsClient(address=sys.argv[1]).get_all_node_info(timeout=5)))"
+    )
+    ask = ["env", "python", "-c", program, f"{held.coordinator}:6379"]
+    worker = platform.worker_pods(JOB)[1]
+    assert int(platform.kubectl.run("exec", worker, "--", *ask).split()[-1]) == 3
+    forged = f"RAY_AUTH_TOKEN={secrets.token_hex(32)}"
+    with pytest.raises(KubectlError, match=r"(?i)unauthenticated|invalid|token"):
+        platform.kubectl.run("exec", worker, "--", ask[0], forged, *ask[1:])
+
+
+def test_workloads_have_no_service_account_token_and_a_read_only_root(
+    platform: Platform, held: HeldJob
+) -> None:
+    program = """
+import os
+try:
+    open("/written", "w")
+    print("root is writable")
+except OSError:
+    pass
+print(os.path.exists("/var/run/secrets/kubernetes.io"), os.getuid())
+"""
+    for pod in platform.pods(JOB):
+        assert platform.kubectl.exec_python(pod["metadata"]["name"], program).split() == ["False", "1000"]
+
+
+def test_no_secret_is_in_an_object_an_event_a_log_or_a_command_line(
+    platform: Platform, held: HeldJob, undisturbed: str
+) -> None:
+    """`undisturbed` and the dataset have finished: their logs and objects are searched, too."""
+    assert {name.split("/")[0] for name in held.secrets} == {NAMESPACE, OPERATOR_NAMESPACE, "object-store"}
+    places = {"command lines": command_lines(), "the audit log": platform.cluster.audit_log.read_text()}
+    for namespace in (NAMESPACE, OPERATOR_NAMESPACE, "object-store"):
+        kubectl = platform.kubectl.in_namespace(namespace)
+        places[f"objects of {namespace}"] = kubectl.run("get", KINDS, "-o", "json")
+        places[f"events of {namespace}"] = kubectl.run("get", "events", "-o", "json")
+        for pod in kubectl.items("pods"):
+            name = pod["metadata"]["name"]
+            places[f"the log of {namespace}/{name}"] = log_of(kubectl, name)
+    assert JOB in places[f"objects of {NAMESPACE}"]
+    assert "deepseek_workloads" in places["command lines"]
+    leaks = [
+        f"{secret} in {place}"
+        for place, text in places.items()
+        for secret, value in held.secrets.items()
+        if value in text or base64.b64encode(value.encode()).decode() in text
+    ]
+    assert leaks == []
+
+
+def log_of(kubectl: Kubectl, pod: str) -> str:
+    command = ["logs", pod, "--all-containers"]
+    return kubectl.run(*command)
+
+
+def command_lines() -> str:
+    """Of every process of the machine: the nodes' are among them."""
+    texts = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            texts.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:  # it has ended
+            continue
+    return "\n".join(texts)
