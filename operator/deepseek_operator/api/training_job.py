@@ -32,31 +32,36 @@ from deepseek_operator.api.training_job_status import TrainingJobStatus
 
 
 class InitFrom(SpecModel):
-    """An export to start from."""
+    """An export to start from: its weights. The optimizer, the schedule and the steps begin anew."""
 
-    storage_uri: StorageUri = Field(description="Prefix of the export, s3://bucket/.../exports/sha256-...")
+    model_config = with_rules(exactly_one_of("revisionRef", "modelName", "storageUri"))
+
+    revision_ref: LocalReference | None = Field(
+        default=None,
+        description="DeepSeekModelRevision of the namespace; the job waits until it exists.",
+    )
+    model_name: DnsLabel | None = Field(
+        default=None,
+        description="The newest DeepSeekModelRevision whose spec.modelName is this, at the job's start.",
+    )
+    storage_uri: StorageUri | None = Field(
+        default=None, description="Prefix of the export, s3://bucket/.../exports/sha256-..."
+    )
 
 
 class Model(SpecModel):
     """What is trained."""
 
-    model_config = with_rules(
-        exactly_one_of("preset", "initFrom"),
-        rule(
-            "!has(self.architecture) || has(self.preset)",
-            "architecture changes fields of a preset; with initFrom the export's own architecture is kept",
-            field_path=".architecture",
-        ),
-    )
-
-    preset: DnsLabel | None = Field(
-        default=None,
+    preset: DnsLabel = Field(
         description="Named architecture: deepseek-v3-tiny, -small, -16b, or deepseek-v3 itself.",
     )
     architecture: ArchitectureOverrides | None = Field(
         default=None, description="Fields of the preset to change."
     )
-    init_from: InitFrom | None = Field(default=None, description="Weights and tokenizer to start from.")
+    init_from: InitFrom | None = Field(
+        default=None,
+        description="Weights to start from, of a model of this architecture and the data's tokenizer.",
+    )
 
 
 class DataSource(SpecModel):

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from functools import partial
 
 from deepseek_operator.api.dataset import DeepSeekDataset
+from deepseek_operator.api.model_revision import DeepSeekModelRevision
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.cluster.interface import Cluster
-from deepseek_operator.cluster.kinds import DATASET
+from deepseek_operator.cluster.kinds import DATASET, MODEL_REVISION
 from deepseek_operator.reconcile.key import Key
-from deepseek_operator.resources.run_config import PreparedDataset, prepared_dataset
+from deepseek_operator.resources.revision import newest_of_model
+from deepseek_operator.resources.run_config import PreparedDataset, export_at, export_of, prepared_dataset
 from deepseek_operator.status.outcome import FAILED
 from deepseek_operator.validation.dataset import dataset_run_of, validate_dataset
 from deepseek_operator.validation.training_job import training_run_of, validate_training_job
-from deepseek_workloads.contract.run_config import AnyRun
+from deepseek_workloads.contract.run_config import AnyRun, Storage
 from deepseek_workloads.plan.problem import Problem
 
 
@@ -41,9 +43,38 @@ async def inputs_of_job(cluster: Cluster, job: DeepSeekTrainingJob, *, worker_im
             ready[name] = prepared
         else:
             waiting[key] = _why_waiting(dataset, key)
+    init_from = await _export_to_start_from(cluster, job, waiting)
     if waiting:
         return Inputs(waiting=waiting)
-    return Inputs(render=partial(training_run_of, job, datasets=ready))
+    return Inputs(render=partial(training_run_of, job, datasets=ready, init_from=init_from))
+
+
+async def _export_to_start_from(
+    cluster: Cluster, job: DeepSeekTrainingJob, waiting: dict[Key, str]
+) -> Storage | None:
+    """What spec.model.initFrom stands for; an entry in `waiting` where it does not exist yet."""
+    wanted, namespace = job.spec.model.init_from, job.metadata.namespace
+    if wanted is None:
+        return None
+    if wanted.storage_uri is not None:
+        return export_at(wanted.storage_uri, job)
+    if wanted.revision_ref is not None:
+        name = wanted.revision_ref.name
+        document = await cluster.get(MODEL_REVISION, name=name, namespace=namespace)
+        if document is not None:
+            return export_of(DeepSeekModelRevision.model_validate(document))
+        missing = f"DeepSeekModelRevision {name} does not exist in namespace {namespace}: create it"
+    else:
+        name = wanted.model_name or ""
+        documents = await cluster.list_(MODEL_REVISION, namespace=namespace)
+        if (newest := newest_of_model(documents, name)) is not None:
+            return export_of(newest)
+        missing = (
+            f"no DeepSeekModelRevision of namespace {namespace} has spec.modelName {name}: a job of that "
+            "name records one when it succeeds"
+        )
+    waiting[Key(MODEL_REVISION, namespace, name)] = missing
+    return None
 
 
 async def inputs_of_dataset(_: Cluster, dataset: DeepSeekDataset, *, worker_image: str) -> Inputs:

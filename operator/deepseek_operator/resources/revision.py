@@ -1,5 +1,6 @@
 """The DeepSeekModelRevision that records a finished job's model. It has no owner: it outlives the job."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from deepseek_operator.api.model_revision import DeepSeekModelRevision
@@ -19,6 +20,13 @@ def revision_name(job_name: str, *, digest: str) -> str:
     """`<job>-<digits of the digest>`: another content has another name, the same content the same."""
     digits = digest.removeprefix("sha256:")[:_DIGEST_DIGITS]
     return f"{job_name[: MAX_NAME_LENGTH - _DIGEST_DIGITS - 1].rstrip('-')}-{digits}"
+
+
+def newest_of_model(documents: Iterable[Document], model_name: str) -> DeepSeekModelRevision | None:
+    """By creation, then by name, since several may be of the same second."""
+    revisions = (DeepSeekModelRevision.model_validate(document) for document in documents)
+    of_model = [revision for revision in revisions if revision.spec.model_name == model_name]
+    return max(of_model, key=lambda r: (r.metadata.creation_timestamp, r.metadata.name), default=None)
 
 
 def build_revision(

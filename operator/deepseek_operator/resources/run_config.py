@@ -10,6 +10,7 @@ from typing import Any
 
 from deepseek_operator.api import storage as api_storage
 from deepseek_operator.api.dataset import DatasetSpec, DeepSeekDataset
+from deepseek_operator.api.model_revision import DeepSeekModelRevision
 from deepseek_operator.api.pods import RunPolicy, Workers
 from deepseek_operator.api.training_job import DataSource, DeepSeekTrainingJob, TrainingJobSpec
 from deepseek_operator.resources.quantity import parse_bytes, parse_quantity
@@ -36,8 +37,23 @@ def prepared_dataset(dataset: DeepSeekDataset) -> PreparedDataset | None:
     return PreparedDataset(storage=storage, digest=dataset.status.digest)
 
 
+def export_at(uri: str, job: DeepSeekTrainingJob) -> Storage:
+    """An export that the job names by its URI: in the S3 service of its own storage."""
+    return _storage(job.spec.storage).model_copy(update={"uri": uri})
+
+
+def export_of(revision: DeepSeekModelRevision) -> Storage:
+    spec = revision.spec
+    location = spec.storage_location
+    return Storage(uri=spec.storage_uri, endpoint_url=location.endpoint_url, region=location.region)
+
+
 def render_training_run(
-    job: DeepSeekTrainingJob, *, architecture: Architecture, datasets: Mapping[str, PreparedDataset]
+    job: DeepSeekTrainingJob,
+    *,
+    architecture: Architecture,
+    datasets: Mapping[str, PreparedDataset],
+    init_from: Storage | None = None,
 ) -> TrainingRun:
     """`datasets` by the name in datasetRef. Raises pydantic.ValidationError, whose paths are those of the
     spec as far as names are shared, for numbers out of their bounds."""
@@ -47,6 +63,7 @@ def render_training_run(
             "owner": _owner(job),
             "backend": spec.backend,
             "architecture": architecture,
+            "init_from": init_from,
             "data": {
                 "sources": [_source(source, spec=spec, datasets=datasets) for source in spec.data.sources],
                 "sequence_length": spec.data.sequence_length,

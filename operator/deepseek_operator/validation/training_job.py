@@ -35,11 +35,14 @@ def validate_training_job(job: DeepSeekTrainingJob, *, worker_image: str) -> lis
     return problems if run is None else check_training(run)
 
 
-def training_run_of(job: DeepSeekTrainingJob, *, datasets: Mapping[str, PreparedDataset]) -> TrainingRun:
-    """The run config of a job that `validate_training_job` let pass; `datasets` by the name in datasetRef."""
+def training_run_of(
+    job: DeepSeekTrainingJob, *, datasets: Mapping[str, PreparedDataset], init_from: Storage | None = None
+) -> TrainingRun:
+    """The run config of a job that `validate_training_job` let pass; `datasets` by the name in datasetRef,
+    `init_from` the export that spec.model.initFrom stands for."""
     spec = job.spec.model
     architecture = resolve(spec.preset, spec.architecture.to_overrides() if spec.architecture else None)
-    return render_training_run(job, architecture=architecture, datasets=datasets)
+    return render_training_run(job, architecture=architecture, datasets=datasets, init_from=init_from)
 
 
 def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
@@ -58,14 +61,8 @@ def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
             remedy="use backend ray, which trains the same model",
             reason=NOT_SUPPORTED,
         )
-    if spec.model.init_from is not None:
-        yield Problem(
-            field="spec.model.initFrom",
-            value=repr(spec.model.init_from.storage_uri),
-            rule="is not supported by this release: a job starts from a preset's architecture",
-            remedy="name a preset in spec.model.preset, such as deepseek-v3-tiny",
-            reason=NOT_SUPPORTED,
-        )
+    if spec.model.init_from is not None and spec.model.init_from.storage_uri is not None:
+        yield from check_uri(spec.model.init_from.storage_uri, field="spec.model.initFrom.storageUri")
 
 
 def no_image() -> Problem:
@@ -80,8 +77,6 @@ def no_image() -> Problem:
 
 def _architecture(job: DeepSeekTrainingJob, problems: list[Problem]) -> Architecture | None:
     model = job.spec.model
-    if model.preset is None:
-        return None
     try:
         return resolve(model.preset, model.architecture.to_overrides() if model.architecture else None)
     except ArchitectureRefused as refused:

@@ -40,7 +40,15 @@ def test_an_unknown_field_is_an_error(kubectl: Kubectl, a_job: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"model": {"preset": "deepseek-v3-tiny", "initFrom": {"storageUri": "s3://x/y"}}}, "exactly one of"),
+        (
+            {
+                "model": {
+                    "preset": "deepseek-v3-tiny",
+                    "initFrom": {"storageUri": "s3://x/y", "modelName": "y"},
+                }
+            },
+            "exactly one of",
+        ),
         ({"training": {"globalBatchSize": 8, "steps": 1, "tokens": 1}}, "exactly one of"),
         ({"workers": {"numNodes": 1, "minNodes": 2}}, "minNodes is at most numNodes"),
         (

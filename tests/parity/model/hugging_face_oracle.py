@@ -13,7 +13,7 @@ from transformers.models.deepseek_v3 import modeling_deepseek_v3
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
-from deepseek_workloads.model.hugging_face import config_json
+from deepseek_workloads.plan.hugging_face_config import config_json
 
 
 class _TorchInFloat64(SimpleNamespace):

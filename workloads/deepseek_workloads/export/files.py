@@ -12,7 +12,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.model.hugging_face import config_json, to_hugging_face
+from deepseek_workloads.model.hugging_face import to_hugging_face
+from deepseek_workloads.plan.hugging_face_config import config_json
 from deepseek_workloads.plan.tensors import ROUTER_BIAS
 
 CONFIG = "config.json"

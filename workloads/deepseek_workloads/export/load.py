@@ -24,7 +24,8 @@ from deepseek_workloads.data.checksum import object_checksum
 from deepseek_workloads.export.files import CONFIG, TOKENIZER
 from deepseek_workloads.export.publish import EXPORT_MANIFEST
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
-from deepseek_workloads.model.hugging_face import architecture_of, from_hugging_face
+from deepseek_workloads.model.hugging_face import from_hugging_face
+from deepseek_workloads.plan.hugging_face_config import architecture_of
 from deepseek_workloads.store.interface import ObjectStore
 
 _DIGEST_IN_URI = re.compile(r"/sha256-(?P<hex>[0-9a-f]{64})/?$")

@@ -32,6 +32,7 @@ from deepseek_workloads.data.manifest import DatasetError, load_manifest
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.raw import list_raw
 from deepseek_workloads.launch.arguments import parse_arguments, write_verdict
+from deepseek_workloads.launch.initial_model import initial_model_problems
 from deepseek_workloads.store.interface import ObjectStore, StoreError
 from deepseek_workloads.store.log import CommitLog, live_checkpoints, recipe_of_newest_checkpoint
 from deepseek_workloads.store.open import open_store
@@ -77,8 +78,8 @@ def preflight(run: AnyRun, open_store: OpenStore) -> list[Refusal]:
         if isinstance(run, TrainingRun):
             _check_checkpoints(run, store, refusals)
     if isinstance(run, TrainingRun):
-        _check_sources(run, open_store, refusals)
-        _check_initial_model(run, open_store, refusals)
+        manifests = _check_sources(run, open_store, refusals)
+        _check_initial_model(run, manifests, open_store, refusals)
     else:
         _check_raw_objects(run, open_store, refusals)
     return refusals.found
@@ -107,7 +108,8 @@ def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: _Refusals
         )
 
 
-def _check_sources(run: TrainingRun, open_store: OpenStore, refusals: _Refusals) -> None:
+def _check_sources(run: TrainingRun, open_store: OpenStore, refusals: _Refusals) -> list[DatasetManifest]:
+    """The manifests of the sources that are in order."""
     before = len(refusals.found)
     manifests = []
     for index, source in enumerate(run.data.sources):
@@ -117,6 +119,7 @@ def _check_sources(run: TrainingRun, open_store: OpenStore, refusals: _Refusals)
     if len(refusals.found) == before:
         with refusals.collected("spec.data"):
             SamplePlan(run.data, manifests)
+    return manifests
 
 
 def _check_source(
@@ -157,19 +160,14 @@ def _check_shards(shards: list[Shard], store: ObjectStore) -> None:
         )
 
 
-def _check_initial_model(run: TrainingRun, open_store: OpenStore, refusals: _Refusals) -> None:
+def _check_initial_model(
+    run: TrainingRun, manifests: list[DatasetManifest], open_store: OpenStore, refusals: _Refusals
+) -> None:
     if run.init_from is None:
         return
     with refusals.collected("spec.model.initFrom"), closing(open_store(run.init_from)) as store:
-        document = store.read(EXPORT_MANIFEST)
-        try:
-            ExportManifest.model_validate_json(document)
-        except pydantic.ValidationError as error:
-            refusals.add(
-                reasons.CHECKPOINT_MISMATCH,
-                f"spec.model.initFrom: {run.init_from.uri}/{EXPORT_MANIFEST}: no manifest of an export of "
-                f"this version: {error}: name the prefix of an export (status.export.uri of a job)",
-            )
+        for problem in initial_model_problems(run, manifests, store):
+            refusals.add(reasons.CHECKPOINT_MISMATCH, f"spec.model.initFrom: {problem}")
 
 
 def _check_served_exports(run: ServingRun, open_store: OpenStore, refusals: _Refusals) -> None:

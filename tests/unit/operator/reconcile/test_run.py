@@ -1,10 +1,11 @@
 """The life of a training job and of a dataset: what exists after each turn of events."""
 
+import json
 from typing import Any
 
 import pytest
 
-from deepseek_operator.cluster.kinds import CONFIG_MAP, DATASET, TRAINING_JOB
+from deepseek_operator.cluster.kinds import CONFIG_MAP, DATASET, MODEL_REVISION, TRAINING_JOB
 from deepseek_workloads.contract.messages import Progress, Verdict
 
 COORDINATOR = "dsjob-tiny-coordinator-1"
@@ -288,6 +289,30 @@ async def test_a_job_waits_for_its_dataset_and_pins_its_digest(world: Any) -> No
     await world.settle()
     assert world.cluster.pods()[-1] == COORDINATOR
     assert world.status()["datasets"] == [{"name": "docs", "uri": "s3://bucket/docs", "digest": DIGEST}]
+
+
+@pytest.mark.parametrize("reference", [{"revisionRef": {"name": "base-2"}}, {"modelName": "base"}])
+async def test_a_job_waits_for_the_model_to_start_from_and_pins_it(
+    world: Any, reference: dict[str, Any]
+) -> None:
+    world.add_job(model={"preset": "deepseek-v3-tiny", "initFrom": reference})
+    await world.settle()
+    assert world.condition("DatasetsReady") == ("False", "DatasetNotReady")
+    for number in (1, 2):
+        world.cluster.add(MODEL_REVISION, revision_document(f"base-{number}", model_name="base"))
+    await world.settle()
+    config = world.cluster.objects[("ConfigMap", "research", "dsjob-tiny-run")]["data"]["run-config.json"]
+    assert json.loads(config)["initFrom"]["uri"] == "s3://models/base-2"
+
+
+def revision_document(name: str, *, model_name: str) -> dict[str, Any]:
+    spec = {"storageUri": f"s3://models/{name}", "digest": DIGEST, "modelName": model_name}
+    return {
+        "apiVersion": "deepseek.dev/v1alpha1",
+        "kind": "DeepSeekModelRevision",
+        "metadata": {"name": name, "namespace": "research", "uid": name},
+        "spec": spec,
+    }
 
 
 async def test_a_job_says_that_its_dataset_failed(world: Any) -> None:

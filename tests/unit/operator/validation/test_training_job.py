@@ -34,9 +34,9 @@ def _tiny(**moe: Any) -> dict[str, Any]:
         ({"backend": "horovod"}, "spec.backend", "use backend ray"),
         ({"workers": {"resources": {"memory": "32Mi"}}}, "spec.workers.resources.memory", "at least"),
         (
-            {"model": {"preset": None, "initFrom": {"storageUri": "s3://m/x"}}},
-            "spec.model.initFrom",
-            "name a preset",
+            {"model": {"initFrom": {"storageUri": "s3:///x"}}},
+            "spec.model.initFrom.storageUri",
+            "must name a bucket",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) and value.startswith("spec") else None,

@@ -1,9 +1,11 @@
 """Against a real file store and an in-process S3 server: each bad input has its own reason and remedy."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -12,7 +14,7 @@ from moto.server import ThreadedMotoServer
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.exit_codes import ExitCode
-from deepseek_workloads.contract.records import DatasetManifest, Shard
+from deepseek_workloads.contract.records import DatasetManifest, ExportManifest, Provenance, Shard
 from deepseek_workloads.contract.run_config import (
     Data,
     DatasetRun,
@@ -27,6 +29,7 @@ from deepseek_workloads.contract.run_config import (
 )
 from deepseek_workloads.launch.epochs import epoch_beginner
 from deepseek_workloads.launch.preflight import main, preflight, verdict_of
+from deepseek_workloads.plan.hugging_face_config import config_json
 from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.store.interface import NotFound, StoreUnavailable
 from deepseek_workloads.store.log import CommitLog
@@ -240,6 +243,46 @@ def test_a_model_to_start_from_that_is_not_there(make_run: MakeRun, tmp_path: Pa
     (refusal,) = preflight(run, QUICK)
     assert refusal.reason == reasons.OBJECT_NOT_FOUND
     assert "spec.model.initFrom" in refusal.message
+
+
+def write_export(
+    folder: Path, *, hidden_size: int = ARCHITECTURE.hidden_size, tokenizer: bytes = b""
+) -> Storage:
+    storage = Storage(uri=f"file://{folder}/export")
+    store = QUICK(storage)
+    architecture = ARCHITECTURE.model_copy(update={"hidden_size": hidden_size})
+    store.put("config.json", json.dumps(config_json(architecture)).encode())
+    store.put("tokenizer.json", tokenizer)
+    provenance = Provenance(
+        owner_namespace="research",
+        owner_name="base",
+        owner_uid="uid-0",
+        epoch=1,
+        step=1,
+        consumed_samples=4,
+        checkpoint_prefix="data/x/",
+        run_config_digest="",
+        dataset_digests=[],
+    )
+    store.put("manifest.json", ExportManifest(files=[], provenance=provenance, parameters=1).to_json())
+    return storage
+
+
+@pytest.mark.parametrize(
+    ("export", "expected"),
+    [
+        ({}, []),
+        ({"hidden_size": 8}, ["hiddenSize: 8 there"]),
+        ({"tokenizer": b"another"}, ["spec.tokenizer.uri"]),
+    ],
+)
+def test_a_run_starts_from_a_model_of_its_architecture_and_its_datasets_tokenizer(
+    make_run: MakeRun, tmp_path: Path, export: dict[str, Any], expected: list[str]
+) -> None:
+    run = make_run().model_copy(update={"init_from": write_export(tmp_path, **export)})
+    found = preflight(run, QUICK)
+    assert [refusal.reason for refusal in found] == [reasons.CHECKPOINT_MISMATCH] * len(expected)
+    assert all(words in refusal.message for words, refusal in zip(expected, found, strict=True))
 
 
 # ---- datasets

@@ -1,0 +1,50 @@
+"""Whether an export can be the start of a run: its architecture, its tokenizer. It loads no weights."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+import pydantic
+
+from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.layout import join_uri
+from deepseek_workloads.contract.recipe import differences
+from deepseek_workloads.contract.records import DatasetManifest, ExportManifest
+from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.hugging_face_config import architecture_of
+from deepseek_workloads.store.interface import ObjectStore
+
+MANIFEST, CONFIG, TOKENIZER = "manifest.json", "config.json", "tokenizer.json"
+# Fields of training, not of the weights: a run may set them anew.
+_FREE = ("initializerRange", "moe.biasUpdateSpeed", "moe.sequenceBalanceLossWeight")
+
+
+def initial_model_problems(
+    run: TrainingRun, datasets: Sequence[DatasetManifest], store: ObjectStore
+) -> Iterator[str]:
+    """`store` is at the export's prefix. Raises StoreErrors."""
+    try:
+        ExportManifest.model_validate_json(store.read(MANIFEST))
+        theirs = architecture_of(json.loads(store.read(CONFIG)))
+    except (pydantic.ValidationError, ValueError) as error:
+        yield (
+            f"{store.uri}: no export of this version: {error}: name the prefix of an export "
+            "(status.export.uri of a job)"
+        )
+        return
+    documents = (
+        theirs.model_dump(mode="json", by_alias=True),
+        run.architecture.model_dump(mode="json", by_alias=True),
+    )
+    different = [line for line in differences(*documents) if not line.startswith(_FREE)]
+    if different:
+        yield (
+            f"{store.uri}: its architecture is not that of spec.model ({'; '.join(different[:8])}): name its "
+            "preset, and its values in spec.model.architecture"
+        )
+    tokenizer = sha256_digest(store.read(TOKENIZER))
+    for dataset in datasets:
+        if dataset.tokenizer_digest != tokenizer:
+            yield (
+                f"{join_uri(store.uri, TOKENIZER)}: digest {tokenizer}: the datasets of spec.data have the "
+                f"tokenizer {dataset.tokenizer_digest}: prepare them with spec.tokenizer.uri of this one"
+            )
