@@ -178,6 +178,7 @@ class Engine(WireModel):
     max_model_len: int | None = Field(default=None, ge=1)  # tokens of prompt and answer; None: the model's
     max_num_seqs: int = Field(default=32, ge=1)  # sequences decoded together
     batch_wait_ms: int = Field(default=50, ge=0)  # how long an idle engine waits for company
+    max_queued_requests: int = Field(default=256, ge=1)  # of a replica; what comes beyond is answered 429
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0  # of requests that bring none
 

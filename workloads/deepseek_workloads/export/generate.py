@@ -62,7 +62,11 @@ def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> in
     """One token id from `logits` [V]."""
     if sampling.temperature == 0:
         return int(logits.argmax())
-    probabilities, tokens = (logits.float() / sampling.temperature).softmax(-1).sort(descending=True)
-    before = probabilities.cumsum(-1) - probabilities
-    kept = probabilities.masked_fill(before >= sampling.top_p, 0)
-    return int(tokens[torch.multinomial(kept, 1, generator=generator)])
+    # The largest becomes 0, so that no temperature, however small, divides to infinity.
+    probabilities = ((logits.float() - logits.max()) / sampling.temperature).softmax(-1)
+    if sampling.top_p < 1:
+        ordered, tokens = probabilities.sort(descending=True)
+        before = ordered.cumsum(-1) - ordered
+        probabilities = probabilities.index_fill(0, tokens[before >= sampling.top_p], 0)
+    # In the order of ids: the last bit of a probability, which depends on the batch, decides nothing.
+    return int(torch.multinomial(probabilities, 1, generator=generator))

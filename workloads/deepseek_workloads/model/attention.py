@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.model.batch_cache import BatchCache
 from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.rope import rotate, softmax_scale
 
@@ -30,6 +31,9 @@ class LatentCache:
             rotated = torch.cat([self.rotated, rotated], dim=1)
         self.latents, self.rotated = latents, rotated
         return latents, rotated
+
+
+Cache = LatentCache | BatchCache
 
 
 class MultiHeadLatentAttention(nn.Module):
@@ -55,16 +59,19 @@ class MultiHeadLatentAttention(nn.Module):
         self.o_proj = nn.Linear(self.heads * self.value, a.hidden_size, bias=a.attention_bias)
         self.low_rank_queries = a.q_lora_rank is not None
 
-    def forward(self, hidden: Tensor, rotation: Tensor, cache: LatentCache | None = None) -> Tensor:
-        """`hidden` [B, T, H] -> [B, T, H]; `rotation` complex [T, qk_rope_head_dim / 2]."""
+    def forward(self, hidden: Tensor, rotation: Tensor, cache: Cache | None = None) -> Tensor:
+        """`hidden` [B, T, H] -> [B, T, H]; `rotation` complex [T, qk_rope_head_dim / 2], or [B, T, ...]."""
         queries = self._queries(hidden, rotation)
         latents, rotated = self.kv_a_proj_with_mqa(hidden).split([self.latent, self.rope], dim=-1)
         latents = self.kv_a_layernorm(latents)
         rotated = rotate(rotated.unsqueeze(2), rotation).squeeze(2)
-        if cache is not None:
-            latents, rotated = cache.extend(latents, rotated)
-        keys, values = self._keys_and_values(latents, rotated)
-        projected: Tensor = self.o_proj(self._attend(queries, keys, values))
+        if isinstance(cache, BatchCache):
+            attended = self._attend_to_latents(queries, cache.extend(latents, rotated), cache.mask)
+        else:
+            if cache is not None:
+                latents, rotated = cache.extend(latents, rotated)
+            attended = self._attend(queries, *self._keys_and_values(latents, rotated))
+        projected: Tensor = self.o_proj(attended)
         return projected
 
     def _queries(self, hidden: Tensor, rotation: Tensor) -> Tensor:
@@ -82,6 +89,22 @@ class MultiHeadLatentAttention(nn.Module):
         plain, values = expanded.split([self.nope, self.value], dim=-1)
         shared = rotated.unsqueeze(2).expand(-1, -1, self.heads, -1)
         return torch.cat([plain, shared.to(plain.dtype)], dim=-1), values
+
+    def _attend_to_latents(self, queries: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+        """[B, 1, A, D], states [B, S, R + P], bool `mask` [B, S] -> [B, 1, A * value].
+
+        What projects latents up to keys and values is applied to queries and results instead: the same
+        products in another order (2.1.2 of the paper), at a cost that does not grow with heads times S.
+        """
+        up = self.kv_b_proj.weight.view(self.heads, self.nope + self.value, self.latent)
+        to_keys, to_values = up[:, : self.nope], up[:, self.nope :]
+        plain, rotary = queries.squeeze(1).split([self.nope, self.rope], dim=-1)
+        folded = torch.cat([torch.einsum("ban,anr->bar", plain, to_keys), rotary], dim=-1)
+        exact = torch.promote_types(states.dtype, torch.float32)
+        scores = (folded @ states.transpose(1, 2)).to(exact) * self.scale  # [B, A, S]
+        weights = scores.masked_fill(~mask.unsqueeze(1), float("-inf")).softmax(-1).to(states.dtype)
+        mixed = weights @ states[..., : self.latent]  # [B, A, R]
+        return torch.einsum("bar,avr->bav", mixed, to_values).flatten(-2).unsqueeze(1)
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """[B, T, A, D], [B, S, A, D], [B, S, A, value] -> [B, T, A * value].

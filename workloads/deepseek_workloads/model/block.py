@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.model.attention import LatentCache, MultiHeadLatentAttention
+from deepseek_workloads.model.attention import Cache, MultiHeadLatentAttention
 from deepseek_workloads.model.experts import RoutedExperts
 from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.router import Router
@@ -75,7 +75,7 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = RMSNorm(size, eps=eps)
         self.post_attention_layernorm = RMSNorm(size, eps=eps)
 
-    def forward(self, hidden: Tensor, rotation: Tensor, cache: LatentCache | None = None) -> LayerOutput:
+    def forward(self, hidden: Tensor, rotation: Tensor, cache: Cache | None = None) -> LayerOutput:
         hidden = hidden + self.self_attn(self.input_layernorm(hidden), rotation, cache)
         output = self.mlp(self.post_attention_layernorm(hidden))
         if isinstance(output, LayerOutput):

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.model.attention import LatentCache
+from deepseek_workloads.model.attention import Cache
 from deepseek_workloads.model.block import DecoderLayer, MixtureOfExperts
 from deepseek_workloads.model.head import LanguageModelHead
 from deepseek_workloads.model.initialize import initialize
 from deepseek_workloads.model.norm import RMSNorm
-from deepseek_workloads.model.rope import rotations
+from deepseek_workloads.model.rope import rotations, rotations_at
 
 
 class LossParts(NamedTuple):
@@ -48,17 +48,12 @@ class DeepseekV3Model(nn.Module):
         self.norm = RMSNorm(architecture.hidden_size, eps=architecture.rms_norm_eps)
 
     def forward(
-        self, input_ids: Tensor, *, start: int = 0, caches: Sequence[LatentCache] | None = None
+        self, input_ids: Tensor, *, start: int | Tensor = 0, caches: Sequence[Cache] | None = None
     ) -> HiddenStates:
-        """`input_ids` int64 [B, T] at positions `start`, `start + 1`, ...; `caches` hold those before."""
+        """`input_ids` int64 [B, T] at positions `start`, `start + 1`, ... (int64 [B]: each row from its own);
+        `caches` hold those before."""
         hidden = self.embed_tokens(input_ids)
-        rotation = rotations(
-            self.architecture,
-            start=start,
-            length=input_ids.shape[1],
-            dtype=hidden.dtype,
-            device=hidden.device,
-        )
+        rotation = self._rotation(start, length=input_ids.shape[1], like=hidden)
         balance_loss: Tensor | None = None
         counts = []
         for index, layer in enumerate(self.layers):
@@ -69,6 +64,12 @@ class DeepseekV3Model(nn.Module):
                 part = output.balance_loss
                 balance_loss = part if balance_loss is None else balance_loss + part
         return HiddenStates(self.norm(hidden), balance_loss, counts)
+
+    def _rotation(self, start: int | Tensor, *, length: int, like: Tensor) -> Tensor:
+        if isinstance(start, Tensor):
+            positions = start.unsqueeze(1) + torch.arange(length, device=like.device)
+            return rotations_at(self.architecture, positions, dtype=like.dtype)
+        return rotations(self.architecture, start=start, length=length, dtype=like.dtype, device=like.device)
 
 
 class DeepseekV3ForCausalLM(nn.Module):
@@ -87,8 +88,8 @@ class DeepseekV3ForCausalLM(nn.Module):
         input_ids: Tensor,
         labels: Tensor | None = None,
         *,
-        start: int = 0,
-        caches: Sequence[LatentCache] | None = None,
+        start: int | Tensor = 0,
+        caches: Sequence[Cache] | None = None,
     ) -> Tensor | LossParts:
         """`input_ids` int64 [B, T] -> logits [B, T, V], or LossParts with `labels` int64 [B, T], shifted."""
         hidden, balance_loss, counts = self.model(input_ids, start=start, caches=caches)

@@ -14,21 +14,27 @@ from deepseek_workloads.contract.architecture import Architecture, RopeScaling
 def rotations(
     architecture: Architecture, *, start: int, length: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Complex [length, qk_rope_head_dim / 2]: what turns the pairs at positions `start`, `start + 1`, ...
+    """Complex [length, qk_rope_head_dim / 2]: what turns the pairs at positions `start`, `start + 1`, ..."""
+    positions = torch.arange(start, start + length, device=device)
+    return rotations_at(architecture, positions, dtype=dtype)
+
+
+def rotations_at(architecture: Architecture, positions: Tensor, *, dtype: torch.dtype) -> Tensor:
+    """Complex [..., qk_rope_head_dim / 2] for whole-number `positions` [...].
 
     Complex64 for every `dtype` but float64: mixed-precision policies cast floats of a layer's inputs, and a
     bf16 angle is wrong by whole turns at long positions; they leave complex numbers alone. Angles are
     computed in float32, as in Hugging Face's model.
     """
-    positions = torch.arange(start, start + length, device=device, dtype=torch.float32)
-    angles = torch.outer(positions, _frequencies(architecture, device))
+    angles = positions.to(torch.float32).unsqueeze(-1) * _frequencies(architecture, positions.device)
     size = _cosine_scale(architecture.rope_scaling)
     real = torch.float64 if dtype == torch.float64 else torch.float32
     return torch.complex((angles.cos() * size).to(real), (angles.sin() * size).to(real))
 
 
 def rotate(features: Tensor, rotation: Tensor) -> Tensor:
-    """Turns the neighbouring pairs of `features` [B, T, A, 2P] by `rotation` [T, P]; the dtype is kept.
+    """Turns the neighbouring pairs of `features` [B, T, A, 2P] by `rotation` [T, P], or [B, T, P] where each
+    row has positions of its own; the dtype is kept.
 
     Hugging Face's model also moves the first of all pairs before the second; queries and keys move alike, so
     that no product changes.
@@ -36,7 +42,7 @@ def rotate(features: Tensor, rotation: Tensor) -> Tensor:
     real = torch.promote_types(features.dtype, torch.float32)
     exact = features.to(real).contiguous()
     pairs = torch.view_as_complex(exact.view(*exact.shape[:-1], -1, 2))
-    turned: Tensor = torch.view_as_real(pairs * rotation[:, None]).flatten(-2)
+    turned: Tensor = torch.view_as_real(pairs * rotation.unsqueeze(-2)).flatten(-2)
     return turned.to(features.dtype)
 
 
