@@ -98,7 +98,7 @@ class MultiHeadLatentAttention(nn.Module):
         """
         up = self.kv_b_proj.weight.view(self.heads, self.nope + self.value, self.latent)
         to_keys, to_values = up[:, : self.nope], up[:, self.nope :]
-        plain, rotary = queries.squeeze(1).split([self.nope, self.rope], dim=-1)
+        plain, rotary = queries[:, 0, :, : self.nope], queries[:, 0, :, self.nope :]
         folded = torch.cat([torch.einsum("ban,anr->bar", plain, to_keys), rotary], dim=-1)
         exact = torch.promote_types(states.dtype, torch.float32)
         scores = (folded @ states.transpose(1, 2)).to(exact) * self.scale  # [B, A, S]
