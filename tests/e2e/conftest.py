@@ -65,7 +65,7 @@ def dataset(platform: Platform, say: Callable[[str], None]) -> str:
     corpus = build_corpus(CACHE / "corpus", say=say)
     taken = 0
     for key, path in corpus.objects():
-        if path.suffix == ".jsonl" and taken < RAW_BYTES:
+        if path.suffix == ".jsonl" and not key.startswith("chat/") and taken < RAW_BYTES:
             lines = path.read_bytes()[: RAW_BYTES // 4]
             whole = lines[: lines.rfind(b"\n") + 1]
             platform.bucket.put(f"s3://{BUCKET}/{RAW_PREFIX}{key}", whole)

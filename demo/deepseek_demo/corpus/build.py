@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepseek_demo.corpus import html_text, sources
+from deepseek_demo.corpus import chat, html_text, sources
 from deepseek_demo.corpus.packages import Package, candidates, fetch, members
-from deepseek_demo.corpus.sources import COLLECTIONS, documents, objects
+from deepseek_demo.corpus.sources import COLLECTIONS, Document, documents, objects
 
 _COMPLETE = "corpus.json"  # written last: a directory without it is not a corpus
 
@@ -58,16 +58,22 @@ def build_corpus(cache: Path, *, say: Callable[[str], None] = lambda _: None) ->
 
 def _write(directory: Path, files: dict[str, Path], *, say: Callable[[str], None]) -> dict[str, int]:
     sizes: dict[str, int] = {}
+    pages: list[Document] = []
     for collection in COLLECTIONS:
         say(f"stripping {collection.package} ({collection.language})")
         found = list(documents(collection, members(files[collection.package])))
         size = sum(len(document.text.encode()) for document in found)
         sizes[collection.language] = sizes.get(collection.language, 0) + size
         for key, content in objects(collection, found):
-            path = directory / key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            _put(directory / key, content)
+        pages += found
+    _put(directory / chat.KEY, chat.conversations(pages))
     return sizes
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def _read(directory: Path) -> Corpus | None:
@@ -83,6 +89,6 @@ def _digest(packages: list[Package]) -> str:
     digest = hashlib.sha256()
     for package in packages:
         digest.update(f"{package.file_name} {package.sha256}\n".encode())
-    for module in (html_text, sources):
+    for module in (chat, html_text, sources):
         digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:16]

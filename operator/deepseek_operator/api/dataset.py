@@ -68,13 +68,18 @@ class TokenizerTraining(SpecModel):
 
 
 class Tokenizer(SpecModel):
-    """The tokenizer: trained here, or given."""
+    """The tokenizer: trained here, or given. Data for a model that exists needs the one of its data."""
 
-    model_config = with_rules(exactly_one_of("train", "uri"))
+    model_config = with_rules(exactly_one_of("train", "uri", "datasetRef"))
 
     train: TokenizerTraining | None = Field(default=None, description="Train one on the text.")
     uri: StorageUri | None = Field(
-        default=None, description="An existing tokenizer, s3://bucket/.../tokenizer.json."
+        default=None,
+        description="An existing tokenizer, s3://bucket/.../tokenizer.json, or a dataset's manifest.json.",
+    )
+    dataset_ref: LocalReference | None = Field(
+        default=None,
+        description="DeepSeekDataset of the namespace whose tokenizer is taken, once it is ready.",
     )
 
 

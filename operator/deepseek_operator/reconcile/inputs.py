@@ -35,14 +35,9 @@ async def inputs_of_job(cluster: Cluster, job: DeepSeekTrainingJob, *, worker_im
     ready: dict[str, PreparedDataset] = {}
     waiting: dict[Key, str] = {}
     for name in _dataset_names(job):
-        key = Key(DATASET, job.metadata.namespace, name)
-        document = await cluster.get(DATASET, name=name, namespace=job.metadata.namespace)
-        dataset = DeepSeekDataset.model_validate(document) if document is not None else None
-        prepared = prepared_dataset(dataset) if dataset is not None else None
+        prepared = await _prepared(cluster, Key(DATASET, job.metadata.namespace, name), waiting)
         if prepared is not None:
             ready[name] = prepared
-        else:
-            waiting[key] = _why_waiting(dataset, key)
     init_from = await _export_to_start_from(cluster, job, waiting)
     if waiting:
         return Inputs(waiting=waiting)
@@ -77,9 +72,28 @@ async def _export_to_start_from(
     return None
 
 
-async def inputs_of_dataset(_: Cluster, dataset: DeepSeekDataset, *, worker_image: str) -> Inputs:
+async def inputs_of_dataset(cluster: Cluster, dataset: DeepSeekDataset, *, worker_image: str) -> Inputs:
     problems = validate_dataset(dataset, worker_image=worker_image)
-    return Inputs(problems=tuple(problems)) if problems else Inputs(render=partial(dataset_run_of, dataset))
+    if problems:
+        return Inputs(problems=tuple(problems))
+    reference = dataset.spec.tokenizer.dataset_ref
+    if reference is None:
+        return Inputs(render=partial(dataset_run_of, dataset))
+    waiting: dict[Key, str] = {}
+    prepared = await _prepared(cluster, Key(DATASET, dataset.metadata.namespace, reference.name), waiting)
+    if prepared is None:
+        return Inputs(waiting=waiting)
+    return Inputs(render=partial(dataset_run_of, dataset, tokenizer_of=prepared))
+
+
+async def _prepared(cluster: Cluster, key: Key, waiting: dict[Key, str]) -> PreparedDataset | None:
+    """None, and an entry in `waiting`, while the dataset is not ready."""
+    document = await cluster.get(DATASET, name=key.name, namespace=key.namespace)
+    dataset = DeepSeekDataset.model_validate(document) if document is not None else None
+    prepared = prepared_dataset(dataset) if dataset is not None else None
+    if prepared is None:
+        waiting[key] = _why_waiting(dataset, key)
+    return prepared
 
 
 def _dataset_names(job: DeepSeekTrainingJob) -> Iterable[str]:

@@ -15,6 +15,7 @@ from deepseek_operator.api.pods import RunPolicy, Workers
 from deepseek_operator.api.training_job import DataSource, DeepSeekTrainingJob, TrainingJobSpec
 from deepseek_operator.resources.quantity import parse_bytes, parse_quantity
 from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.layout import DATASET_MANIFEST, join_uri
 from deepseek_workloads.contract.run_config import DatasetRun, Storage, TrainingRun
 
 Values = dict[str, Any]
@@ -79,16 +80,20 @@ def render_training_run(
     )
 
 
-def render_dataset_run(dataset: DeepSeekDataset) -> DatasetRun:
-    """Raises pydantic.ValidationError for numbers out of their bounds."""
+def render_dataset_run(
+    dataset: DeepSeekDataset, *, tokenizer_of: PreparedDataset | None = None
+) -> DatasetRun:
+    """`tokenizer_of`: what spec.tokenizer.datasetRef stands for. Raises pydantic.ValidationError for numbers
+    out of their bounds."""
     spec = dataset.spec
+    given = join_uri(tokenizer_of.storage.uri, DATASET_MANIFEST) if tokenizer_of else spec.tokenizer.uri
     return DatasetRun.model_validate(
         {
             "owner": _owner(dataset),
             "raw_sources": [source.model_dump() for source in spec.sources],
             "raw_storage": _raw_storage(spec),
             "tokenizer": spec.tokenizer.train.model_dump() if spec.tokenizer.train else None,
-            "tokenizer_uri": spec.tokenizer.uri,
+            "tokenizer_uri": given,
             "normalization": spec.normalization,
             "deduplicate": spec.deduplicate,
             "held_out_fraction": spec.held_out_fraction,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from deepseek_operator.api.dataset import DeepSeekDataset
-from deepseek_operator.resources.run_config import render_dataset_run
+from deepseek_operator.resources.run_config import PreparedDataset, render_dataset_run
 from deepseek_operator.validation.bounds import problems_of
 from deepseek_operator.validation.storage import check_uri
 from deepseek_operator.validation.training_job import no_image
@@ -24,9 +24,10 @@ def validate_dataset(dataset: DeepSeekDataset, *, worker_image: str) -> list[Pro
     return problems
 
 
-def dataset_run_of(dataset: DeepSeekDataset) -> DatasetRun:
-    """The run config of a dataset that `validate_dataset` let pass."""
-    return render_dataset_run(dataset)
+def dataset_run_of(dataset: DeepSeekDataset, *, tokenizer_of: PreparedDataset | None = None) -> DatasetRun:
+    """The run config of a dataset that `validate_dataset` let pass; `tokenizer_of` is the dataset that
+    spec.tokenizer.datasetRef stands for."""
+    return render_dataset_run(dataset, tokenizer_of=tokenizer_of)
 
 
 def _fields(dataset: DeepSeekDataset, worker_image: str) -> Iterator[Problem]:
@@ -38,6 +39,15 @@ def _fields(dataset: DeepSeekDataset, worker_image: str) -> Iterator[Problem]:
         yield from check_uri(spec.tokenizer.uri, field="spec.tokenizer.uri")
     if not spec.image and not worker_image:
         yield no_image()
+    reference = spec.tokenizer.dataset_ref
+    if reference is not None and reference.name == dataset.metadata.name:
+        yield Problem(
+            field="spec.tokenizer.datasetRef.name",
+            value=repr(reference.name),
+            rule="must be another dataset: this one would wait for itself",
+            remedy="name the dataset that the model was trained on, or use tokenizer.train",
+            reason="InvalidTokenizer",
+        )
     train = spec.tokenizer.train
     if train is not None and len(set(train.special_tokens)) < len(train.special_tokens):
         yield Problem(

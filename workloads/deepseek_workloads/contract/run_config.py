@@ -154,7 +154,7 @@ class DatasetRun(WireModel):
     raw_sources: list[RawSource] = Field(min_length=1)
     raw_storage: Storage  # endpoint and region of the raw sources
     tokenizer: TokenizerTraining | None = None  # exactly one of tokenizer and tokenizer_uri
-    tokenizer_uri: str | None = None  # a tokenizer.json
+    tokenizer_uri: str | None = None  # a tokenizer.json, or the manifest.json of a dataset that has one
     normalization: Literal["none", "nfc", "nfkc"] = "nfc"
     deduplicate: bool = True
     held_out_fraction: float = Field(default=0.01, ge=0, lt=0.5)

@@ -315,6 +315,24 @@ def revision_document(name: str, *, model_name: str) -> dict[str, Any]:
     }
 
 
+NOW = "2026-01-01T00:00:00Z"
+
+
+async def test_a_dataset_waits_for_the_one_whose_tokenizer_it_takes(world: Any) -> None:
+    world.add_dataset(tokenizer={"datasetRef": {"name": "base"}})
+    await world.settle(DATASET, "docs")
+    assert world.cluster.pods() == []
+    assert "base" in world.cluster.condition(DATASET, "docs", "PodsReady")["message"]
+    succeeded = {"type": "Succeeded", "status": "True", "reason": "Completed", "lastTransitionTime": NOW}
+    ready = {"conditions": [succeeded], "uri": "s3://b/base", "digest": DIGEST}
+    document = {**world.cluster.objects[("DeepSeekDataset", "research", "docs")], "status": ready}
+    document["metadata"] = {"name": "base", "namespace": "research", "uid": "uid-base"}
+    world.cluster.add(DATASET, document)
+    await world.settle(DATASET, "docs")
+    config = world.cluster.objects[("ConfigMap", "research", "dsdata-docs-run")]["data"]["run-config.json"]
+    assert json.loads(config)["tokenizerUri"] == "s3://b/base/manifest.json"
+
+
 async def test_a_job_says_that_its_dataset_failed(world: Any) -> None:
     world.add_job(data={"sources": [{"name": "docs", "datasetRef": {"name": "docs"}}], "sequenceLength": 128})
     world.add_dataset(sources=[{"name": "raw", "uri": "s3://"}])

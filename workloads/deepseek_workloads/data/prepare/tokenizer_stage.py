@@ -7,7 +7,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.layout import DATASET_MANIFEST
 from deepseek_workloads.contract.run_config import Storage, TokenizerTraining
+from deepseek_workloads.data.manifest import DatasetError, load_manifest
 from deepseek_workloads.data.prepare.context import Context, read_file
 from deepseek_workloads.data.prepare.deduplicate_stage import dropped_documents
 from deepseek_workloads.data.prepare.documents import INDEX_DTYPE, is_held_out, iter_texts
@@ -63,11 +65,21 @@ def make_tokenizer(
 
 
 def read_given(context: Context) -> bytes:
-    """The tokenizer.json that the run names. Raises the StoreErrors of reading it."""
+    """The tokenizer.json that the run names, or that of the dataset whose manifest.json it names. Raises
+    DatasetError and the StoreErrors of reading it."""
     folder, _, name = (context.run.tokenizer_uri or "").rpartition("/")
     storage: Storage = context.run.raw_storage.model_copy(update={"uri": folder})
     with context.open(storage) as store:
-        return store.read(name)
+        if name != DATASET_MANIFEST:
+            return store.read(name)
+        manifest = load_manifest(store, None)
+        document = store.read(manifest.tokenizer_key)
+        if sha256_digest(document) != manifest.tokenizer_digest:
+            raise DatasetError(
+                f"{store.uri}/{manifest.tokenizer_key}: digest {sha256_digest(document)}: must be "
+                f"{manifest.tokenizer_digest}: restore the tokenizer of that dataset, or name another"
+            )
+        return document
 
 
 def plan_sampling(records: Sequence[ReadRecord], *, vocab_size: int) -> Sampling:

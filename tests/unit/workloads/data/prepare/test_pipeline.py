@@ -216,6 +216,19 @@ def test_a_tokenizer_that_is_given_is_used_as_it_is(prepared, make_run, prepare,
     assert ids.tolist() in _documents(second_store, [*second.train, *second.held_out])
 
 
+def test_a_tokenizer_may_be_given_as_the_manifest_of_the_dataset_that_has_it(
+    prepared, make_run, prepare, tmp_path
+) -> None:
+    store, first = prepared
+    dataset_run = make_run(
+        tokenizer=None,
+        tokenizer_uri=f"{store.uri}/manifest.json",
+        storage=Storage(uri=f"file://{tmp_path}/second"),
+    )
+    _, second = _published(dataset_run, prepare(dataset_run))
+    assert second.tokenizer_digest == first.tokenizer_digest
+
+
 def test_a_given_tokenizer_that_is_missing_is_named(make_run, prepare, tmp_path) -> None:
     verdict = prepare(make_run(tokenizer=None, tokenizer_uri=f"file://{tmp_path}/none.json"))
     assert (verdict.outcome, verdict.reason) == ("Failed", reasons.OBJECT_NOT_FOUND)
