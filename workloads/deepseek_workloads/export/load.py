@@ -5,9 +5,10 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -21,7 +22,7 @@ from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.layout import export_prefix, join_uri
 from deepseek_workloads.contract.records import ExportManifest, FileEntry
 from deepseek_workloads.data.checksum import object_checksum
-from deepseek_workloads.export.files import CONFIG, TOKENIZER
+from deepseek_workloads.export.files import CONFIG, TOKENIZER, TOKENIZER_CONFIG
 from deepseek_workloads.export.publish import EXPORT_MANIFEST
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.hugging_face import from_hugging_face
@@ -44,6 +45,7 @@ class LoadedExport:
     manifest: ExportManifest
     digest: str
     eos_token_id: int | None
+    tokenizer_config: Mapping[str, Any]  # empty where the export has none
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ class ExportReader:
     prefix: str
     manifest: ExportManifest
     digest: str
+
+    def has(self, name: str) -> bool:
+        return any(entry.key == name for entry in self.manifest.files)
 
     def read(self, name: str) -> bytes:
         """Raises ExportError when the file is not in the manifest or not what it says."""
@@ -138,4 +143,5 @@ def load_export(
         manifest=reader.manifest,
         digest=reader.digest,
         eos_token_id=eos,
+        tokenizer_config=json.loads(reader.read(TOKENIZER_CONFIG)) if reader.has(TOKENIZER_CONFIG) else {},
     )

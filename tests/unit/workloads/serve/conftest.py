@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from deepseek_workloads.contract.architecture import Architecture, MoE
 from deepseek_workloads.contract.run_config import Engine as EngineSettings
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
-from deepseek_workloads.serve.engine.engine import Engine
+from deepseek_workloads.serve.engine.engine import Engine, Observer
 
 ARCHITECTURE = Architecture(
     vocab_size=304,
@@ -85,16 +85,18 @@ def observer() -> SeenByObserver:
 def start_engine(
     model: DeepseekV3ForCausalLM, tokenizer: Tokenizer, observer: SeenByObserver
 ) -> Iterator[StartEngine]:
-    """Settings by name; `model` may be another one."""
+    """Settings by name; model and observer may be others."""
     started: list[Engine] = []
 
-    def start(*, other: DeepseekV3ForCausalLM | None = None, **settings: int) -> Engine:
+    def start(
+        *, other: DeepseekV3ForCausalLM | None = None, watched_by: Observer = observer, **settings: int
+    ) -> Engine:
         engine = Engine(
             other or model,
             decode=tokenizer.decode,
             eos_token_id=EOS,
             settings=EngineSettings.model_validate({"batch_wait_ms": 0, **settings}),
-            observer=observer,
+            observer=watched_by,
         )
         engine.start()
         started.append(engine)

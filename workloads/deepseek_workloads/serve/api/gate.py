@@ -1,0 +1,126 @@
+"""What a request has to pass before a route sees it: key, readiness, size and pace of its body. Plain ASGI.
+
+It also counts answers by route and code.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deepseek_workloads.serve.api.errors import ApiError, not_ready
+from deepseek_workloads.serve.api.keys import ApiKeys
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
+
+
+@dataclass(frozen=True)
+class Limits:
+    body_bytes: int = 4 * 2**20
+    body_seconds: float = 30.0  # from the headers to the end of the body
+    predicted_logits: int = 2**20  # numbers in an answer of /predict
+
+
+class Gate:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limits: Limits,
+        keys: ApiKeys | None,
+        unready: Callable[[], str | None],
+        count: Callable[[str, int], None],
+    ) -> None:
+        """`unready` says why requests cannot be answered; None: they can."""
+        self._app, self._limits, self._keys = app, limits, keys
+        self._unready, self._count = unready, count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._count(scope["path"], message["status"])
+            await send(message)
+
+        try:
+            received = await self._admit(scope, receive)
+        except ApiError as error:
+            await error.response()(scope, receive, counted)
+            return
+        await self._app(scope, received, counted)
+
+    async def _admit(self, scope: Scope, receive: Receive) -> Receive:
+        """Raises ApiError."""
+        headers = Headers(scope=scope)
+        if scope["path"] not in OPEN_PATHS:
+            self._check_key(headers)
+            if (why := self._unready()) is not None:
+                raise not_ready(why)
+        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            return receive
+        return _replay(await self._read_body(headers, receive), receive)
+
+    def _check_key(self, headers: Headers) -> None:
+        if self._keys is None:
+            return
+        if not self._keys.allow(headers.get("authorization", "").encode("latin-1")):
+            raise ApiError(
+                401,
+                "Authorization: no API key of this service; send `Authorization: Bearer KEY`",
+                kind="authentication_error",
+                code="invalid_api_key",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+    async def _read_body(self, headers: Headers, receive: Receive) -> bytes:
+        declared = headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self._limits.body_bytes:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                return await self._collect(receive)
+        except TimeoutError:
+            seconds = self._limits.body_seconds
+            raise ApiError(
+                408,
+                f"the body did not come within {seconds:.0f} s; send it at once",
+                code="request_timeout",
+                headers={"Connection": "close"},
+            ) from None
+
+    async def _collect(self, receive: Receive) -> bytes:
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ApiError(400, "the client has gone before its body had come")
+            body += message.get("body", b"")
+            if len(body) > self._limits.body_bytes:
+                raise self._too_large()
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    def _too_large(self) -> ApiError:
+        return ApiError(
+            413,
+            f"the body is larger than {self._limits.body_bytes} bytes, which is the limit; send less",
+            code="request_too_large",
+            headers={"Connection": "close"},
+        )
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The whole body at once, then what really comes: the client's going away."""
+    pending = [body]
+
+    async def replayed() -> Message:
+        if pending:
+            return {"type": "http.request", "body": pending.pop(), "more_body": False}
+        return await receive()
+
+    return replayed
