@@ -66,9 +66,14 @@ seccompProfile:
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, create, patch]
+# Deleting the run config of a served revision takes with it all that it owns, Secrets included.
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [get, create]
+  verbs: [get, create, delete]
+# Which pods a service leads to, before those of the revision before are removed.
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list]
 # A run's own token is created and never read: it is derived again from the operator's key.
 - apiGroups: [""]
   resources: [secrets]

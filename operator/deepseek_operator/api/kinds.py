@@ -102,10 +102,27 @@ MODEL_SERVICE: Final = Kind(
     plural="deepseekmodelservices",
     short_name="dsserve",
     columns=(
-        _STATE,
-        PrinterColumn("Revision", ".spec.model.revisionRef.name", "string", "Revision that is served."),
-        PrinterColumn("Model", ".spec.model.modelName", "string", "Model whose newest revision is served."),
+        PrinterColumn("Active", ".status.active.revision", "string", "Revision that gets the requests."),
+        PrinterColumn("Candidate", ".status.candidate.revision", "string", "Revision being brought up."),
+        PrinterColumn("Ready", ".status.ready", "string", "Replicas that answer, of those that should."),
+        PrinterColumn("URL", ".status.url", "string", "Where the API answers inside of the cluster."),
         _AGE,
+        PrinterColumn("State", ".status.state", "string", "The conditions in one word.", wide=True),
+        PrinterColumn("Phase", ".status.candidate.phase", "string", "How far the candidate is.", wide=True),
+        PrinterColumn(
+            "Digest",
+            ".status.active.shortDigest",
+            "string",
+            "First digits of the sha256 of the active export's manifest.",
+            wide=True,
+        ),
+        PrinterColumn(
+            "Cluster",
+            ".status.active.clusterId",
+            "string",
+            "Label deepseek.dev/cluster of its pods.",
+            wide=True,
+        ),
     ),
 )
 

@@ -70,6 +70,11 @@ class RevisionSpec(SpecModel):
     model_name: DnsLabel | None = Field(
         default=None, description="Name of the model over its revisions, for instance the job's."
     )
+    service_ref: LocalReference | None = Field(
+        default=None,
+        description="DeepSeekModelService of the namespace that considers this revision beside those of its "
+        "modelName: the job's spec.rollout.serviceRef.",
+    )
     architecture: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
         default="DeepseekV3ForCausalLM", description="Class of the model in Hugging Face's names."
     )

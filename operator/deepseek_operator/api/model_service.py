@@ -1,15 +1,18 @@
-"""DeepSeekModelService: serve revisions of a model. Recorded by this release; a later one acts on it.
+"""DeepSeekModelService: serve revisions of a model, and replace one by the next without losing a request.
 
-It does not know how a model is served.
+It does not know how a model is served, nor how a rollout goes on (`status.rollout`).
 """
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from deepseek_operator.api.meta import NAME_RULES, CommonStatus, Resource
-from deepseek_operator.api.pods import Placement, Resources
+from deepseek_operator.api.meta import NAME_RULES, Resource
+from deepseek_operator.api.model_service_status import ServiceStatus
+from deepseek_operator.api.pods import CpuResources, Placement, Resources
 from deepseek_operator.api.schema import (
+    ATOMIC_LIST,
+    Decimal,
     DnsLabel,
     Image,
     SpecModel,
@@ -19,6 +22,15 @@ from deepseek_operator.api.schema import (
     with_rules,
 )
 from deepseek_operator.api.storage import LocalReference
+
+# `model` in requests of the API, for instance deepseek/tiny-moe.
+ServedModelName = Annotated[
+    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_./:]*$")
+]
+_SERVICE_NAME_RULE: Final = rule(
+    "self.metadata.name.matches('^[a-z]')",
+    "metadata.name begins with a letter: a Kubernetes Service of the same name is made",
+)
 
 
 class ServedModel(SpecModel):
@@ -30,7 +42,9 @@ class ServedModel(SpecModel):
         default=None, description="This DeepSeekModelRevision, until it is changed here."
     )
     model_name: DnsLabel | None = Field(
-        default=None, description="The newest DeepSeekModelRevision whose spec.modelName is this."
+        default=None,
+        description="The newest DeepSeekModelRevision whose spec.modelName is this, or whose job named this "
+        "service in spec.rollout.serviceRef.",
     )
 
 
@@ -39,8 +53,10 @@ class Replicas(SpecModel):
 
     model_config = with_rules(rule("self.min <= self.max", "min is at most max", field_path=".min"))
 
-    min: int = Field(default=1, ge=0, le=1000, description="Replicas without load.")
-    max: int = Field(default=1, ge=1, le=1000, description="Replicas under the highest load.")
+    min: int = Field(default=1, ge=1, le=1000, description="Replicas without load: this many run now.")
+    max: int = Field(
+        default=1, ge=1, le=1000, description="Replicas under the highest load. This release runs min."
+    )
 
 
 class ReplicaPods(Placement):
@@ -49,15 +65,50 @@ class ReplicaPods(Placement):
     resources: Resources = Field(default=Resources(), description="What each replica needs.")
 
 
+class ServiceCoordinator(Placement):
+    """The pod that leads each revision's Ray cluster. It needs no GPU."""
+
+    resources: CpuResources = Field(
+        default=CpuResources(cpu="500m", memory="2Gi"), description="What the coordinator pod needs."
+    )
+
+
 class Engine(SpecModel):
     """How tokens are generated."""
 
     max_model_len: int | None = Field(
         default=None, ge=1, le=1_048_576, description="Tokens of prompt and answer; absent is the model's."
     )
-    max_num_seqs: int = Field(default=16, ge=1, le=4096, description="Sequences generated at the same time.")
+    max_num_seqs: int = Field(default=32, ge=1, le=4096, description="Sequences generated at the same time.")
+    batch_wait_ms: int = Field(
+        default=50, ge=0, le=10_000, description="Milliseconds that an idle engine waits for more requests."
+    )
+    max_queued_requests: int = Field(
+        default=256,
+        ge=1,
+        le=100_000,
+        description="Requests that wait at a replica; what comes beyond is answered 429.",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="Numbers of the matrix products. auto: bf16 on GPUs, fp32 on CPU."
+    )
+    seed: int = Field(
+        default=0, ge=0, le=2**53 - 1, description="Seed of sampled answers to requests that bring none."
+    )
+
+
+class RevisionCheck(SpecModel):
+    """What a revision has to pass before it gets its first request, besides its digest and finite logits."""
+
+    prompts: list[Annotated[str, StringConstraints(min_length=1, max_length=1024)]] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Texts that the revision must be able to continue.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    max_bits_per_byte_increase: Decimal = Field(
+        default="0.05",
+        description="How much worse than the active revision it may be on that revision's held-out text.",
     )
 
 
@@ -68,10 +119,17 @@ class RolloutStrategy(SpecModel):
         default="BlueGreen", description="BlueGreen: all traffic moves when the new revision is ready."
     )
     progress_deadline_seconds: int = Field(
-        default=600, ge=1, le=604800, description="Seconds to readiness; after them the old revision stays."
+        default=600,
+        ge=1,
+        le=604800,
+        description="Seconds to readiness, waiting for nodes not counted; after them the revision has failed "
+        "and the old one stays.",
+    )
+    check: RevisionCheck = Field(
+        default=RevisionCheck(), description="What a revision has to pass before its first request."
     )
     revision_history_limit: int = Field(
-        default=2, ge=0, le=100, description="Earlier revisions kept to roll back to."
+        default=10, ge=0, le=100, description="Switches that are kept in status.history."
     )
 
 
@@ -82,6 +140,9 @@ class ServiceSpec(SpecModel):
     image: Image | None = Field(
         default=None, description="Image of the pods; absent is the operator's default worker image."
     )
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        default="IfNotPresent", description="When nodes pull the image."
+    )
     image_pull_secrets: list[LocalReference] = Field(
         default_factory=list,
         max_length=4,
@@ -89,29 +150,44 @@ class ServiceSpec(SpecModel):
         json_schema_extra=list_map("name"),
     )
     model: ServedModel = Field(description="Which revisions are served.")
+    served_model_name: ServedModelName | None = Field(
+        default=None, description="`model` in requests of the API; absent is the name of this resource."
+    )
     secret_ref: LocalReference | None = Field(
         default=None,
         description="Secret with the credentials to read exports; absent is the revision's.",
     )
+    api_keys_secret_ref: LocalReference | None = Field(
+        default=None,
+        description="Secret each of whose values is a key of the API; absent: no key is asked for. The "
+        "operator never reads it: the pods do, and follow its changes.",
+    )
     replicas: Replicas = Field(default=Replicas(), description="How many copies of the model serve.")
     pods: ReplicaPods = Field(default=ReplicaPods(), description="The pods that serve.")
+    coordinator: ServiceCoordinator = Field(
+        default=ServiceCoordinator(), description="The pod that leads each revision's Ray cluster."
+    )
     engine: Engine = Field(default=Engine(), description="How tokens are generated.")
+    proxy: Literal["Python", "HAProxy"] = Field(
+        default="Python", description="Ray Serve's proxy in each replica pod. HAProxy: higher throughput."
+    )
+    drain_seconds: int = Field(
+        default=30,
+        ge=0,
+        le=3540,
+        description="Seconds that a pod which is being removed goes on answering what it has begun: the "
+        "longest answer that is not cut.",
+    )
     rollout: RolloutStrategy = Field(
         default=RolloutStrategy(), description="How a new revision replaces the old one."
     )
 
 
-class ServiceStatus(CommonStatus):
-    """Whether the service is recorded."""
-
-
 class DeepSeekModelService(Resource):
-    """Serves revisions of a model by an OpenAI-compatible API. This release records it and starts nothing."""
+    """Serves revisions of a model by an OpenAI-compatible API, and rolls out the next one."""
 
-    model_config = with_rules(*NAME_RULES)
+    model_config = with_rules(*NAME_RULES, _SERVICE_NAME_RULE)
 
     kind: Literal["DeepSeekModelService"] = "DeepSeekModelService"
     spec: ServiceSpec = Field(description="Which model to serve, with what, and how to change it.")
-    status: ServiceStatus = Field(
-        default_factory=ServiceStatus, description="Whether the service is recorded."
-    )
+    status: ServiceStatus = Field(default_factory=ServiceStatus, description="Which revision serves.")

@@ -1,4 +1,5 @@
-"""Who waits for whom: a job that waits for a dataset is looked at again when the dataset changes.
+"""Who waits for whom: a job that waits for a dataset is looked at again when the dataset changes, a service
+that serves the newest revision when any revision of its namespace does (a key without a name).
 
 An optimisation only, held in memory: a waiting job also comes back by itself.
 """
@@ -25,4 +26,5 @@ class Dependencies:
                 self._dependents[target].add(dependent)
 
     def of(self, target: Key) -> frozenset[Key]:
-        return frozenset(self._dependents.get(target, ()))
+        any_of_kind = target._replace(name="")
+        return frozenset(self._dependents.get(target, ())) | frozenset(self._dependents.get(any_of_kind, ()))

@@ -84,7 +84,7 @@ def _running(resource: RunResource, observed: Observed, intervals: Intervals) ->
         observed.pods,
         num_workers=resource.spec.workers.num_nodes,
         now=observed.now,
-        used=_used(resource.status.pods),
+        used=used_incarnations(resource.status.pods),
     )
     coordinator = coordinator_of(observed)
     runs = coordinator is not None and is_active(coordinator) and coordinator.phase == "Running"
@@ -97,7 +97,7 @@ def without_creation(plan: Plan) -> Plan:
     return replace(plan, pods=PodChanges(after=plan.pods.after))
 
 
-def _used(pods: PodSetStatus | None) -> dict[tuple[str, int], int]:
+def used_incarnations(pods: PodSetStatus | None) -> dict[tuple[str, int], int]:
     """The incarnations that the status remembers."""
     if pods is None:
         return {}

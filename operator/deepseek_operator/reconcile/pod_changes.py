@@ -60,23 +60,43 @@ def coordinator_of(pods: Iterable[PodFacts]) -> PodFacts | None:
     return max(found, key=lambda pod: pod.incarnation, default=None)
 
 
+def coordinator_incarnation(pods: Iterable[PodFacts], new: Iterable[NewPod]) -> int:
+    """Of the coordinator that workers are to find, once the new pods exist."""
+    created = [pod.incarnation for pod in new if pod.role == ROLE_COORDINATOR]
+    current = coordinator_of(pods)
+    return created[0] if created else current.incarnation if current is not None else 1
+
+
 Used = Mapping[tuple[str, int], int]
 """The highest incarnation that was ever used in a place, by (role, index), where any was."""
 
 
 def keep_running(
-    pods: tuple[PodFacts, ...], *, num_workers: int, now: datetime, used: Used = NOTHING_USED
+    pods: tuple[PodFacts, ...],
+    *,
+    num_workers: int,
+    now: datetime,
+    used: Used = NOTHING_USED,
+    forgive_after: timedelta | None = None,
 ) -> PodChanges:
     """One active pod in each place. Workers are created once the coordinator's preflight has passed.
 
     `used` matters for a pod that vanished without a trace, for instance with the object of its node.
+    `forgive_after`: earlier failures of a place do not count against a pod that lived so long.
     """
-    changes = _fill(pods, role=ROLE_COORDINATOR, index=0, create=True, now=now, used=used)
+    place = _Place(now=now, used=used, forgive_after=forgive_after)
+    changes = _fill(pods, place, role=ROLE_COORDINATOR, index=0, create=True)
     coordinator = coordinator_of(pods)
     wanted = coordinator is not None and coordinator.ready and is_active(coordinator)
     for index in range(num_workers):
-        changes += _fill(pods, role=ROLE_WORKER, index=index, create=wanted, now=now, used=used)
+        changes += _fill(pods, place, role=ROLE_WORKER, index=index, create=wanted)
     return changes
+
+
+def remove_surplus(pods: tuple[PodFacts, ...], *, num_workers: int) -> PodChanges:
+    """Workers beyond the number that is wanted."""
+    surplus = (pod for pod in pods if pod.role == ROLE_WORKER and pod.index >= num_workers)
+    return PodChanges(delete=tuple(pod for pod in surplus if not pod.deleting))
 
 
 def tear_down(pods: tuple[PodFacts, ...], *, now: datetime, keep_ended_coordinator: bool) -> PodChanges:
@@ -104,9 +124,16 @@ def _remaining(pod: PodFacts, *, now: datetime) -> float:
     return _RETRY if pod.grace_ends_at is None else (pod.grace_ends_at - now).total_seconds()
 
 
-def _fill(
-    pods: tuple[PodFacts, ...], *, role: str, index: int, create: bool, now: datetime, used: Used
-) -> PodChanges:
+@dataclass(frozen=True)
+class _Place:
+    """What `_fill` needs for every place alike."""
+
+    now: datetime
+    used: Used
+    forgive_after: timedelta | None
+
+
+def _fill(pods: tuple[PodFacts, ...], place: _Place, *, role: str, index: int, create: bool) -> PodChanges:
     """Of one place: at most one active pod is kept, and exactly one if `create`."""
     here = sorted(
         (pod for pod in pods if (pod.role, pod.index) == (role, index)), key=lambda pod: pod.incarnation
@@ -116,12 +143,13 @@ def _fill(
         return PodChanges(delete=tuple(pod for pod in here if pod is not active[-1] and not pod.deleting))
     if not create:
         return PodChanges()
-    highest = max(used.get((role, index), 0), here[-1].incarnation if here else 0)
+    highest = max(place.used.get((role, index), 0), here[-1].incarnation if here else 0)
     if not here:
         return PodChanges(create=(NewPod(role, index, incarnation=highest + 1, failures=0),))
     last = here[-1]
-    failures = failures_of(last)
-    wait = (_ended_at(last) + timedelta(seconds=_delay(last, failures)) - now).total_seconds()
+    forgiven = place.forgive_after is not None and _ended_at(last) - last.created_at >= place.forgive_after
+    failures = int(classify(last).counts) if forgiven else failures_of(last)
+    wait = (_ended_at(last) + timedelta(seconds=_delay(last, failures)) - place.now).total_seconds()
     if wait > 0:
         return PodChanges(after=wait)
     replacement = NewPod(role, index, incarnation=highest + 1, failures=failures)

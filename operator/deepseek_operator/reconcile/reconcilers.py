@@ -4,8 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from deepseek_operator.api.dataset import DeepSeekDataset
-from deepseek_operator.api.model_revision import DeepSeekModelRevision
-from deepseek_operator.api.model_service import DeepSeekModelService
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.cluster.interface import Cluster
 from deepseek_operator.cluster.kinds import DATASET, MODEL_REVISION, MODEL_SERVICE, TRAINING_JOB, Kind
@@ -13,7 +11,8 @@ from deepseek_operator.reconcile.context import Context
 from deepseek_operator.reconcile.inputs import Inputs, inputs_of_dataset, inputs_of_job
 from deepseek_operator.reconcile.key import Key
 from deepseek_operator.reconcile.model_revision import record_revision
-from deepseek_operator.reconcile.recorded import reconcile_recorded
+from deepseek_operator.reconcile.model_service import reconcile_service
+from deepseek_operator.reconcile.recorded import reconcile_revision
 from deepseek_operator.reconcile.run import RunKind, reconcile_run
 from deepseek_operator.status import dataset as dataset_status
 from deepseek_operator.status import training_job as job_status
@@ -25,8 +24,8 @@ def build_reconcilers(context: Context) -> Mapping[Kind, Callable[[Key], Awaitab
     return {
         TRAINING_JOB: partial(reconcile_run, context, TRAINING_JOBS),
         DATASET: partial(reconcile_run, context, DATASETS),
-        MODEL_REVISION: partial(reconcile_recorded, context, MODEL_REVISION, DeepSeekModelRevision),
-        MODEL_SERVICE: partial(reconcile_recorded, context, MODEL_SERVICE, DeepSeekModelService),
+        MODEL_REVISION: partial(reconcile_revision, context),
+        MODEL_SERVICE: partial(reconcile_service, context),
     }
 
 

@@ -20,7 +20,7 @@ from deepseek_operator.reconcile.events import tell
 from deepseek_operator.reconcile.inputs import Inputs
 from deepseek_operator.reconcile.key import Key
 from deepseek_operator.reconcile.plan import Plan, plan_run, without_creation
-from deepseek_operator.reconcile.pod_changes import NewPod, is_active
+from deepseek_operator.reconcile.pod_changes import coordinator_incarnation, is_active
 from deepseek_operator.reconcile.pods import create_pods, delete_pods, observe_pods
 from deepseek_operator.reconcile.run_objects import (
     NameTaken,
@@ -36,7 +36,6 @@ from deepseek_operator.resources.run_objects import RunConfigMissing
 from deepseek_operator.status.events import events_between
 from deepseek_operator.status.observed import Observed, PodFacts
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED, coordinator_of, outcome_of
-from deepseek_workloads.contract.environment import ROLE_COORDINATOR
 from deepseek_workloads.contract.messages import Progress, Verdict
 
 _LOG = logging.getLogger(__name__)
@@ -144,20 +143,13 @@ async def _create(context: Context, resource: R, observed: Observed, plan: Plan)
         return ""
     pod_set = pod_set_of(resource, run=observed.run, settings=context.build)
     token = job_token(context.operator_key, pod_set.resource)
-    incarnation = _coordinator_incarnation(observed, plan.pods.create)
+    incarnation = coordinator_incarnation(observed.pods, plan.pods.create)
     try:
         await ensure_run_objects(context.cluster, pod_set, token=token, incarnation=incarnation)
         await create_pods(context.cluster, pod_set, new=plan.pods.create)
     except (NameTaken, Forbidden, Rejected) as refused:
         return str(refused)
     return ""
-
-
-def _coordinator_incarnation(observed: Observed, new: tuple[NewPod, ...]) -> int:
-    """Of the coordinator that workers are to find."""
-    created = [pod.incarnation for pod in new if pod.role == ROLE_COORDINATOR]
-    current = coordinator_of(observed)
-    return created[0] if created else current.incarnation if current is not None else 1
 
 
 async def _publish(

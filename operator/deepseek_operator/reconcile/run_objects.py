@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from deepseek_operator.cluster.interface import AlreadyExists, Cluster, Document
 from deepseek_operator.cluster.kinds import CONFIG_MAP, NETWORK_POLICY, SECRET, SERVICE, Kind
 from deepseek_operator.resources.names import ResourceName
-from deepseek_operator.resources.network_policy import build_network_policy
+from deepseek_operator.resources.network_policy import build_http_policy, build_network_policy
 from deepseek_operator.resources.pod_set import PodSet
 from deepseek_operator.resources.run_objects import (
     build_coordinator_service,
@@ -78,16 +78,18 @@ async def pin_run(
 
 
 async def ensure_run_objects(cluster: Cluster, pod_set: PodSet, *, token: str, incarnation: int) -> None:
-    """The token Secret, which is never read; the Service to the coordinator of this incarnation; the policy.
+    """The token Secret, which is never read; the Service to this coordinator; the policies.
 
     Raises NameTaken.
     """
     resource = pod_set.resource
     with contextlib.suppress(AlreadyExists):  # its name has the resource's uid in it: nobody else's
         await cluster.create(SECRET, build_token_secret(resource, token=token))
+    http = [(NETWORK_POLICY, build_http_policy(pod_set))] if pod_set.serves else []
     for kind, document in (
         (SERVICE, build_coordinator_service(resource, incarnation=incarnation)),
         (NETWORK_POLICY, build_network_policy(pod_set)),
+        *http,
     ):
         name = document["metadata"]["name"]
         found = await cluster.get(kind, name=name, namespace=resource.namespace)
@@ -97,12 +99,13 @@ async def ensure_run_objects(cluster: Cluster, pod_set: PodSet, *, token: str, i
 
 
 def require_own(kind: Kind, document: Document, resource: ResourceName) -> None:
-    """Raises NameTaken unless the resource is the object's owner."""
+    """Raises NameTaken unless the resource, or the run config of its cluster, is the object's owner."""
     metadata = document["metadata"]
     owners = metadata.get("ownerReferences") or []
-    if any(owner.get("uid") == resource.uid for owner in owners):
+    if any(owner.get("uid") in (resource.uid, resource.run_config_uid or resource.uid) for owner in owners):
         return
-    former = any((owner.get("kind"), owner.get("name")) == (resource.kind, resource.name) for owner in owners)
+    names = ((resource.kind, resource.name), (CONFIG_MAP.kind, resource.run_config_map))
+    former = any((owner.get("kind"), owner.get("name")) in names for owner in owners)
     remedy = (
         "it belongs to a deleted resource of the same name and is about to go"
         if former

@@ -20,6 +20,28 @@ def owner_reference(resource: ResourceName) -> Document:
     }
 
 
+def run_config_reference(resource: ResourceName) -> Document:
+    """The owner of what goes with one cluster of a service."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "name": resource.run_config_map,
+        "uid": resource.run_config_uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def dependent_metadata(
+    resource: ResourceName, *, name: str, labels: dict[str, str] | None = None
+) -> Document:
+    """Of what lives as long as the run config: the resource's own life, or a cluster's."""
+    metadata = owned_metadata(resource, name=name, labels=labels)
+    return metadata | (
+        {"ownerReferences": [run_config_reference(resource)]} if resource.run_config_uid else {}
+    )
+
+
 def owned_metadata(resource: ResourceName, *, name: str, labels: dict[str, str] | None = None) -> Document:
     return {
         "name": name,

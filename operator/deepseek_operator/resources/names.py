@@ -19,6 +19,7 @@ LABEL_UID: Final = f"{GROUP}/uid"
 LABEL_ROLE: Final = f"{GROUP}/role"
 LABEL_INDEX: Final = f"{GROUP}/index"
 LABEL_INCARNATION: Final = f"{GROUP}/incarnation"
+LABEL_CLUSTER: Final = f"{GROUP}/cluster"  # which of a service's Ray clusters
 
 # Failures of earlier pods of the same role and index that count against backoffLimit: a replacement carries
 # their number, so that it is known from the pods alone.
@@ -26,21 +27,38 @@ ANNOTATION_FAILURES: Final = f"{GROUP}/failures"
 
 ROLES: Final = (ROLE_COORDINATOR, ROLE_WORKER)
 
-_PREFIXES: Final = {"DeepSeekTrainingJob": "dsjob", "DeepSeekDataset": "dsdata"}
+_PREFIXES: Final = {
+    "DeepSeekTrainingJob": "dsjob",
+    "DeepSeekDataset": "dsdata",
+    "DeepSeekModelService": "dsserve",
+}
+# Of the resource's name in names of one cluster: the cluster's id tells services apart, not the name.
+_NAME_WITH_CLUSTER: Final = 24
 
 
 @dataclass(frozen=True)
 class ResourceName:
-    """Which resource: enough to name what belongs to it."""
+    """Which resource, and of a service which of its clusters: enough to name what belongs to it."""
 
     kind: str
     namespace: str
     name: str
     uid: str
+    cluster: str = ""  # of a service: the id of one Ray cluster
+    # Of a service's cluster: the uid of its run config map, which owns what pods need besides it, so that
+    # one deletion removes a whole cluster, Secrets included, which the operator may not delete.
+    run_config_uid: str = ""
 
     @property
     def prefix(self) -> str:
+        if self.cluster:
+            return f"{_PREFIXES[self.kind]}-{self.name[:_NAME_WITH_CLUSTER].rstrip('-')}-{self.cluster}"
         return f"{_PREFIXES[self.kind]}-{self.name}"
+
+    @property
+    def selector(self) -> dict[str, str]:
+        """Labels that its pods have and no others."""
+        return {LABEL_UID: self.uid} | ({LABEL_CLUSTER: self.cluster} if self.cluster else {})
 
     @property
     def run_config_map(self) -> str:
@@ -48,8 +66,8 @@ class ResourceName:
 
     @property
     def token_secret(self) -> str:
-        """With the uid: a Secret of an earlier resource of this name is never taken for its own, unread."""
-        return f"{self.prefix}-token-{self.uid[:8]}"
+        """With a uid: a Secret of an earlier resource of this name is never taken for its own, unread."""
+        return f"{self.prefix}-token-{(self.run_config_uid or self.uid)[:8]}"
 
     @property
     def coordinator_service(self) -> str:
@@ -74,7 +92,7 @@ def common_labels(resource: ResourceName) -> dict[str, str]:
         LABEL_MANAGED_BY: MANAGED_BY,
         LABEL_KIND: resource.kind,
         LABEL_RESOURCE: resource.name,
-        LABEL_UID: resource.uid,
+        **resource.selector,
     }
 
 
@@ -88,5 +106,9 @@ def pod_labels(resource: ResourceName, *, role: str, index: int, incarnation: in
 
 
 def job_token(operator_key: bytes, resource: ResourceName) -> str:
-    """The resource's own token: the operator derives it again instead of reading the Secret that holds it."""
-    return hmac.new(operator_key, f"{resource.kind}/{resource.uid}".encode(), "sha256").hexdigest()
+    """The resource's own token: the operator derives it again instead of reading the Secret that holds it.
+
+    Each cluster of a service has its own.
+    """
+    holder = f"{resource.kind}/{resource.uid}" + (f"/{resource.cluster}" if resource.cluster else "")
+    return hmac.new(operator_key, holder.encode(), "sha256").hexdigest()

@@ -2,29 +2,45 @@
 
 from typing import Any
 
-from deepseek_operator.resources.metadata import Document, owned_metadata
-from deepseek_operator.resources.names import LABEL_UID
+from deepseek_operator.resources.metadata import Document, dependent_metadata
+from deepseek_operator.resources.names import LABEL_ROLE
 from deepseek_operator.resources.pod_set import PodSet
-from deepseek_workloads.contract.environment import COORDINATOR_PORT
+from deepseek_workloads.contract.environment import COORDINATOR_PORT, ROLE_WORKER, SERVE_PORT
 
 _NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
 
 def build_network_policy(pod_set: PodSet) -> Document:
-    """Pods of one resource reach each other on every port, since gloo and NCCL choose theirs."""
-    siblings = {"podSelector": {"matchLabels": {LABEL_UID: pod_set.resource.uid}}}
+    """Pods of one run, or of one cluster of a service, reach each other on every port: gloo and NCCL choose
+    theirs."""
+    siblings = {"podSelector": {"matchLabels": pod_set.resource.selector}}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": owned_metadata(pod_set.resource, name=pod_set.resource.network_policy),
+        "metadata": dependent_metadata(pod_set.resource, name=pod_set.resource.network_policy),
         "spec": {
-            "podSelector": {"matchLabels": {LABEL_UID: pod_set.resource.uid}},
+            "podSelector": {"matchLabels": pod_set.resource.selector},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
                 {"from": [siblings]},
                 {"from": [_operator(pod_set)], "ports": [_port("TCP", COORDINATOR_PORT)]},
             ],
             "egress": [{"to": [siblings]}, _dns(), _storage(pod_set)],
+        },
+    }
+
+
+def build_http_policy(pod_set: PodSet) -> Document:
+    """Of a serving cluster: anybody may call the API of its replicas, and nothing else of them."""
+    resource = pod_set.resource
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": dependent_metadata(resource, name=f"{resource.network_policy}-http"),
+        "spec": {
+            "podSelector": {"matchLabels": resource.selector | {LABEL_ROLE: ROLE_WORKER}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"ports": [_port("TCP", SERVE_PORT)]}],
         },
     }
 

@@ -64,7 +64,7 @@ def build_pod(
             "tolerations": _tolerations(placement, seconds=pod_set.settings.node_lost_seconds),
             **_pull_secrets(pod_set),
             "containers": [_container(pod_set, member=member, resources=resources) | container],
-            "volumes": _volumes(pod_set, resources),
+            "volumes": _volumes(pod_set, member, resources),
             **(spec or {}),
         },
     }
@@ -91,6 +91,7 @@ def _container(pod_set: PodSet, *, member: Member, resources: CpuResources) -> D
             {"name": "run-config", "mountPath": env.RUN_CONFIG_FILE.rsplit("/", 1)[0], "readOnly": True},
             {"name": "scratch", "mountPath": env.SCRATCH_DIR},
             {"name": "shared-memory", "mountPath": env.SHARED_MEMORY_DIR},
+            *_api_keys(pod_set, member, {"mountPath": env.API_KEYS_DIR, "readOnly": True}),
         ],
     }
 
@@ -150,7 +151,7 @@ def _resources(resources: CpuResources, *, gpu_resource: str) -> Document:
     }
 
 
-def _volumes(pod_set: PodSet, resources: CpuResources) -> list[Document]:
+def _volumes(pod_set: PodSet, member: Member, resources: CpuResources) -> list[Document]:
     return [
         {
             "name": "run-config",
@@ -164,7 +165,15 @@ def _volumes(pod_set: PodSet, resources: CpuResources) -> list[Document]:
             "name": "shared-memory",
             "emptyDir": {"medium": "Memory", "sizeLimit": str(shared_memory_bytes(resources.memory))},
         },
+        *_api_keys(pod_set, member, {"secret": {"secretName": pod_set.api_keys_secret, "optional": False}}),
     ]
+
+
+def _api_keys(pod_set: PodSet, member: Member, values: Document) -> list[Document]:
+    """A volume, or its mount: only replicas see the keys, and follow changes of the Secret."""
+    if pod_set.api_keys_secret is None or member.role != env.ROLE_WORKER:
+        return []
+    return [{"name": "api-keys"} | values]
 
 
 def shared_memory_bytes(memory: str) -> int:

@@ -1,4 +1,4 @@
-"""What a training job and a dataset have in common when pods are built for them."""
+"""What training jobs, datasets and clusters of a service have in common when pods are built for them."""
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -27,6 +27,8 @@ class PodSet:
     run_policy: RunPolicy
     storage_ports: tuple[int, ...]  # of the S3 services that the run talks to, sorted
     settings: BuildSettings
+    serves: bool = False  # its workers answer requests
+    api_keys_secret: str | None = None  # its name
 
 
 def resource_name(resource: DeepSeekTrainingJob | DeepSeekDataset) -> ResourceName:
@@ -51,12 +53,13 @@ def pod_set_of(
         workers=spec.workers,
         coordinator=spec.coordinator,
         run_policy=spec.run_policy,
-        storage_ports=_ports(run, settings),
+        storage_ports=storage_ports(run, settings),
         settings=settings,
     )
 
 
-def _ports(run: AnyRun, settings: BuildSettings) -> tuple[int, ...]:
+def storage_ports(run: AnyRun, settings: BuildSettings) -> tuple[int, ...]:
+    """Of every S3 service that the run talks to, sorted."""
     ports = {_port(storage) for storage in _storages(run)} | set(settings.network.storage_ports)
     return tuple(sorted(ports))
 

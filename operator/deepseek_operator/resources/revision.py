@@ -57,6 +57,7 @@ def build_revision(
             **_secret(job),
             "digest": verdict.digest,
             "modelName": metadata.name,
+            **({"serviceRef": {"name": job.spec.rollout.service_ref.name}} if job.spec.rollout else {}),
             **({"parameters": plan.parameters, "activeParameters": plan.active_parameters} if plan else {}),
             "evaluation": [
                 {"name": name, "value": measured(value)}

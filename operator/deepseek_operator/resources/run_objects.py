@@ -2,8 +2,8 @@
 
 import base64
 
-from deepseek_operator.resources.metadata import Document, owned_metadata
-from deepseek_operator.resources.names import LABEL_INCARNATION, LABEL_ROLE, LABEL_UID, ResourceName
+from deepseek_operator.resources.metadata import Document, dependent_metadata, owned_metadata
+from deepseek_operator.resources.names import LABEL_INCARNATION, LABEL_ROLE, ResourceName
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.environment import (
     COORDINATOR_PORT,
@@ -56,7 +56,7 @@ def build_token_secret(resource: ResourceName, *, token: str) -> Document:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": owned_metadata(resource, name=resource.token_secret),
+        "metadata": dependent_metadata(resource, name=resource.token_secret),
         "type": "Opaque",
         "immutable": True,
         "data": {JOB_TOKEN_SECRET_KEY: base64.b64encode(token.encode()).decode()},
@@ -71,12 +71,12 @@ def build_coordinator_service(resource: ResourceName, *, incarnation: int) -> Do
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": owned_metadata(resource, name=resource.coordinator_service),
+        "metadata": dependent_metadata(resource, name=resource.coordinator_service),
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
             "selector": {
-                LABEL_UID: resource.uid,
+                **resource.selector,
                 LABEL_ROLE: ROLE_COORDINATOR,
                 LABEL_INCARNATION: str(incarnation),
             },

@@ -27,6 +27,7 @@ class PodFacts:
     incarnation: int
     created_at: datetime
     owner_uid: str = ""
+    cluster: str = ""  # of a service's pod: which of its Ray clusters
     failures: int = 0  # of earlier pods of this role and index, those that count
     phase: str = "Pending"
     ready: bool = False

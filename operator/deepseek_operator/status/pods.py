@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from deepseek_operator.resources.names import ANNOTATION_FAILURES, LABEL_INCARNATION, LABEL_INDEX, LABEL_ROLE
+from deepseek_operator.resources.names import (
+    ANNOTATION_FAILURES,
+    LABEL_CLUSTER,
+    LABEL_INCARNATION,
+    LABEL_INDEX,
+    LABEL_ROLE,
+)
 from deepseek_operator.status.observed import ContainerExit, PodFacts
 
 Document = Mapping[str, Any]
@@ -26,6 +32,7 @@ def pod_facts(pod: Document) -> PodFacts:
         incarnation=_number(labels.get(LABEL_INCARNATION)),
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
         owner_uid=next((owner["uid"] for owner in metadata.get("ownerReferences") or []), ""),
+        cluster=labels.get(LABEL_CLUSTER, ""),
         failures=_number((metadata.get("annotations") or {}).get(ANNOTATION_FAILURES)),
         phase=status.get("phase", "Pending"),
         ready=conditions.get("Ready", {}).get("status") == "True",

@@ -6,8 +6,8 @@ from typing import Any
 from deepseek_operator.api.meta import PodSetStatus, RunStatus
 from deepseek_operator.status import conditions
 from deepseek_operator.status.conditions import ConditionOf, drafts_of, merge
-from deepseek_operator.status.observed import PodFacts
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED, memory_words
+from deepseek_operator.status.pod_set_status import pod_set_status, replaced
 from deepseek_operator.status.pod_state import Trouble, classify, failures_of
 from deepseek_operator.status.text import count, long, short
 from deepseek_operator.status.view import WORKING, View
@@ -45,7 +45,7 @@ def common_fields(view: View, functions: Iterable[ConditionOf]) -> dict[str, Any
         "pods": _pods(view),
         "epoch": max(status.epoch, count(progress.epoch) if progress else 0),
         "restarts": max(
-            status.restarts, _replaced(view.coordinator) + (count(progress.restarts) if progress else 0)
+            status.restarts, replaced(view.coordinator) + (count(progress.restarts) if progress else 0)
         ),
         "failures": max(status.failures, _failures(view)),
         "last_failure": long(_last_failure(view)),
@@ -70,39 +70,16 @@ def state_of(view: View) -> str:
         return PENDING if draft.reason == Trouble.UNSCHEDULABLE else draft.reason
     if view.phase in WORKING and draft.reason != conditions.RECOVERING:
         return str(view.phase)
-    if draft.reason == conditions.RECOVERING or _replaced(view.coordinator) or view.resource.status.epoch:
+    if draft.reason == conditions.RECOVERING or replaced(view.coordinator) or view.resource.status.epoch:
         return conditions.RECOVERING
     return conditions.PREFLIGHT if view.phase == "Preflight" else conditions.STARTING
 
 
 def _pods(view: View) -> PodSetStatus:
-    coordinator = view.coordinator
-    places = [*view.workers, *([coordinator] if coordinator else [])]
-    earlier = view.resource.status.pods
     wanted = view.outcome is None and not view.refused and not view.resource.spec.suspend
-    return PodSetStatus(
-        desired=view.desired if wanted else 0,
-        ready=view.ready,
-        coordinator=coordinator.name if coordinator else "",
-        coordinator_incarnation=max(
-            earlier.coordinator_incarnation if earlier else 0, coordinator.incarnation if coordinator else 0
-        ),
-        worker_incarnations=_worker_incarnations(view, earlier),
-        replacements=max(sum(map(_replaced, places)), earlier.replacements if earlier else 0),
+    return pod_set_status(
+        view.observed.pods, desired=view.desired if wanted else 0, earlier=view.resource.status.pods
     )
-
-
-def _worker_incarnations(view: View, earlier: PodSetStatus | None) -> list[int]:
-    """By index; empty before there are workers."""
-    highest = dict(enumerate(earlier.worker_incarnations)) if earlier else {}
-    for pod in view.workers:
-        highest[pod.index] = max(highest.get(pod.index, 0), pod.incarnation)
-    return [highest.get(index, 0) for index in range(max(highest, default=-1) + 1)]
-
-
-def _replaced(pod: PodFacts | None) -> int:
-    """How many pods came before this one in its place; the first incarnation is 1."""
-    return max(0, pod.incarnation - 1) if pod is not None else 0
 
 
 def _failures(view: View) -> int:

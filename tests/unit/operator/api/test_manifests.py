@@ -11,8 +11,10 @@ import yaml
 from deepseek_operator.api.custom_resource import build_schema
 from deepseek_operator.api.dataset import DeepSeekDataset
 from deepseek_operator.api.kinds import KINDS
+from deepseek_operator.api.model_service import DeepSeekModelService
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.validation.dataset import validate_dataset
+from deepseek_operator.validation.model_service import validate_service
 from deepseek_operator.validation.training_job import validate_training_job
 
 MANIFESTS = Path(__file__).parents[4] / "manifests"
@@ -51,3 +53,5 @@ def test_validation_accepts_it(document: dict[str, Any]) -> None:
         assert validate_training_job(resource, worker_image="worker") == []
     if isinstance(resource, DeepSeekDataset):
         assert validate_dataset(resource, worker_image="worker") == []
+    if isinstance(resource, DeepSeekModelService):
+        assert validate_service(resource, worker_image="worker") == []

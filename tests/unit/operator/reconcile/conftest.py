@@ -219,6 +219,21 @@ class FakeCluster:
         """It is gone: its grace period is over, or its node was removed."""
         del self.objects[("Pod", "research", name)]
 
+    def collect_garbage(self) -> None:
+        """What Kubernetes' own controller does: an object none of whose owners is left goes."""
+        while True:
+            uids = {each["metadata"]["uid"] for each in self.objects.values()}
+            orphans = [
+                key
+                for key, each in self.objects.items()
+                if (owners := each["metadata"].get("ownerReferences"))
+                and not any(owner["uid"] in uids for owner in owners)
+            ]
+            if not orphans:
+                return
+            for key in orphans:
+                del self.objects[key]
+
     def let_go_terminating(self) -> None:
         for name in self.pods():
             if "deletionTimestamp" in self.pod(name)["metadata"]:
