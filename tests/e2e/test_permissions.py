@@ -5,7 +5,7 @@ It runs last (conftest), when the operator has done all that the others asked of
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from harness.platform import OPERATOR_NAMESPACE, Object, Platform
@@ -58,7 +58,10 @@ def test_the_operator_was_denied_nothing(requests: list[Object]) -> None:
 def test_the_operator_has_no_permission_that_it_does_not_use(
     platform: Platform, requests: list[Object]
 ) -> None:
-    unused = set(granted(platform)) - {used(event) for event in requests}
+    seen = {used(event) for event in requests}
+    # Server-side apply is a PATCH, for which the API server also asks for `create` where nothing is there.
+    seen |= {replace(permission, verb="create") for permission in seen if permission.verb == "patch"}
+    unused = set(granted(platform)) - seen
     assert sorted(map(str, unused)) == []
 
 

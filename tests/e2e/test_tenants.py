@@ -15,7 +15,9 @@ from deepseek_demo import object_store
 
 SHARED = "shared"
 RIVALS = "rivals"
-TEXT = b'{"text": "All text of this tenant is its own, and there is just enough of it."}\n' * 400
+TEXT = "".join(
+    f'{{"text": "Page {n} of what this tenant alone may read: {n * n}."}}\n' for n in range(400)
+).encode()
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from deepseek_workloads.contract.run_config import (
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
 from deepseek_workloads.data.prepare.context import Context
-from deepseek_workloads.data.prepare.raw import list_raw
+from deepseek_workloads.data.prepare.raw import check_readable, list_raw
 from deepseek_workloads.launch.arguments import parse_arguments, write_verdict
 from deepseek_workloads.launch.initial_model import initial_model_problems
 from deepseek_workloads.store.interface import ObjectStore, StoreError
@@ -213,7 +213,8 @@ def _not_as_recorded(what: str, storage: Storage, entry: FileEntry, sizes: Mappi
 
 def _check_raw_objects(run: DatasetRun, open_store: OpenStore, refusals: _Refusals) -> None:
     with refusals.collected("spec.sources"):
-        list_raw(Context(run=run, attempt="", open_store=open_store))
+        context = Context(run=run, attempt="", open_store=open_store)
+        check_readable(context, list_raw(context))
     if run.tokenizer_uri is not None:
         folder, _, name = run.tokenizer_uri.rpartition("/")
         storage = run.raw_storage.model_copy(update={"uri": folder})

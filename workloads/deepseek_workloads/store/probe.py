@@ -17,8 +17,8 @@ def check_conditional_writes(store: ObjectStore) -> None:
     """Raises UnsafeStore when a second create of one key succeeds, or is refused and yet overwrites."""
     key = f"probe/{uuid.uuid4()}"
     first, second = b'{"probe":1}', b'{"probe":2}'
+    _create_first(store, key, first)
     try:
-        _create_first(store, key, first)
         try:
             store.create(key, second)
         except AlreadyExists:

@@ -23,11 +23,10 @@ from deepseek_workloads.store.interface import (
     NotFound,
     ObjectChanged,
     ObjectInfo,
-    StoreError,
 )
 from deepseek_workloads.store.ranges import MAX_REQUEST, plan_ranges
 from deepseek_workloads.store.retry import RetryPolicy
-from deepseek_workloads.store.s3_errors import to_store_error
+from deepseek_workloads.store.s3_errors import from_error, to_store_error
 
 Result = TypeVar("Result")
 
@@ -191,9 +190,8 @@ class S3ObjectStore:
         response = await self._call("delete_objects", Delete=request)
         for failure in response.get("Errors", []):
             if failure.get("Code") != "NoSuchKey":
-                raise StoreError(
-                    f"s3://{self._bucket}/{failure.get('Key')}: not deleted: {failure.get('Code')}"
-                )
+                uri = f"s3://{self._bucket}/{failure.get('Key')}: not deleted"
+                raise from_error({"Error": failure}, operation="DeleteObjects", uri=uri)
 
     # --- retries, and the way from threads into the event loop
 

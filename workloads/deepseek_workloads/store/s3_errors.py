@@ -1,6 +1,8 @@
 """Which StoreError an exception of botocore, aiohttp or s3fs is. Pure; messages never hold a credential."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import botocore.exceptions
 from aiohttp import ClientError as HttpClientError
@@ -82,6 +84,11 @@ def to_store_error(error: BaseException, *, uri: str) -> StoreError:
             f"{uri}: {type(error).__name__}: {error}; check the endpoint URL and the network"
         )
     return StoreError(f"{uri}: {type(error).__name__}: {error}")
+
+
+def from_error(response: Mapping[str, Any], *, operation: str, uri: str) -> StoreError:
+    """Of one object in the answer to a request about many."""
+    return _from_response(botocore.exceptions.ClientError(dict(response), operation), uri=uri)
 
 
 def _client_error(error: BaseException | None) -> botocore.exceptions.ClientError | None:

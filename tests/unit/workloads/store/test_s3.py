@@ -8,6 +8,7 @@ import pytest
 
 from deepseek_workloads.contract.run_config import Storage
 from deepseek_workloads.store.interface import (
+    AccessDenied,
     BucketNotFound,
     ByteRange,
     InvalidCredentials,
@@ -18,6 +19,7 @@ from deepseek_workloads.store.open import InvalidStorageUri, open_store
 from deepseek_workloads.store.probe import UnsafeStore, check_conditional_writes
 from deepseek_workloads.store.retry import RetryPolicy
 from deepseek_workloads.store.s3 import S3ObjectStore
+from deepseek_workloads.store.s3_errors import from_error
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 QUICK = RetryPolicy(attempts=3, base_seconds=0.001)
@@ -102,6 +104,25 @@ def test_the_probe_refuses_a_store_that_ignores_the_condition(s3: S3ObjectStore,
     monkeypatch.setattr(s3, "create", s3.put)
     with pytest.raises(UnsafeStore, match="If-None-Match"):
         check_conditional_writes(s3)
+
+
+def test_the_probe_of_a_place_that_may_not_be_written_says_so(
+    s3: S3ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> None:
+        raise AccessDenied("s3://bucket/probe: the store answered 403 AccessDenied")
+
+    monkeypatch.setattr(s3, "create", denied)
+    monkeypatch.setattr(s3, "delete", lambda _: pytest.fail("there is nothing to delete"))
+    with pytest.raises(AccessDenied):
+        check_conditional_writes(s3)
+
+
+def test_an_object_that_may_not_be_deleted_is_named() -> None:
+    response = {"Error": {"Code": "AccessDenied", "Key": "a/1"}}
+    error = from_error(response, operation="DeleteObjects", uri="s3://bucket/a/1: not deleted")
+    assert isinstance(error, AccessDenied)
+    assert "s3://bucket/a/1" in str(error)
 
 
 def test_wrong_keys_are_told_from_missing_rights() -> None:

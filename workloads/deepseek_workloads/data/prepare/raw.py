@@ -1,4 +1,4 @@
-"""The raw objects of a dataset: found, fingerprinted, cut into parts of equal size. It does not read them."""
+"""The raw objects of a dataset: found, fingerprinted, cut into parts of equal size."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -9,7 +9,7 @@ from deepseek_workloads.contract.run_config import DatasetRun, RawSource
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.records import Part, RawSlice
-from deepseek_workloads.store.interface import ObjectInfo
+from deepseek_workloads.store.interface import ByteRange, ObjectInfo
 
 MIN_PART_BYTES = 1024 * 1024
 PARTS_AIM = 16  # of a small dataset, so that several workers have something to do
@@ -35,6 +35,14 @@ def list_raw(context: Context) -> list[RawSlice]:
             )
         slices += found
     return slices
+
+
+def check_readable(context: Context, slices: Sequence[RawSlice]) -> None:
+    """Reads a byte of each source's first object: a right to list is none to read. Raises StoreErrors."""
+    first = {piece.source: piece for piece in reversed(slices)}
+    for number, piece in sorted(first.items()):
+        with context.raw(number) as store:
+            store.read_ranges([ByteRange(piece.key, 0, 1, piece.etag)])
 
 
 def is_wanted(info: ObjectInfo, source: RawSource) -> bool:
