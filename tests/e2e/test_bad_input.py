@@ -5,6 +5,7 @@ All cases are applied at once; each test then looks at its own.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from secrets import token_urlsafe
 from typing import Any
 
 import pytest
@@ -130,7 +131,7 @@ CASES = [
 def applied(platform: Platform, dataset: str) -> dict[str, str]:
     """Case -> name of its job; all of them run side by side."""
     platform.create_secret(
-        "wrong-credentials", {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"}
+        "wrong-credentials", {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": token_urlsafe()}
     )
     dataset_uri = platform.get("dsdata", dataset)["status"]["uri"]
     return {

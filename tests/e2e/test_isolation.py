@@ -61,7 +61,7 @@ def secret_values(platform: Platform) -> dict[str, str]:
             if secret["type"] != "Opaque":
                 continue
             for key, value in secret["data"].items():
-                if "ACCESS_KEY_ID" not in key and key.removeprefix("ROOT_") != "ACCESS_KEY":
+                if key not in ("AWS_ACCESS_KEY_ID", "accessKey"):
                     name = f"{namespace}/{secret['metadata']['name']}/{key}"
                     found[name] = base64.b64decode(value).decode()
     return found

@@ -12,6 +12,8 @@ from harness.platform import OPERATOR_NAMESPACE, Object, Platform
 
 pytestmark = pytest.mark.last
 NAME = "deepseek-operator"
+# Asked for only where a pod of the wanted name is there already: the operator was killed right after a create.
+RARE = {"get pods"}
 USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{NAME}"
 
 
@@ -62,7 +64,7 @@ def test_the_operator_has_no_permission_that_it_does_not_use(
     # Server-side apply is a PATCH, for which the API server also asks for `create` where nothing is there.
     seen |= {replace(permission, verb="create") for permission in seen if permission.verb == "patch"}
     unused = set(granted(platform)) - seen
-    assert sorted(map(str, unused)) == []
+    assert set(map(str, unused)) - RARE == set()
 
 
 def test_the_operator_has_never_read_a_secret(requests: list[Object]) -> None:
