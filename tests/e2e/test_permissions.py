@@ -12,7 +12,7 @@ from harness.platform import OPERATOR_NAMESPACE, Object, Platform
 
 pytestmark = pytest.mark.last
 NAME = "deepseek-operator"
-# Asked for only where a pod of the wanted name is there already: the operator was killed right after a create.
+# Asked for only where a pod of the wanted name exists already: the operator was killed after a create.
 RARE = {"get pods"}
 USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{NAME}"
 

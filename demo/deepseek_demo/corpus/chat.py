@@ -24,7 +24,7 @@ def conversations(documents: Iterable[Document]) -> bytes:
         for number, (question, answer) in enumerate(_pairs(document)):
             record = {
                 "id": f"{document.id}#{number}",
-                "text": f"User: {question}\n\nAssistant: {answer}",
+                "text": f"user: {question}\nassistant: {answer}",
                 "language": document.language,
             }
             lines.append(json.dumps(record, ensure_ascii=False).encode() + b"\n")

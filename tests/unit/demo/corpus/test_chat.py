@@ -12,12 +12,12 @@ def texts(*documents: Document) -> list[str]:
 
 def test_a_heading_is_asked_about_and_its_paragraph_answers() -> None:
     english = Document("docs/a", f"Title\n\n{ANSWER}\n\nshort\n\nNo.", "en")
-    assert texts(english) == [f"User: What do you know about Title?\n\nAssistant: {ANSWER}"]
+    assert texts(english) == [f"user: What do you know about Title?\nassistant: {ANSWER}"]
 
 
 def test_a_chinese_page_is_asked_in_chinese() -> None:
     (text,) = texts(Document("docs/b", f"标题文字\n\n{ANSWER}", "zh"))
-    assert text.startswith("User: 请介绍一下“标题文字”。\n\nAssistant: ")
+    assert text.startswith("user: 请介绍一下“标题文字”。\nassistant: ")
 
 
 def test_code_and_sentences_are_no_headings() -> None:
