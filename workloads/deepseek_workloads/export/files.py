@@ -1,7 +1,7 @@
 """The files of a Hugging Face folder as bytes: weights in shards, configs, tokenizer. It writes nothing."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.export.held_out import HELD_OUT_TEXT, to_document
 from deepseek_workloads.model.hugging_face import to_hugging_face
 from deepseek_workloads.plan.hugging_face_config import config_json
 from deepseek_workloads.plan.tensors import ROUTER_BIAS
@@ -48,6 +49,7 @@ def hugging_face_files(
     *,
     architecture: Architecture,
     tokenizer: ExportTokenizer,
+    held_out: Sequence[str],
     dtype: torch.dtype,
     max_shard_bytes: int,
 ) -> list[ExportFile]:
@@ -65,6 +67,8 @@ def hugging_face_files(
         TOKENIZER: tokenizer.content,
         TOKENIZER_CONFIG: _json(_tokenizer_config(tokenizer, architecture)),
     }
+    if held_out:
+        documents[HELD_OUT_TEXT] = to_document(held_out)
     tensors = dict(to_hugging_face(state.items(), tied=architecture.tie_word_embeddings))
     weights = _weight_files(tensors, dtype=dtype, max_shard_bytes=max_shard_bytes)
     return [*(ExportFile(name, partial(bytes, content)) for name, content in documents.items()), *weights]

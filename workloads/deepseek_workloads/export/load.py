@@ -5,7 +5,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from deepseek_workloads.contract.layout import export_prefix, join_uri
 from deepseek_workloads.contract.records import ExportManifest, FileEntry
 from deepseek_workloads.data.checksum import object_checksum
 from deepseek_workloads.export.files import CONFIG, TOKENIZER, TOKENIZER_CONFIG
+from deepseek_workloads.export.held_out import HELD_OUT_TEXT, from_document
 from deepseek_workloads.export.publish import EXPORT_MANIFEST
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.hugging_face import from_hugging_face
@@ -46,6 +47,7 @@ class LoadedExport:
     digest: str
     eos_token_id: int | None
     tokenizer_config: Mapping[str, Any]  # empty where the export has none
+    held_out: Sequence[str] = ()  # texts; older exports have none
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,15 @@ class ExportReader:
         except ValueError as error:
             raise ExportError(f"{self._uri(CONFIG)}: {error}") from error
 
+    def held_out(self) -> list[str]:
+        """Texts that the model was not trained on; none in an older export."""
+        if not self.has(HELD_OUT_TEXT):
+            return []
+        try:
+            return from_document(self.read(HELD_OUT_TEXT))
+        except ValueError as error:
+            raise ExportError(f"{self._uri(HELD_OUT_TEXT)}: {error}") from error
+
     def state(self) -> dict[str, Tensor]:
         """The state dict of `DeepseekV3ForCausalLM`."""
         return from_hugging_face(self.tensors(), tied=self.architecture().tie_word_embeddings)
@@ -104,12 +115,15 @@ class ExportReader:
         return join_uri(self.store.uri, f"{self.prefix}{name}")
 
 
-def open_export(store: ObjectStore, digest: str | None = None) -> ExportReader:
+def open_export(
+    store: ObjectStore, digest: str | None = None, *, recorded: str | None = None
+) -> ExportReader:
     """With `digest`: the export of that name below `store`, a job's storage. Without: the one at `store.uri`
-    itself, whose last segment is then its digest, where it has one. Raises ExportError and StoreErrors."""
+    itself, held against the digest that was `recorded` elsewhere, or that the URI's last segment is, where
+    there is one. Raises ExportError and StoreErrors."""
     prefix = "" if digest is None else export_prefix(digest)
     named = _DIGEST_IN_URI.search(store.uri)
-    expected = digest or (f"sha256:{named['hex']}" if named else None)
+    expected = digest or recorded or (f"sha256:{named['hex']}" if named else None)
     document = store.read(f"{prefix}{EXPORT_MANIFEST}")
     uri = join_uri(store.uri, f"{prefix}{EXPORT_MANIFEST}")
     found = sha256_digest(document)
@@ -128,11 +142,12 @@ def load_export(
     store: ObjectStore,
     digest: str | None = None,
     *,
+    recorded: str | None = None,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
 ) -> LoadedExport:
     """The model in `dtype` on `device`, in evaluation mode, with its tokenizer. See `open_export`."""
-    reader = open_export(store, digest)
+    reader = open_export(store, digest, recorded=recorded)
     with torch.device("meta"):
         model = DeepseekV3ForCausalLM(reader.architecture())
     model.load_state_dict({name: tensor.to(device) for name, tensor in reader.state().items()}, assign=True)
@@ -144,4 +159,5 @@ def load_export(
         digest=reader.digest,
         eos_token_id=eos,
         tokenizer_config=json.loads(reader.read(TOKENIZER_CONFIG)) if reader.has(TOKENIZER_CONFIG) else {},
+        held_out=reader.held_out(),
     )

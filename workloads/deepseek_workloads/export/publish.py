@@ -42,19 +42,22 @@ def export_model(
     tokenizer: ExportTokenizer,
     provenance: Provenance,
     evaluation: Mapping[str, float],
+    held_out: Sequence[str] = (),
     dtype: torch.dtype = torch.float32,
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> Export:
     """`store` is the job's storage; `state` the whole state dict on the CPU (`gather.whole_state`).
 
     The same inputs give the same digest, so that a repetition after a crash finds or finishes its own export.
-    File keys in the manifest are relative to the export's own prefix: a copied folder stays verifiable.
+    `held_out` are texts of `export.held_out`. File keys in the manifest are relative to the export's own
+    prefix: a copied folder stays verifiable.
     Raises the StoreErrors of writes.
     """
     files = hugging_face_files(
         state,
         architecture=architecture,
         tokenizer=tokenizer,
+        held_out=held_out,
         dtype=dtype,
         max_shard_bytes=max_shard_bytes,
     )

@@ -3,19 +3,17 @@
 It does not know what the loop does.
 """
 
-import os
 import traceback
 from typing import Any
 
 import ray.train
 
-from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.run_config import TrainingRun, parse_run
 from deepseek_workloads.launch.epochs import epoch_beginner
 from deepseek_workloads.launch.failures import RankFailed, failure_of
+from deepseek_workloads.launch.report import report_client
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.context import TrainContext, draining_by_file
-from deepseek_workloads.train.monitor import ReportClient
 
 RUN_DOCUMENT = "run"
 TERM = "term"
@@ -48,15 +46,3 @@ def run_rank(config: dict[str, Any]) -> dict[str, Any]:
         raise RankFailed.of(failure) from None
     finally:
         monitor.close()
-
-
-def report_client(rank: int, *, attempt: int = 0) -> ReportClient:
-    """To the coordinator that this pod's environment names."""
-    return ReportClient(
-        host=os.environ[environment.COORDINATOR_HOST],
-        port=environment.COORDINATOR_PORT,
-        token=os.environ[environment.JOB_TOKEN],
-        rank=rank,
-        attempt=attempt,
-        pod=os.environ.get(environment.POD_NAME, ""),
-    )

@@ -54,7 +54,7 @@ def wait_for_workers(count: int, *, seconds: float, waiting: Callable[[int], Non
     """
     deadline = time.monotonic() + seconds
     seen = -1
-    while (alive := _worker_nodes()) < count:
+    while (alive := worker_nodes()) < count:
         if alive != seen:
             waiting(alive)
             seen = alive
@@ -63,5 +63,6 @@ def wait_for_workers(count: int, *, seconds: float, waiting: Callable[[int], Non
         time.sleep(POLL_SECONDS)
 
 
-def _worker_nodes() -> int:
+def worker_nodes() -> int:
+    """Alive nodes that offer CPUs."""
     return sum(1 for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0)

@@ -21,7 +21,7 @@ from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.pipeline import prepare
 from deepseek_workloads.launch import ray_cluster
 from deepseek_workloads.launch.arguments import parse_arguments, write_verdict
-from deepseek_workloads.launch.rank import report_client
+from deepseek_workloads.launch.report import report_client
 from deepseek_workloads.store.interface import StoreError
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.monitor import DRIVER_RANK, ReportClient

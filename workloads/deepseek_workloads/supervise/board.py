@@ -12,12 +12,15 @@ from deepseek_workloads.contract.messages import (
     Progress,
     RankHeartbeat,
     Report,
+    ServingProgress,
 )
 from deepseek_workloads.supervise.coordinator_machine import Child, CoordinatorState
+from deepseek_workloads.supervise.serving_figures import merged
 
 MAX_TEXT = 600
 MAX_SHOWN_RANKS = 64
 DRIVER_RANK = -1
+STALE_SECONDS = 10.0  # a replica that has not reported for so long is not counted
 # Seconds in these phases are counted here; the ranks count those in which they work.
 _OWN_PHASES: dict[Phase, str] = {
     "Preflight": "preflight",
@@ -91,11 +94,16 @@ class ProgressBoard:
                 "ranks": self._heartbeats(now),
                 "warnings": [_cut(warning) for warning in shown.warnings],
                 "control_generation": self.seen_generation(control),
+                "serving": self._serving(shown.serving, now=now),
             }
         )
         if len(progress.to_json()) > MAX_PROGRESS_BYTES:
             progress = progress.model_copy(update={"ranks": [], "checkpoints": progress.checkpoints[-1:]})
         return progress
+
+    def _serving(self, driver: ServingProgress | None, *, now: float) -> ServingProgress | None:
+        fresh = [heard.report.progress for heard in self._ranks.values() if now - heard.at < STALE_SECONDS]
+        return merged(driver, [progress.serving for progress in fresh if progress and progress.serving])
 
     def _heartbeats(self, now: float) -> list[RankHeartbeat]:
         ranks = sorted(self._ranks.items())[:MAX_SHOWN_RANKS]

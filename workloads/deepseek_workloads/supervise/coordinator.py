@@ -12,8 +12,8 @@ from aiohttp import web
 
 from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.messages import Control, Progress, Report, Verdict
-from deepseek_workloads.contract.run_config import AnyRun, TrainingRun
-from deepseek_workloads.supervise import children, coordinator_machine, outcomes, ray_command
+from deepseek_workloads.contract.run_config import AnyRun, ServingRun, TrainingRun
+from deepseek_workloads.supervise import children, connections, coordinator_machine, outcomes, ray_command
 from deepseek_workloads.supervise import coordinator_events as events
 from deepseek_workloads.supervise.board import DRIVER_RANK, ProgressBoard
 from deepseek_workloads.supervise.epoch_server import EpochServer
@@ -48,6 +48,7 @@ class Coordinator:
         self._ready = False
         self._ranks_must_stop = False
         self._exit_code: int | None = None
+        self._draining: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         """Until the verdict is written. Returns the pod's exit code."""
@@ -55,6 +56,7 @@ class Coordinator:
         self._children.adopt_orphans(loop)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._events.put_nowait, events.Terminated())
+        self._settings.drain_file.unlink(missing_ok=True)
         self._events.put_nowait(events.Started())
         serving = asyncio.create_task(self._serve())
         while self._exit_code is None:
@@ -101,7 +103,9 @@ class Coordinator:
         if 0 < report.attempt < self._state.attempts:
             return self._effective_control()  # of a rank whose driver is gone; it has not noticed yet
         self._board.take(report, now=time.monotonic())
-        if report.rank != DRIVER_RANK and not self._state.ranks_running:
+        # Replicas, unlike ranks, outlive the driver and do not lead the run.
+        led_by_ranks = not isinstance(self._run, ServingRun)
+        if led_by_ranks and report.rank != DRIVER_RANK and not self._state.ranks_running:
             self._events.put_nowait(events.RanksRunning())
         if report.failure is not None:
             self._board.forget_ranks()
@@ -155,10 +159,23 @@ class Coordinator:
                 self._ranks_must_stop = True
             case events.AskRanksToGoOn():
                 self._ranks_must_stop = False
+            case events.DrainConnections():
+                self._draining = asyncio.create_task(self._drain_connections())
             case events.SetTimer(timer, seconds):
                 self._set_timer(timer, seconds)
             case events.Finish(verdict, dismiss_workers):
                 await self._finish(verdict, dismiss_workers=dismiss_workers)
+
+    async def _drain_connections(self) -> None:
+        """Workers let their clients go, then leave; the head, which they need for that, comes last."""
+        self._settings.drain_file.write_text(f"{time.time():.3f}\n")
+
+        def busy() -> bool:
+            clients = connections.established(environment.SERVE_PORT)
+            return bool(self._epochs.connected()) or clients > 0
+
+        await connections.until_quiet(busy, limit_seconds=self._settings.grace_seconds)
+        self._events.put_nowait(events.Drained())
 
     def _start_module(self, name: str, module: str, *arguments: str) -> None:
         verdict_file = self._verdict_file(name)
@@ -198,6 +215,7 @@ def policy_of(run: AnyRun, settings: Settings) -> coordinator_machine.Policy:
         control_stop_seconds=CONTROL_STOP_SECONDS,
         termination_stop_seconds=max(0.0, settings.grace_seconds - TERMINATION_RESERVE_SECONDS),
         graceful_stop=isinstance(run, TrainingRun),
+        drain_connections=isinstance(run, ServingRun),
     )
 
 

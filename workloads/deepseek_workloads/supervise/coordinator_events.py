@@ -61,6 +61,11 @@ class Terminated:
     """SIGTERM: this pod is deleted, drained or preempted."""
 
 
+@dataclass(frozen=True)
+class Drained:
+    """Nobody is connected any more: workers have left, clients too."""
+
+
 class Timer(Enum):
     PREFLIGHT_BACKOFF = "preflight backoff"
     HEAD_BACKOFF = "head backoff"
@@ -84,6 +89,7 @@ Event = (
     | StopRequested
     | StopWithdrawn
     | Terminated
+    | Drained
     | TimerFired
 )
 
@@ -134,6 +140,11 @@ class AskRanksToGoOn:
 
 
 @dataclass(frozen=True)
+class DrainConnections:
+    """Write the drain file, and say Drained when nobody is connected any more."""
+
+
+@dataclass(frozen=True)
 class SetTimer:
     timer: Timer
     seconds: float
@@ -156,6 +167,7 @@ Action = (
     | BecomeReady
     | AskRanksToStop
     | AskRanksToGoOn
+    | DrainConnections
     | SetTimer
     | Finish
 )

@@ -18,6 +18,8 @@ from deepseek_workloads.supervise.coordinator_events import (
     AskRanksToGoOn,
     AskRanksToStop,
     BecomeReady,
+    DrainConnections,
+    Drained,
     DriverExited,
     EndEpoch,
     Event,
@@ -59,6 +61,7 @@ class Policy:
     control_stop_seconds: float  # for the last checkpoint
     termination_stop_seconds: float  # below the pod's grace period
     graceful_stop: bool  # ranks write a checkpoint; otherwise (datasets) stopping loses nothing
+    drain_connections: bool = False  # clients are connected: they are let go before this pod ends
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ def step(state: CoordinatorState, event: Event) -> Step:
             return _go_on(state)
         case Terminated():
             return _stop(state, Stop.TERMINATION)
+        case Drained():
+            return _drained(state)
         case TimerFired(timer):
             return _timer_fired(state, timer)
 
@@ -227,11 +232,20 @@ def _stop(state: CoordinatorState, stop: Stop) -> Step:
     if state.stop is Stop.TERMINATION or state.stop is stop:
         return state, []
     by_control = stop is Stop.CONTROL
+    if state.policy.drain_connections and not by_control and state.driver is Child.RUNNING:
+        deadline = SetTimer(Timer.STOP_DEADLINE, state.policy.termination_stop_seconds)
+        return replace(state, stop=stop), [DrainConnections(), deadline]
     if not (state.policy.graceful_stop and state.ranks_running):
         return _finish(replace(state, stop=stop), outcomes.stopped(by_control, "no rank was running"))
     policy = state.policy
     seconds = policy.control_stop_seconds if by_control else policy.termination_stop_seconds
     return replace(state, stop=stop), [AskRanksToStop(), SetTimer(Timer.STOP_DEADLINE, seconds)]
+
+
+def _drained(state: CoordinatorState) -> Step:
+    if state.stop is None:
+        return state, []
+    return _finish(state, outcomes.stopped(state.stop is Stop.CONTROL, "every connection was let go"))
 
 
 def _go_on(state: CoordinatorState) -> Step:
@@ -258,8 +272,9 @@ def _timer_fired(state: CoordinatorState, timer: Timer) -> Step:
             )
             return _finish(state, outcomes.failed(failure))
         case Timer.STOP_DEADLINE if state.stop is not None:
-            message = "the ranks did not end in time; the run goes on from its last durable checkpoint"
-            return _finish(state, outcomes.stopped(state.stop is Stop.CONTROL, message))
+            return _finish(
+                state, outcomes.stopped(state.stop is Stop.CONTROL, "what ran did not end in time")
+            )
         case _:
             return state, []
 

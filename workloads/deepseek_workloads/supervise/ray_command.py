@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from deepseek_workloads.contract import environment
-from deepseek_workloads.contract.run_config import AnyRun, DatasetRun
+from deepseek_workloads.contract.run_config import AnyRun, DatasetRun, ServingRun
 
 PYTHON_MODULE_NODE = "deepseek_workloads.launch.ray_node"
 # Ray's object store holds the train function and small results only; data streams from object storage.
@@ -99,7 +99,7 @@ def ray_environment(run: AnyRun, *, token: str, environ: Mapping[str, str]) -> d
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_timeout_ms": "2000",
         "RAY_health_check_failure_threshold": "5",
-        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(run.run_policy.drain_seconds),
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(_drain_seconds_of_ray(run)),
         "RAY_TRAIN_V2_ENABLED": "1",
         "RAY_TRAIN_METRICS_ENABLED": "0",
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
@@ -108,7 +108,31 @@ def ray_environment(run: AnyRun, *, token: str, environ: Mapping[str, str]) -> d
         "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        **(_serve_environment(run) if isinstance(run, ServingRun) else {}),
     }
+
+
+def _drain_seconds_of_ray(run: AnyRun) -> int:
+    """Ray always drains to the end of this time, idle or not; a serving pod has let its clients go before."""
+    return 0 if isinstance(run, ServingRun) else run.run_policy.drain_seconds
+
+
+def _serve_environment(run: ServingRun) -> dict[str, str]:
+    """Ray Serve reads it in every process: controller, proxies, replicas."""
+    environ = {
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deepseek_workloads.launch.serve_proxy.middlewares",
+        # A proxy that died is found by its health check only; the defaults (10 s each) leave its port closed
+        # for more than 17 s.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
+    }
+    if run.proxy == "haproxy":
+        environ |= {
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        }
+    return environ
 
 
 def _common_arguments() -> list[str]:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.reasons import OUT_OF_MEMORY
-from deepseek_workloads.contract.run_config import AnyRun
-from deepseek_workloads.supervise import children, memory, ray_command
+from deepseek_workloads.contract.run_config import AnyRun, ServingRun
+from deepseek_workloads.supervise import children, connections, haproxy, memory, ray_command
 from deepseek_workloads.supervise import worker_machine as machine
 from deepseek_workloads.supervise.epoch_client import EpochListener, follow_epochs
 from deepseek_workloads.supervise.epoch_protocol import Hello
@@ -34,6 +34,7 @@ class Worker:
         self._head_ip = ""
         self._starts = 0
         self._exit_code: int | None = None
+        self._draining: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         """Until the run is over or the pod must go. Returns the pod's exit code."""
@@ -90,7 +91,10 @@ class Worker:
                 await self._kill_all()
             case machine.DrainRay():
                 self._settings.drain_file.write_text(f"{time.time():.3f}\n")
-                self._children.signal(RAY, signal.SIGTERM)
+                if isinstance(self._run, ServingRun):
+                    self._draining = asyncio.create_task(self._drain_connections(self._run))
+                else:
+                    self._children.signal(RAY, signal.SIGTERM)
             case machine.SetBackoff(seconds):
                 loop.call_later(seconds, self._events.put_nowait, machine.BackoffOver())
             case machine.SetDrainDeadline():
@@ -98,6 +102,18 @@ class Worker:
                 loop.call_later(seconds, self._events.put_nowait, machine.DrainDeadline())
             case machine.Exit(code):
                 self._leave(code)
+
+    async def _drain_connections(self, run: ServingRun) -> None:
+        """Answers say `Connection: close` from now on (the drain file); Ray goes when the last has gone."""
+        if run.proxy == "haproxy":
+            await asyncio.sleep(haproxy.ENDPOINTS_CHANGE_SECONDS)
+            haproxy.stop_softly()
+        gone = await connections.until_quiet(
+            lambda: connections.established(environment.SERVE_PORT) > 0,
+            limit_seconds=run.run_policy.drain_seconds,
+        )
+        log("drained", connections=0 if gone else connections.established(environment.SERVE_PORT))
+        self._children.signal(RAY, signal.SIGTERM)
 
     def _start_ray(self) -> None:
         log("start", process=RAY, head=self._head_ip)

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.records import ExportRecord, Provenance
+from deepseek_workloads.data.held_out import held_out_batches
 from deepseek_workloads.export.files import ExportTokenizer
 from deepseek_workloads.export.gather import whole_state
+from deepseek_workloads.export.held_out import held_out_texts
 from deepseek_workloads.export.load import ExportError, open_export
 from deepseek_workloads.export.publish import Export, export_model
 from deepseek_workloads.store.interface import NotFound
@@ -117,12 +120,29 @@ def _export(setup: Setup, entry: CheckpointEntry, figures: dict[str, float]) -> 
             tokenizer=_tokenizer(setup),
             provenance=_provenance(setup, entry),
             evaluation=figures,
+            held_out=_held_out(setup),
             dtype=torch.bfloat16 if setup.run.training.precision == "bf16" else torch.float32,
         )
         setup.writer.commit_export(step=entry.record.step, digest=export.digest, prefix=export.prefix)
         return export
 
     return setup.group.on_rank_zero(publish)
+
+
+def _held_out(setup: Setup) -> list[str]:
+    """Of the windows that the evaluation reads."""
+    plan = setup.data.plan
+    batches = held_out_batches(
+        plan,
+        setup.data.stores,
+        rank=0,
+        world_size=1,
+        micro_batch_size=1,
+        max_samples=setup.run.evaluation.max_samples,
+    )
+    tokenizer = Tokenizer.from_str(setup.data.tokenizer_document().decode())
+    windows = [batch.input_ids[0].tolist() for batch in batches]
+    return held_out_texts(windows, decode=tokenizer.decode, eos_token_id=plan.manifests[0].eos_token_id)
 
 
 def _tokenizer(setup: Setup) -> ExportTokenizer:

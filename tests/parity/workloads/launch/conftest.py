@@ -21,11 +21,14 @@ from typing import TypeVar
 
 import boto3
 import pytest
+import torch
 from moto.server import ThreadedMotoServer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.architecture import Architecture, MoE
 from deepseek_workloads.contract.messages import Control, Progress, Verdict
+from deepseek_workloads.contract.records import Provenance
 from deepseek_workloads.contract.run_config import (
     AnyRun,
     Checkpoint,
@@ -34,6 +37,8 @@ from deepseek_workloads.contract.run_config import (
     Owner,
     RawSource,
     RunPolicy,
+    ServedRevision,
+    ServingRun,
     Source,
     Storage,
     TokenizerTraining,
@@ -42,6 +47,9 @@ from deepseek_workloads.contract.run_config import (
     Workers,
 )
 from deepseek_workloads.data.prepare import LocalExecutor, prepare
+from deepseek_workloads.export.files import ExportTokenizer
+from deepseek_workloads.export.publish import Export, export_model
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.open import open_store
 
@@ -186,16 +194,21 @@ class PodSet:
     token: str = field(default_factory=lambda: secrets.token_hex(32))
     pods: list[Pod] = field(default_factory=list)
     grace_seconds: int = 30
+    first_address: int = 1  # of the coordinator; the workers' follow
+
+    @property
+    def coordinator_ip(self) -> str:
+        return f"{self.network.prefix}.{self.first_address}"
 
     def coordinator(self, *, incarnation: int = 0) -> Pod:
-        return self._start(environment.ROLE_COORDINATOR, 0, incarnation, address=1)
+        return self._start(environment.ROLE_COORDINATOR, 0, incarnation, address=0)
 
     def worker(self, index: int, *, incarnation: int = 0) -> Pod:
-        return self._start(environment.ROLE_WORKER, index, incarnation, address=10 + 20 * incarnation + index)
+        return self._start(environment.ROLE_WORKER, index, incarnation, address=9 + 20 * incarnation + index)
 
     def progress(self) -> Progress | None:
         try:
-            url = f"http://{self.network.prefix}.1:{environment.COORDINATOR_PORT}/progress"
+            url = f"http://{self.coordinator_ip}:{environment.COORDINATOR_PORT}/progress"
             with urllib.request.urlopen(url, timeout=2) as answer:
                 return Progress.model_validate_json(answer.read())
         except OSError:
@@ -203,14 +216,14 @@ class PodSet:
 
     def ready(self) -> bool:
         try:
-            url = f"http://{self.network.prefix}.1:{environment.COORDINATOR_PORT}/readyz"
+            url = f"http://{self.coordinator_ip}:{environment.COORDINATOR_PORT}/readyz"
             with urllib.request.urlopen(url, timeout=2) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
 
     def control(self, control: Control) -> None:
-        url = f"http://{self.network.prefix}.1:{environment.COORDINATOR_PORT}/control"
+        url = f"http://{self.coordinator_ip}:{environment.COORDINATOR_PORT}/control"
         headers = {"Authorization": f"Bearer {self.token}"}
         urllib.request.urlopen(urllib.request.Request(url, control.to_json(), headers), timeout=5).close()
 
@@ -243,10 +256,10 @@ class PodSet:
         name = f"dsjob-test-{role}-{f'{index}-' if role == environment.ROLE_WORKER else ''}{incarnation}"
         state = self.folder / name
         state.mkdir()
-        ip = f"{self.network.prefix}.{address}"
+        ip = f"{self.network.prefix}.{self.first_address + address}"
         (state / "run-config.json").write_bytes(self.run.to_json())
         (state / "hosts").write_text(
-            f"127.0.0.1 localhost\n{ip} {name}\n{self.network.prefix}.1 coordinator.test.svc\n"
+            f"127.0.0.1 localhost\n{ip} {name}\n{self.coordinator_ip} coordinator.test.svc\n"
         )
         (state / "pod.sh").write_text(POD_SCRIPT)
         environ = {
@@ -486,3 +499,80 @@ def pod_set(pod_network: Network, tmp_path: Path) -> Iterator[Callable[..., PodS
     yield make
     for pods in made:
         pods.close()
+
+
+# ---- served exports
+
+
+def write_export(
+    root: Storage, *, seed: int = 11, damage: Callable[[torch.Tensor], None] | None = None
+) -> Export:
+    """A random model with a byte-level tokenizer, and a little held-out text, as a job would export them."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|begin_of_text|>", "<|end_of_text|>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    text = "The model reads a token and guesses which token may follow it; 模型读一个词元。\n"
+    tokenizer.train_from_iterator([text] * 20, trainer)
+    model = DeepseekV3ForCausalLM(SERVED_ARCHITECTURE)
+    model.init_weights(seed)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if "norm" not in name and not name.endswith("bias"):
+                tensor *= 5  # so that the next token is not the same for every prompt
+        if damage is not None:
+            damage(model.lm_head.weight)
+    with closing(connect(root)) as store:
+        return export_model(
+            store,
+            state=model.state_dict(),
+            architecture=SERVED_ARCHITECTURE,
+            tokenizer=ExportTokenizer(tokenizer.to_str().encode(), bos_token_id=0, eos_token_id=1),
+            provenance=Provenance(
+                owner_namespace="test",
+                owner_name="job",
+                owner_uid="uid-job",
+                epoch=1,
+                step=10,
+                consumed_samples=40,
+                checkpoint_prefix="data/1/",
+                run_config_digest="",
+                dataset_digests=["sha256:1"],
+            ),
+            evaluation={},
+            held_out=[text],
+        )
+
+
+SERVED_ARCHITECTURE = ARCHITECTURE.model_copy(update={"max_position_embeddings": 512})
+
+
+def serving_run_of(export: Export, storage: Storage, **changes: object) -> ServingRun:
+    run = ServingRun(
+        owner=Owner(namespace="test", name="chat", uid="uid-chat"),
+        served_model_name="chat",
+        revision=ServedRevision(
+            name="chat-1",
+            uid="uid-rev",
+            storage=storage.model_copy(update={"uri": export.uri}),
+            digest=export.digest,
+        ),
+        workers=Workers(num_nodes=1),
+    )
+    return run.model_copy(update=changes)
+
+
+@pytest.fixture(scope="session")
+def served_export(s3_endpoint: str) -> tuple[Export, Storage]:
+    storage = Storage(uri="s3://models/served", endpoint_url=s3_endpoint)
+    return write_export(storage), storage
+
+
+@pytest.fixture
+def serving_run(served_export: tuple[Export, Storage]) -> ServingRun:
+    return serving_run_of(*served_export)
