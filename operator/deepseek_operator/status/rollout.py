@@ -122,7 +122,7 @@ def _candidate(
     service: DeepSeekModelService, observed: ServiceObserved, active: ActiveRevision | None
 ) -> CandidateRevision | None:
     target, earlier = observed.target, service.status.candidate
-    if target is None or observed.problems or service.spec.suspend:
+    if target is None or observed.problems or observed.conflict or service.spec.suspend:
         return None
     if active is not None and active.template_hash == target.template_hash:
         return None

@@ -120,7 +120,8 @@ def revision_failed(view: ServiceView) -> Draft:
     goes_on = f"{active.revision} goes on serving" if active else "no revision serves"
     message = (
         f"revision {candidate.revision} has failed: {candidate.message}; it got no request, {goes_on}; it is "
-        "tried again when the revision, or the spec's check, deadline, engine or pods change"
+        "tried again when the revision, or the spec's check, deadline, engine or pods change, and after a "
+        "suspension"
     )
     return Draft(REVISION_FAILED, "True", candidate.reason, message)
 

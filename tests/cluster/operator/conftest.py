@@ -22,6 +22,7 @@ from operator_harness.processes import (
     role,
     service_account_kubeconfig,
 )
+from operator_harness.serving import Service
 
 
 @pytest.fixture(scope="session")
@@ -104,10 +105,28 @@ def pods(kubectl: Kubectl) -> Pods:
 
 
 @pytest.fixture
-def coordinator() -> Iterator[Coordinator]:
-    answering = Coordinator(f"127.9.{secrets.randbelow(250)}.{1 + secrets.randbelow(250)}")
-    yield answering
-    answering.close()
+def new_coordinator() -> Iterator[Callable[[], Coordinator]]:
+    """Each at an address of its own."""
+    started: list[Coordinator] = []
+
+    def start() -> Coordinator:
+        address = f"127.9.{secrets.randbelow(250)}.{1 + secrets.randbelow(250)}"
+        started.append(Coordinator(address))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+@pytest.fixture
+def coordinator(new_coordinator: Callable[[], Coordinator]) -> Coordinator:
+    return new_coordinator()
+
+
+@pytest.fixture
+def service(kubectl: Kubectl, pods: Pods) -> Service:
+    return Service(kubectl, pods)
 
 
 Documents = Callable[..., Object]

@@ -36,3 +36,30 @@ def dataset_document(name: str = "docs", **spec: Any) -> Object:
         "metadata": {"name": name},
         "spec": {**base, **spec},
     }
+
+
+def revision_document(name: str, *, model: str = "tiny", **spec: Any) -> Object:
+    base: Object = {
+        "storageUri": f"s3://models/{model}/exports/{name}",
+        "digest": "sha256:" + name[-1].encode().hex()[-1] * 64,
+        "modelName": model,
+        "secretRef": {"name": "s3-credentials"},
+    }
+    return {
+        "apiVersion": "deepseek.dev/v1alpha1",
+        "kind": "DeepSeekModelRevision",
+        "metadata": {"name": name},
+        "spec": {**base, **spec},
+    }
+
+
+def service_document(name: str = "chat", **spec: Any) -> Object:
+    """Serves revisions by their names, so that a test says when the next one comes."""
+    small = {"resources": {"cpu": "100m", "memory": "1Gi"}}
+    base: Object = {"replicas": {"min": 2, "max": 2}, "pods": small, "drainSeconds": 5}
+    return {
+        "apiVersion": "deepseek.dev/v1alpha1",
+        "kind": "DeepSeekModelService",
+        "metadata": {"name": name},
+        "spec": {**base, **spec},
+    }

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_operator.reconcile.pod_changes import NewPod, is_active, keep_running, tear_down
+from deepseek_operator.reconcile.pod_changes import (
+    NewPod,
+    is_active,
+    keep_running,
+    remove_surplus,
+    tear_down,
+)
 from deepseek_operator.status.observed import ContainerExit, PodFacts
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -181,3 +187,20 @@ def test_tearing_down_ends_with_nothing_active(pods: tuple[PodFacts, ...], keep:
             left.pop(pod.name)
         now += timedelta(seconds=changes.after or 0)
     assert not [pod for pod in left.values() if is_active(pod)]
+
+
+def test_workers_beyond_the_wanted_number_are_surplus() -> None:
+    pods = (coordinator(**READY), worker(0), worker(1), worker(2, **DELETING))
+    assert remove_surplus(pods, num_workers=1).delete == (worker(1),)
+
+
+@pytest.mark.parametrize(("lived", "failures", "wait"), [(700, 1, None), (500, 6, 32.0)])
+def test_who_lived_long_enough_is_forgiven_earlier_failures(
+    lived: int, failures: int, wait: float | None
+) -> None:
+    ended = worker(0, 6, failures=5, created_at=NOW - timedelta(seconds=lived), **crashed())
+    changes = keep_running(
+        (coordinator(**READY), ended), num_workers=1, now=NOW, forgive_after=timedelta(seconds=600)
+    )
+    assert changes.after == wait
+    assert [pod.failures for pod in changes.create] == ([failures] if wait is None else [])

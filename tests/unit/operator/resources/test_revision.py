@@ -56,3 +56,10 @@ def test_names_are_short_and_follow_the_content() -> None:
     assert revision_name("tiny", digest=DIGEST) == "tiny-12345678"
     assert revision_name("a" * 40, digest=DIGEST) == "a" * 31 + "-12345678"
     assert revision_name("a" * 30 + "-" + "b" * 9, digest=DIGEST) == "a" * 30 + "-12345678"
+
+
+def test_a_revision_carries_the_service_that_its_job_names(make_job: Any) -> None:
+    named = _built(make_job({"rollout": {"serviceRef": {"name": "chat"}}})).spec.service_ref
+    assert named is not None
+    assert named.name == "chat"
+    assert _built(make_job()).spec.service_ref is None

@@ -398,7 +398,8 @@ async def test_a_service_whose_name_is_taken_touches_nothing(serving: Any) -> No
     serving.add_service()
     await serving.settle()
     assert serving.condition("Accepted") == ("False", "NameConflict")
-    await serving.start_coordinator("r1")
+    assert "Service chat exists and is not owned" in serving.message("Accepted")
+    assert serving.cluster.pods() == []
     assert serving.cluster.objects[("Service", "research", "chat")] == foreign
 
 

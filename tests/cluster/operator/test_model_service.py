@@ -1,0 +1,138 @@
+"""A service on a real API server: rollouts, revisions that are no good, and an operator that is killed."""
+
+from typing import Any
+
+from harness.kubectl import Kubectl
+from harness.waiting import wait_until
+
+from deepseek_workloads.contract.messages import Verdict
+from operator_harness.documents import revision_document, service_document
+
+DEADLINE = 180.0
+
+
+def test_a_revision_is_rolled_out_beside_the_active_one_and_replaces_it(
+    operator: Any, kubectl: Kubectl, service: Any, new_coordinator: Any
+) -> None:
+    """Under Pod Security `restricted`, which the namespace enforces."""
+    first = service.roll_out("r1", new_coordinator())
+    old = set(service.pods_of("worker", cluster=first))
+    assert service.endpoints() == old
+    header, row = kubectl.run("get", "dsserve", "chat").splitlines()
+    assert header.split() == ["NAME", "ACTIVE", "CANDIDATE", "READY", "URL", "AGE"]
+    assert row.split()[:3] == ["chat", "r1", "2/2"]
+    assert f"http://chat.{kubectl.namespace}.svc:8000" in row
+
+    service.serve("r2")
+    second = service.say("r2", new_coordinator(), checked=False)
+    service.wait_for_condition("Progressing", "True", "Checking")
+    assert service.endpoints() == old
+    assert service.selected() == first
+
+    service.say("r2", new_coordinator(), checked=True)
+    status = service.wait_for_active("r2")
+    assert service.endpoints() == set(service.pods_of("worker", cluster=second))
+    assert [each["revision"] for each in status["history"]] == ["r2", "r1"]
+    wait_until(
+        service.objects,
+        holds=lambda objects: not [each for each in objects if first in each],
+        what="nothing of the first cluster, which only its ConfigMap owned",
+        deadline_seconds=DEADLINE,
+    )
+    told = [event["reason"] for event in kubectl.events("chat")]
+    assert (told.count("RevisionChecked"), told.count("Switched")) == (2, 2)
+
+
+def test_a_revision_that_fails_its_check_or_hangs_gets_no_request(
+    operator: Any, kubectl: Kubectl, service: Any, pods: Any, new_coordinator: Any
+) -> None:
+    first = service.roll_out("r1", new_coordinator())
+    serving = set(service.pods_of("worker", cluster=first))
+
+    service.serve("r2")
+    second = service.candidate("r2")
+    verdict = Verdict(outcome="Failed", reason="CheckFailed", message="2.9 bits per byte, r1 has 2.0")
+    pods.finish(service.pods_of("coordinator", cluster=second)[0], exit_code=1, verdict=verdict)
+    message = service.wait_for_condition("RevisionFailed", "True", "CheckFailed")
+    assert "2.9 bits per byte" in message
+    assert "r1 goes on serving" in message
+
+    service.serve("r3", rollout={"progressDeadlineSeconds": 3})
+    message = service.wait_for_condition("RevisionFailed", "True", "ProgressDeadlineExceeded")
+    assert "revision r3" in message
+    wait_until(
+        lambda: [pod for pod in pods.active() if first not in pod],
+        holds=lambda left: not left,
+        what="the nodes of the failed revisions to be free",
+        deadline_seconds=DEADLINE,
+    )
+    assert service.endpoints() == serving
+    assert service.active() == "r1"
+
+
+def test_replicas_follow_the_spec_a_lost_one_is_replaced_and_deletion_leaves_nothing(
+    operator: Any, kubectl: Kubectl, service: Any, coordinator: Any
+) -> None:
+    cluster = service.roll_out("r1", coordinator, replicas={"min": 1, "max": 3})
+
+    def wait_for_replicas(number: int, *, without: str = "") -> list[str]:
+        def holds(status: Any) -> bool:
+            names = service.endpoints()
+            return status["ready"] == f"{number}/{number}" and len(names) == number and without not in names
+
+        what = f"{number} replicas"
+        wait_until(service.status, holds=holds, what=what, deadline_seconds=DEADLINE)
+        return sorted(service.endpoints())
+
+    kubectl.patch("dsserve", "chat", {"spec": {"replicas": {"min": 3, "max": 3}}})
+    lost = wait_for_replicas(3)[1]
+    kubectl.delete("pod", lost, "--wait=false")
+    wait_for_replicas(3, without=lost)
+    kubectl.patch("dsserve", "chat", {"spec": {"replicas": {"min": 1}}})
+    wait_for_replicas(1)
+    assert service.status()["active"]["clusterId"] == cluster
+
+    kubectl.delete("dsserve", "chat", "--wait=true")  # no finalizer holds it
+    wait_until(
+        service.objects, holds=lambda left: not left, what="nothing of the service", deadline_seconds=DEADLINE
+    )
+
+
+def test_more_gpus_than_there_are_are_told_in_the_schedulers_words(
+    operator: Any, kubectl: Kubectl, service: Any
+) -> None:
+    service.serve("r1", pods={"resources": {"cpu": "100m", "memory": "1Gi", "gpu": 64}})
+    message = service.wait_for_condition("Progressing", "False", "Unschedulable")
+    assert "Insufficient nvidia.com/gpu" in message
+    service.wait_for_condition("Available", "False", "NoActiveRevision")
+
+
+def test_a_service_that_names_no_revision_waits_for_it(operator: Any, kubectl: Kubectl, service: Any) -> None:
+    kubectl.apply(service_document("chat", model={"modelName": "tiny"}))
+    service.wait_for_condition("RevisionFound", "False", "RevisionNotFound")
+    assert service.objects() == []
+    kubectl.apply(revision_document("r1"))
+    service.candidate("r1")
+
+
+def test_an_operator_that_is_killed_at_the_switch_loses_and_doubles_nothing(
+    operators: Any, operator: Any, kubectl: Kubectl, service: Any, new_coordinator: Any
+) -> None:
+    first = service.roll_out("r1", new_coordinator())
+    service.serve("r2")
+    second = service.say("r2", new_coordinator(), checked=True)
+    wait_until(
+        service.selected,
+        holds=lambda cluster: cluster == second,
+        what="the switch",
+        deadline_seconds=DEADLINE,
+        poll_seconds=0.05,
+    )
+    operators.leader().kill()
+    operators.start()
+    status = service.wait_for_active("r2")
+    assert service.endpoints() == set(service.pods_of("worker", cluster=second))
+    assert service.pods_of("worker", cluster=first) == []
+    assert [each["revision"] for each in status["history"]] == ["r2", "r1"]
+    told = [(event["reason"], event["message"]) for event in kubectl.events("chat")]
+    assert len(told) == len(set(told))
