@@ -3,10 +3,14 @@
 #
 #   docker build --target operator -t deepseek-operator .
 #   docker build --target worker   -t deepseek-worker .
+#   docker build --target worker-horovod -t deepseek-worker-horovod .    (for jobs with backend horovod)
 #
 # Where TLS is intercepted, pass the certificates with `--secret id=ca-bundle,src=...`: no layer keeps them.
 ARG BASE_IMAGE=python:3.11-slim
 ARG UV_VERSION=0.13.9
+# What Horovod's wheel is built on; an image with the CUDA toolkit and NCCL for HOROVOD_GPU_OPERATIONS=NCCL. See
+# docs/horovod.md.
+ARG HOROVOD_BUILD_IMAGE=worker-heavy
 
 FROM ${BASE_IMAGE} AS base
 ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
@@ -33,6 +37,9 @@ COPY pyproject.toml uv.lock ./
 RUN export="/opt/uv/bin/uv export --quiet --locked --no-dev --no-emit-project --no-annotate --no-header" \
  && $export --extra operator -o /requirements/operator.txt \
  && $export --extra workloads -o /requirements/worker.txt \
+ && $export --extra horovod -o /requirements/horovod.txt \
+ && /opt/uv/bin/uv export --quiet --locked --no-emit-project --no-annotate --no-header \
+        --only-group horovod-build -o /requirements/horovod-build.txt \
  && awk '/^[a-z]/ { heavy = /^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+|ray|pyarrow)==/ } heavy' \
         /requirements/worker.txt > /requirements/worker-heavy.txt \
  && chmod 0775 /requirements/install && chmod 0644 /requirements/*.txt
@@ -72,6 +79,27 @@ COPY workloads/deepseek_workloads /opt/deepseek/deepseek_workloads
 RUN python3.11 -m compileall -q /opt/deepseek
 
 FROM worker-dependencies AS worker
+COPY --from=worker-code /opt/deepseek /opt/deepseek
+USER 1000:1000
+ENTRYPOINT ["python", "-m", "deepseek_workloads.supervise"]
+
+# Horovod is an extra: no other image depends on these stages. The compiler stays in the first one.
+FROM ${HOROVOD_BUILD_IMAGE} AS horovod-wheel
+ARG HOROVOD_GPU_OPERATIONS=
+COPY --from=requirements /requirements/install /requirements/worker-heavy.txt /requirements/horovod-build.txt \
+     /opt/requirements/
+COPY docker/horovod /opt/horovod
+RUN --mount=type=secret,id=ca-bundle --mount=type=cache,target=/var/cache/uv --mount=type=cache,target=/var/cache/horovod \
+    /opt/horovod/build-in-image
+
+FROM worker-dependencies AS worker-horovod-dependencies
+ARG UV_VERSION
+COPY --from=requirements /requirements/install /requirements/horovod.txt /opt/requirements/
+COPY --from=horovod-wheel /opt/wheels /opt/wheels
+RUN --mount=type=secret,id=ca-bundle --mount=type=cache,target=/var/cache/uv \
+    /opt/requirements/install /opt/requirements/horovod.txt /opt/wheels/*.whl
+
+FROM worker-horovod-dependencies AS worker-horovod
 COPY --from=worker-code /opt/deepseek /opt/deepseek
 USER 1000:1000
 ENTRYPOINT ["python", "-m", "deepseek_workloads.supervise"]

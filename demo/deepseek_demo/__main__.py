@@ -43,7 +43,7 @@ def _run(options: argparse.Namespace, settings: DemoSettings, console: Console) 
     elif options.command == "down":
         down(settings, console, purge=options.purge)
     else:
-        _images(settings, console)
+        _images(settings, console, targets=options.targets or images.TARGETS)
 
 
 def _up(settings: DemoSettings, console: Console) -> None:
@@ -56,11 +56,11 @@ def _up(settings: DemoSettings, console: Console) -> None:
         console.print(closing.text(outcome, sample=written))
 
 
-def _images(settings: DemoSettings, console: Console) -> None:
-    """Build both; where a local Kubernetes of the demo runs, or a registry is set, also deliver them."""
+def _images(settings: DemoSettings, console: Console, *, targets: Sequence[str]) -> None:
+    """Build them; where a local Kubernetes of the demo runs, or a registry is set, also deliver them."""
     builder = Builder(settings.images)
     where = place.find(settings)
-    for target in images.TARGETS:
+    for target in targets:
         with console.step(f"{target} image") as step:
             step.say(f"building; log: {settings.images.log}")
             built = builder.build_one(target)
@@ -77,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="run the demo; what exists is taken")
-    commands.add_parser("images", help="build the images and give them to the demo's cluster")
+    build = commands.add_parser("images", help="build the images and give them to the demo's cluster")
+    known = [*images.TARGETS, *images.OPTIONAL_TARGETS]
+    build.add_argument("targets", nargs="*", choices=known, metavar="TARGET", help=f"of {', '.join(known)}")
     remove = commands.add_parser("down", help="remove what the demo made")
     remove.add_argument("--purge", action="store_true", help="also the caches of images and text")
     return parser

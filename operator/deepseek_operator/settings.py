@@ -20,6 +20,7 @@ class Settings(BaseModel):
 
     watch_namespaces: tuple[str, ...] = ()  # empty: all namespaces
     worker_image: str = ""  # of pods whose resource names none
+    horovod_worker_image: str = ""  # the same, of jobs with backend horovod
     gpu_resource: str = "nvidia.com/gpu"  # the extended resource of the device plugin
     node_lost_seconds: int = Field(default=15, ge=0)  # from a node's being marked lost to new pods
     storage_ports: tuple[int, ...] = ()  # that pods may reach S3 on, besides the ports of endpoint URLs
@@ -45,6 +46,7 @@ class Settings(BaseModel):
         """What of it the builders of pods need."""
         return BuildSettings(
             worker_image=self.worker_image,
+            horovod_worker_image=self.horovod_worker_image,
             gpu_resource=self.gpu_resource,
             node_lost_seconds=self.node_lost_seconds,
             network=NetworkSettings(

@@ -5,6 +5,16 @@
 
 from deepseek_demo.images.build import Builder, BuiltImage, BuiltImages, ImageSettings
 from deepseek_demo.images.deliver import ImageTarget, load, push
-from deepseek_demo.images.inputs import TARGETS
+from deepseek_demo.images.inputs import OPTIONAL_TARGETS, TARGETS
 
-__all__ = ["TARGETS", "Builder", "BuiltImage", "BuiltImages", "ImageSettings", "ImageTarget", "load", "push"]
+__all__ = [
+    "OPTIONAL_TARGETS",
+    "TARGETS",
+    "Builder",
+    "BuiltImage",
+    "BuiltImages",
+    "ImageSettings",
+    "ImageTarget",
+    "load",
+    "push",
+]

@@ -20,7 +20,12 @@ from deepseek_demo.images.inputs import image_tag
 from deepseek_demo.images.prune import Stored, superseded
 
 # The stages below each image that hold what it depends on, heaviest first.
-_DEPENDENCIES = {"operator": ("operator-dependencies",), "worker": ("worker-heavy", "worker-dependencies")}
+_WORKER = ("worker-heavy", "worker-dependencies")
+_DEPENDENCIES = {
+    "operator": ("operator-dependencies",),
+    "worker": _WORKER,
+    "worker-horovod": (*_WORKER, "worker-horovod-dependencies"),
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,11 @@ class ImageSettings:
     requirements_cache: Path
     certificates: Path | None = None
     base_image: str | None = None
+
+    @property
+    def horovod_cache(self) -> Path:
+        """Horovod's wheels, which a checkout's own environment shares: minutes of compiling each."""
+        return self.cache.parent / "horovod"
 
     @property
     def log(self) -> Path:
@@ -69,7 +79,7 @@ class Builder:
         return BuiltImages(operator=self.build_one("operator"), worker=self.build_one("worker"))
 
     def build_one(self, target: str) -> BuiltImage:
-        """`target` is "operator" or "worker"."""
+        """`target` is one of TARGETS or OPTIONAL_TARGETS."""
         require(["buildah"], purpose="building images")
         self.settings.cache.mkdir(parents=True, exist_ok=True)
         with self._locked():
@@ -152,12 +162,14 @@ class Builder:
 
     def _build_stage(self, stage: str, base: str, ref: str) -> None:
         settings = self.settings
-        settings.requirements_cache.mkdir(parents=True, exist_ok=True)
+        volumes = {settings.requirements_cache: "/var/cache/uv", settings.horovod_cache: "/var/cache/horovod"}
+        for folder in volumes:
+            folder.mkdir(parents=True, exist_ok=True)
         certificates = settings.certificates
         secret = [] if certificates is None else ["--secret", f"id=ca-bundle,src={certificates}"]
-        # chroot isolation needs no container runtime; the volume reuses what the host has downloaded.
+        # chroot isolation needs no container runtime; volumes reuse what the host has downloaded or built.
         how = ["--isolation", "chroot", "--layers", "--format", "oci", *secret]
-        volume = ["--volume", f"{settings.requirements_cache}:/var/cache/uv"]
+        volume = [f"--volume={folder}:{inside}" for folder, inside in volumes.items()]
         what = ["--build-arg", f"BASE_IMAGE={base}", "--target", stage, "--tag", ref, str(settings.root)]
         run([*self.buildah, "build", *how, *volume, *what], log=settings.log)
 

@@ -16,8 +16,9 @@ _OPERATOR_CODE = (
     "workloads/deepseek_workloads/plan",
 )
 _WORKER_CODE = ("workloads/deepseek_workloads",)
-_CODE = {"operator": _OPERATOR_CODE, "worker": _WORKER_CODE}
-TARGETS = tuple(_CODE)  # the images that users run
+_CODE = {"operator": _OPERATOR_CODE, "worker": _WORKER_CODE, "worker-horovod": _WORKER_CODE}
+TARGETS = ("operator", "worker")  # the images that every installation runs
+OPTIONAL_TARGETS = ("worker-horovod",)  # those that are built on request
 
 
 def image_tag(root: Path, target: str, *, base_image: str) -> str:

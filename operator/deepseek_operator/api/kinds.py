@@ -57,6 +57,8 @@ TRAINING_JOB: Final = Kind(
         PrinterColumn("Restarts", ".status.restarts", "integer", "Restarts of the run.", wide=True),
         PrinterColumn("Epoch", ".status.epoch", "integer", "Writer of the commit log.", wide=True),
         PrinterColumn("Ready", ".status.pods.ready", "integer", "Worker pods that run.", wide=True),
+        PrinterColumn("Backend", ".spec.backend", "string", "Ray Train or Horovod.", wide=True),
+        PrinterColumn("Data-Path", ".status.dataPath", "string", "What carries gradients.", wide=True),
         PrinterColumn("Parameters", ".status.plan.parameters", "integer", "Weights of the model.", wide=True),
         PrinterColumn("Dataset", ".spec.data.sources[*].datasetRef.name", "string", "Datasets.", wide=True),
         PrinterColumn(

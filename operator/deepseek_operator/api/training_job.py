@@ -138,8 +138,10 @@ class Schedule(SpecModel):
 class Parallelism(SpecModel):
     """How the model is laid out over the processes."""
 
-    zero_stage: Annotated[int, Field(ge=0, le=3)] = Field(
-        default=2, description="0: replicas (DDP). 1 to 3: sharded optimizer, gradients, weights (FSDP2)."
+    zero_stage: Annotated[int, Field(ge=0, le=3)] | None = Field(
+        default=None,
+        description="0: replicas (DDP, Horovod). 1 to 3: sharded optimizer, gradients, weights (FSDP2). "
+        "Absent: 2, or 0 with backend horovod.",
     )
     expert_parallel_degree: int = Field(
         default=1, ge=1, le=4096, description="Processes sharing the experts."
@@ -150,6 +152,15 @@ class Parallelism(SpecModel):
     pipeline_parallel_degree: int = Field(default=1, ge=1, le=4096, description="Stages of layers.")
     context_parallel_degree: int = Field(
         default=1, ge=1, le=4096, description="Processes sharing each sequence."
+    )
+
+
+class Horovod(SpecModel):
+    """How Horovod carries gradients."""
+
+    compression: Literal["none", "fp16"] = Field(
+        default="none",
+        description="fp16: half the bytes, rounded; it pays where the network is slower than the processors.",
     )
 
 
@@ -182,6 +193,9 @@ class Training(SpecModel):
     gradient_clip_norm: Decimal = Field(default="1.0", description="Largest norm of a step's gradient.")
     deterministic: bool = Field(
         default=False, description="Refuse operations whose result may differ between runs; slower."
+    )
+    horovod: Horovod | None = Field(
+        default=None, description="How Horovod carries gradients; of backend horovod only."
     )
 
 
@@ -224,13 +238,19 @@ class TrainingJobSpec(SpecModel):
         *placement_changes_only_while_suspended("workers"),
         *placement_changes_only_while_suspended("coordinator"),
         rule(
-            "self.backend != 'horovod' || (self.training.parallelism.zeroStage == 0"
+            "self.backend != 'horovod' || ((!has(self.training.parallelism.zeroStage)"
+            " || self.training.parallelism.zeroStage == 0)"
             " && self.training.parallelism.expertParallelDegree == 1"
             " && self.training.parallelism.tensorParallelDegree == 1"
             " && self.training.parallelism.pipelineParallelDegree == 1"
             " && self.training.parallelism.contextParallelDegree == 1)",
             "backend horovod is data-parallel only: set zeroStage 0 and every degree 1, or use backend ray",
             field_path=".backend",
+        ),
+        rule(
+            "self.backend == 'horovod' || !has(self.training.horovod)",
+            "belongs to backend horovod: remove it, or use that backend",
+            field_path=".training.horovod",
         ),
     )
 

@@ -73,6 +73,9 @@ class TrainingJobStatus(RunStatus):
     learning_rate: ShortText = Field(default="", description="Learning rate of the last step.")
     tokens_per_second: int | None = Field(default=None, description="Speed over all processes.")
     eta: ShortText = Field(default="", description="Time to the end of training, for instance 1h12m.")
+    data_path: ShortText = Field(
+        default="", description="What carries gradients between processes: gloo or nccl; empty for one."
+    )
     last_checkpoint_step: int | None = Field(
         default=None,
         description="Step of the newest durable checkpoint.",

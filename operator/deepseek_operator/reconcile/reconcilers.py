@@ -14,6 +14,7 @@ from deepseek_operator.reconcile.model_revision import record_revision
 from deepseek_operator.reconcile.model_service import reconcile_service
 from deepseek_operator.reconcile.recorded import reconcile_revision
 from deepseek_operator.reconcile.run import RunKind, reconcile_run
+from deepseek_operator.resources.settings import BuildSettings
 from deepseek_operator.status import dataset as dataset_status
 from deepseek_operator.status import training_job as job_status
 from deepseek_operator.status.observed import Observed
@@ -29,12 +30,13 @@ def build_reconcilers(context: Context) -> Mapping[Kind, Callable[[Key], Awaitab
     }
 
 
-async def _job_inputs(cluster: Cluster, job: DeepSeekTrainingJob, worker_image: str) -> Inputs:
-    return await inputs_of_job(cluster, job, worker_image=worker_image)
+async def _job_inputs(cluster: Cluster, job: DeepSeekTrainingJob, build: BuildSettings) -> Inputs:
+    image = build.default_image(backend=job.spec.backend)
+    return await inputs_of_job(cluster, job, worker_image=image)
 
 
-async def _dataset_inputs(cluster: Cluster, dataset: DeepSeekDataset, worker_image: str) -> Inputs:
-    return await inputs_of_dataset(cluster, dataset, worker_image=worker_image)
+async def _dataset_inputs(cluster: Cluster, dataset: DeepSeekDataset, build: BuildSettings) -> Inputs:
+    return await inputs_of_dataset(cluster, dataset, worker_image=build.worker_image)
 
 
 async def _record_job(

@@ -33,6 +33,7 @@ from deepseek_operator.reconcile.run_objects import (
 from deepseek_operator.resources.names import job_token
 from deepseek_operator.resources.pod_set import pod_set_of, resource_name
 from deepseek_operator.resources.run_objects import RunConfigMissing
+from deepseek_operator.resources.settings import BuildSettings
 from deepseek_operator.status.events import events_between
 from deepseek_operator.status.observed import Observed, PodFacts
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED, coordinator_of, outcome_of
@@ -50,7 +51,7 @@ class RunKind(Generic[R]):
 
     kind: Kind
     parse: Callable[[Document], R]  # raises pydantic.ValidationError
-    inputs: Callable[[Cluster, R, str], Awaitable[Inputs]]  # (cluster, resource, default worker image)
+    inputs: Callable[[Cluster, R, BuildSettings], Awaitable[Inputs]]  # (cluster, resource, default images)
     compute_status: Callable[[R, Observed], RunStatus]
     record: Callable[[Cluster, R, Verdict, Observed], Awaitable[str]]  # of a success: the revision's name
     revision: Callable[[R], str]  # recorded earlier
@@ -101,7 +102,7 @@ async def _observe_inputs(
     try:
         pinned = await pinned_run(context.cluster, name, digest=digest)
         if pinned is None:
-            inputs = await kind.inputs(context.cluster, resource, context.build.worker_image)
+            inputs = await kind.inputs(context.cluster, resource, context.build)
             waiting = inputs.waiting or {}
             context.dependencies.record(key, on=frozenset(waiting))
             if inputs.render is None:

@@ -8,7 +8,7 @@ from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.resources.names import ResourceName
 from deepseek_operator.resources.settings import BuildSettings
-from deepseek_workloads.contract.run_config import AnyRun, DatasetRun, ServingRun, Storage
+from deepseek_workloads.contract.run_config import AnyRun, DatasetRun, ServingRun, Storage, TrainingRun
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -46,7 +46,7 @@ def pod_set_of(
     spec = resource.spec
     return PodSet(
         resource=resource_name(resource),
-        image=spec.image or settings.worker_image,
+        image=spec.image or settings.default_image(backend=_backend(run)),
         image_pull_policy=spec.image_pull_policy,
         image_pull_secrets=tuple(reference.name for reference in spec.image_pull_secrets),
         credentials_secret=spec.storage.secret_ref.name if spec.storage.secret_ref else None,
@@ -56,6 +56,10 @@ def pod_set_of(
         storage_ports=storage_ports(run, settings),
         settings=settings,
     )
+
+
+def _backend(run: AnyRun) -> str:
+    return run.backend if isinstance(run, TrainingRun) else "ray"
 
 
 def storage_ports(run: AnyRun, settings: BuildSettings) -> tuple[int, ...]:

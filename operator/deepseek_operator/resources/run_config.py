@@ -141,10 +141,12 @@ def _source(source: DataSource, *, spec: TrainingJobSpec, datasets: Mapping[str,
 
 
 def _training(spec: TrainingJobSpec) -> Values:
-    """Tokens have become steps, and `auto` a precision; the rest is named alike."""
+    """Tokens have become steps, `auto` a precision, an absent zeroStage one; the rest is named alike."""
+    parallelism = spec.training.parallelism.model_dump(exclude_none=True)
     return spec.training.model_dump(exclude={"tokens"}) | {
         "steps": steps_of(spec),
         "precision": _precision(spec),
+        "parallelism": {"zero_stage": 0 if spec.backend == "horovod" else 2} | parallelism,
     }
 
 

@@ -21,6 +21,11 @@ class NetworkSettings:
 @dataclass(frozen=True)
 class BuildSettings:
     worker_image: str  # of pods whose resource names none
+    horovod_worker_image: str = ""  # the same, of jobs with backend horovod
     gpu_resource: str = "nvidia.com/gpu"
     node_lost_seconds: int = 15  # from a node's being marked lost until its pods are replaced
     network: NetworkSettings = NetworkSettings()
+
+    def default_image(self, *, backend: str) -> str:
+        """Empty: the installation has none."""
+        return self.horovod_worker_image if backend == "horovod" else self.worker_image

@@ -79,6 +79,8 @@ def _from_progress(progress: Progress, *, training: bool) -> dict[str, Any]:
     fields: dict[str, Any] = {"eta": ""}
     if progress.step or progress.tokens:
         fields |= {"step": text.count(progress.step), "tokens": text.count(progress.tokens)}
+    if progress.data_path:
+        fields["data_path"] = progress.data_path
     if progress.loss is not None:
         fields["loss"] = text.loss(progress.loss)
     if progress.learning_rate is not None:

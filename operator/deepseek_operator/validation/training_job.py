@@ -15,7 +15,6 @@ from deepseek_workloads.plan.architecture import ArchitectureRefused, resolve
 from deepseek_workloads.plan.problem import Problem
 from deepseek_workloads.plan.rules import check_training
 
-NOT_SUPPORTED: Final = "NotSupported"
 NO_IMAGE: Final = "NoImage"
 # Stands for a dataset that is not ready yet: what it will be changes no rule.
 _ANY_DATASET: Final = PreparedDataset(storage=Storage(uri="s3://pending/pending"), digest=None)
@@ -24,7 +23,7 @@ _ANY_DATASET: Final = PreparedDataset(storage=Storage(uri="s3://pending/pending"
 def validate_training_job(job: DeepSeekTrainingJob, *, worker_image: str) -> list[Problem]:
     """Everything that can be said before the datasets are ready. Empty: the job is possible.
 
-    `worker_image` is the installation's default.
+    `worker_image` is the installation's default for the job's backend.
     """
     problems = [*_fields(job, worker_image)]
     architecture = _architecture(job, problems)
@@ -52,15 +51,7 @@ def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
         if source.uri is not None:
             yield from check_uri(source.uri, field=f"spec.data.sources[{index}].uri")
     if not spec.image and not worker_image:
-        yield no_image()
-    if spec.backend == "horovod":
-        yield Problem(
-            field="spec.backend",
-            value="'horovod'",
-            rule="is not supported by this release",
-            remedy="use backend ray, which trains the same model",
-            reason=NOT_SUPPORTED,
-        )
+        yield no_horovod_image() if spec.backend == "horovod" else no_image()
     if spec.model.init_from is not None and spec.model.init_from.storage_uri is not None:
         yield from check_uri(spec.model.init_from.storage_uri, field="spec.model.initFrom.storageUri")
 
@@ -71,6 +62,16 @@ def no_image() -> Problem:
         value="none",
         rule="must name the image of the pods, since the installation has no default worker image",
         remedy="set spec.image, or the chart's worker.image",
+        reason=NO_IMAGE,
+    )
+
+
+def no_horovod_image() -> Problem:
+    return Problem(
+        field="spec.image",
+        value="none",
+        rule="must name an image with Horovod, since the installation has no default one for backend horovod",
+        remedy="set spec.image, or the chart's worker.horovodImage; docs/horovod.md tells how to build one",
         reason=NO_IMAGE,
     )
 

@@ -29,7 +29,7 @@ from deepseek_workloads.store.file import FileObjectStore
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CommitLog, LogEntry, Writer
 from deepseek_workloads.store.open import open_store
-from deepseek_workloads.train.context import TrainContext
+from deepseek_workloads.train.context import TrainContext, join_torch_group
 from deepseek_workloads.train.loop import train
 from deepseek_workloads.train.monitor import LocalMonitor
 
@@ -179,6 +179,7 @@ def train_alone(
     draining: Callable[[], bool] = lambda: False,
     rank: int = 0,
     world_size: int = 1,
+    join_group: Any = join_torch_group,
 ) -> Verdict:
     """In this process. `wrap` is put around the job's own store."""
 
@@ -194,6 +195,7 @@ def train_alone(
         begin_epoch=begin_epoch,
         monitor=monitor or LocalMonitor(Control()),
         draining=draining,
+        join_group=join_group,
     )
     with contextlib.redirect_stdout(io.StringIO()):
         return train(run, context)

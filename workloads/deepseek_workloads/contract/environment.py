@@ -25,6 +25,10 @@ RAY_PORT = 6379
 # Ray's other ports are pinned to this range on every pod, so that a NetworkPolicy can name them.
 RAY_PORT_RANGE = (20000, 20999)
 SERVE_PORT = 8000  # of every replica pod: the API, /healthz, /readyz, /metrics
+# Of a coordinator whose run uses Horovod, for the run's own workers alone: the rendezvous has no
+# authentication.
+HOROVOD_RENDEZVOUS_PORT = 8082  # where the ranks find each other's addresses, over HTTP
+HOROVOD_LAUNCHER_PORT = 8083  # workers hold one connection; over it the driver starts their ranks
 # gloo and NCCL listen on ports of the kernel's choice: pods of one job may reach each other on every port.
 
 # Paths. The root file system is read-only; these are volumes.

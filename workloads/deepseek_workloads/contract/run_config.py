@@ -64,11 +64,17 @@ class Schedule(WireModel):
 
 
 class Parallelism(WireModel):
-    zero_stage: Literal[0, 1, 2, 3] = 2  # 0: DDP; 1-3: FSDP2
+    zero_stage: Literal[0, 1, 2, 3] = 2  # 0: replicas (DDP, Horovod); 1-3: FSDP2
     expert_parallel_degree: int = Field(default=1, ge=1)
     tensor_parallel_degree: int = Field(default=1, ge=1)
     pipeline_parallel_degree: int = Field(default=1, ge=1)
     context_parallel_degree: int = Field(default=1, ge=1)
+
+
+class Horovod(WireModel):
+    """How gradients travel; of backend horovod only."""
+
+    compression: Literal["none", "fp16"] = "none"
 
 
 class Training(WireModel):
@@ -82,6 +88,7 @@ class Training(WireModel):
     parallelism: Parallelism = Parallelism()
     gradient_clip_norm: float = Field(default=1.0, gt=0)
     deterministic: bool = False
+    horovod: Horovod | None = None  # None: its defaults, or another backend
 
 
 class Checkpoint(WireModel):

@@ -1,12 +1,9 @@
-"""From exceptions to `Failure`: of one rank, in its process; of a whole group, in Ray Train's controller.
+"""From exceptions to `Failure`: of one rank, in its process.
 
 It decides what kind of ending it was, not what is done about it (`supervise.coordinator_machine`).
 """
 
 import traceback
-from collections.abc import Mapping
-
-from ray.exceptions import ActorUnavailableError, RayActorError
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
@@ -32,23 +29,6 @@ _PEER_LOST_TEXTS = (
     "remote process exited",
     "Application timeout caused pair closure",
 )
-_NODE_LOST_TEXTS = ("node has died", "node died", "raylet", "node is dead", "The node was")
-
-
-class RankFailed(Exception):
-    """What a rank raises to Ray Train: a Failure as JSON, so that it survives pickling between processes."""
-
-    def __init__(self, failure: str) -> None:
-        super().__init__(failure)
-        self.document = failure
-
-    @classmethod
-    def of(cls, failure: Failure) -> "RankFailed":
-        return cls(failure.to_json().decode())
-
-    @property
-    def failure(self) -> Failure:
-        return Failure.model_validate_json(self.document)
 
 
 def failure_of(error: BaseException, *, rank: int) -> Failure:
@@ -90,55 +70,6 @@ def _classify(error: BaseException) -> tuple[str, str, int]:
 
 def _is_peer_error(error: BaseException) -> bool:
     return isinstance(error, (RuntimeError, ConnectionError))
-
-
-def failure_of_group(errors: Mapping[int, BaseException]) -> Failure:
-    """Of the exceptions that Ray Train has collected by rank, the one that explains the others.
-
-    A final one first. A lost node breaks the collectives of all others, and so does a crashed process: both
-    come before what the surviving ranks say of themselves.
-    """
-    failures = [_of_worker(error, rank) for rank, error in sorted(errors.items())]
-    order = {"final": 0, "lost": 1, "failed": 2, "try-again": 3}
-    return min(failures, key=lambda failure: order[failure.kind])
-
-
-def _of_worker(error: BaseException, rank: int) -> Failure:
-    if isinstance(error, RankFailed):
-        return error.failure
-    cause = getattr(error, "health_check_failure", error)  # Ray Train wraps the death of an actor
-    if not isinstance(cause, RayActorError):
-        return failure_of(error, rank=rank)
-    text = str(cause)
-    if cause.preempted or any(part in text for part in _NODE_LOST_TEXTS):
-        return _lost(rank, text)
-    if isinstance(
-        cause, ActorUnavailableError
-    ):  # its connection broke: its node, its pod or itself may be gone
-        return Failure(
-            kind="try-again",
-            reason=reasons.PEER_LOST,
-            message=f"rank {rank}: it does not answer: {text}"[:MAX_MESSAGE],
-            exit_code=ExitCode.TRY_AGAIN,
-            rank=rank,
-        )
-    return Failure(
-        kind="failed",
-        reason=reasons.PROCESS_CRASHED,
-        message=f"rank {rank}: its process died: {text}"[:MAX_MESSAGE],
-        exit_code=1,
-        rank=rank,
-    )
-
-
-def _lost(rank: int, text: str) -> Failure:
-    return Failure(
-        kind="lost",
-        reason=reasons.NODE_LOST,
-        message=f"rank {rank}: its node is gone: {text}"[:MAX_MESSAGE],
-        exit_code=ExitCode.TRY_AGAIN,
-        rank=rank,
-    )
 
 
 def _place(error: BaseException) -> str:

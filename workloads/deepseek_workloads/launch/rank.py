@@ -10,7 +10,8 @@ import ray.train
 
 from deepseek_workloads.contract.run_config import TrainingRun, parse_run
 from deepseek_workloads.launch.epochs import epoch_beginner
-from deepseek_workloads.launch.failures import RankFailed, failure_of
+from deepseek_workloads.launch.failures import failure_of
+from deepseek_workloads.launch.ray_failures import RankFailed
 from deepseek_workloads.launch.report import report_client
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.context import TrainContext, draining_by_file

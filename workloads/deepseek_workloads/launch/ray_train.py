@@ -19,8 +19,8 @@ from deepseek_workloads.contract.messages import Phase, Progress, Verdict
 from deepseek_workloads.contract.run_config import TrainingRun, parse_run
 from deepseek_workloads.launch import ray_cluster
 from deepseek_workloads.launch.arguments import Arguments, parse_arguments, write_verdict
-from deepseek_workloads.launch.failures import failure_of_group
 from deepseek_workloads.launch.rank import RUN_DOCUMENT, TERM, run_rank
+from deepseek_workloads.launch.ray_failures import failure_of_group
 from deepseek_workloads.launch.report import report_client
 from deepseek_workloads.launch.trainer import PodSetTrainer
 from deepseek_workloads.train.monitor import DRIVER_RANK, ReportClient

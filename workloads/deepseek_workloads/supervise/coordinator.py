@@ -13,8 +13,9 @@ from aiohttp import web
 from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.messages import Control, Progress, Report, Verdict
 from deepseek_workloads.contract.run_config import AnyRun, ServingRun, TrainingRun
-from deepseek_workloads.supervise import children, connections, coordinator_machine, outcomes, ray_command
+from deepseek_workloads.supervise import children, connections, coordinator_machine, outcomes
 from deepseek_workloads.supervise import coordinator_events as events
+from deepseek_workloads.supervise.backend import Backend, backend_of
 from deepseek_workloads.supervise.board import DRIVER_RANK, ProgressBoard
 from deepseek_workloads.supervise.epoch_server import EpochServer
 from deepseek_workloads.supervise.event_log import log
@@ -25,11 +26,6 @@ PREFLIGHT, HEAD, DRIVER = "preflight", "ray-head", "driver"
 DISMISS_SECONDS = 3.0
 CONTROL_STOP_SECONDS = 900.0
 TERMINATION_RESERVE_SECONDS = 3.0
-DRIVERS = {
-    "training": "deepseek_workloads.launch.ray_train",
-    "dataset": "deepseek_workloads.launch.ray_prepare",
-    "serving": "deepseek_workloads.launch.ray_serve",
-}
 EXIT_CODES = {"Succeeded": 0, "Stopped": 0, "Retry": 75}
 
 
@@ -37,14 +33,17 @@ class Coordinator:
     def __init__(self, settings: Settings, run: AnyRun, *, environ: Mapping[str, str]) -> None:
         self._settings = settings
         self._run = run
-        self._environ = ray_command.ray_environment(run, token=settings.token, environ=environ)
-        self._state = coordinator_machine.CoordinatorState(policy_of(run, settings))
+        self._backend = backend_of(
+            run, token=settings.token, run_config=str(settings.run_config_path), environ=environ
+        )
+        self._state = coordinator_machine.CoordinatorState(policy_of(run, settings, self._backend))
         self._events: asyncio.Queue[events.Event] = asyncio.Queue()
         self._timers: dict[events.Timer, asyncio.TimerHandle] = {}
         self._children = children.Children(self._child_exited)
         self._epochs = EpochServer(settings.token)
         self._board = ProgressBoard(run.workers.world_size)
         self._control = Control()
+        self._driver_started = 0.0
         self._ready = False
         self._ranks_must_stop = False
         self._exit_code: int | None = None
@@ -110,7 +109,9 @@ class Coordinator:
         if report.failure is not None:
             self._board.forget_ranks()
             missing = len(self._epochs.connected()) < self._run.workers.num_nodes
-            self._events.put_nowait(events.GroupFailed(report.failure, self._progress().step, missing))
+            uptime = time.monotonic() - self._driver_started
+            step = self._progress().step
+            self._events.put_nowait(events.GroupFailed(report.failure, step, missing, uptime))
         return self._effective_control()
 
     def _take_control(self, control: Control) -> Control:
@@ -143,12 +144,13 @@ class Coordinator:
             case events.StartPreflight():
                 self._start_module(PREFLIGHT, "deepseek_workloads.launch.preflight")
             case events.StartHead(epoch):
-                arguments = ray_command.head_arguments(pod_ip=self._settings.pod_ip)
-                self._start(HEAD, [sys.executable, "-m", ray_command.PYTHON_MODULE_NODE, *arguments])
+                if (argv := self._backend.head(pod_ip=self._settings.pod_ip)) is not None:
+                    self._start(HEAD, argv)
                 self._epochs.begin(epoch)
             case events.StartDriver(attempt):
                 self._board.forget_driver()
-                self._start_module(DRIVER, DRIVERS[self._run.kind], f"--attempt={attempt}")
+                self._driver_started = time.monotonic()
+                self._start_module(DRIVER, self._backend.driver, f"--attempt={attempt}")
             case events.EndEpoch():
                 self._epochs.end()
             case events.KillAll():
@@ -186,7 +188,7 @@ class Coordinator:
 
     def _start(self, name: str, argv: list[str]) -> None:
         log("start", process=name)
-        self._children.start(name, argv, environ=self._environ)
+        self._children.start(name, argv, environ=self._backend.environ)
 
     def _set_timer(self, timer: events.Timer, seconds: float) -> None:
         if timer in self._timers:
@@ -208,7 +210,7 @@ class Coordinator:
         return self._settings.scratch / f"{name}-verdict.json"
 
 
-def policy_of(run: AnyRun, settings: Settings) -> coordinator_machine.Policy:
+def policy_of(run: AnyRun, settings: Settings, backend: Backend) -> coordinator_machine.Policy:
     return coordinator_machine.Policy(
         backoff_limit=run.run_policy.backoff_limit,
         preflight_seconds=float(run.run_policy.startup_deadline_seconds),
@@ -216,6 +218,7 @@ def policy_of(run: AnyRun, settings: Settings) -> coordinator_machine.Policy:
         termination_stop_seconds=max(0.0, settings.grace_seconds - TERMINATION_RESERVE_SECONDS),
         graceful_stop=isinstance(run, TrainingRun),
         drain_connections=isinstance(run, ServingRun),
+        epoch_per_attempt=backend.epoch_per_attempt,
     )
 
 

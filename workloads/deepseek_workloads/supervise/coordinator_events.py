@@ -39,11 +39,12 @@ class RanksRunning:
 
 @dataclass(frozen=True)
 class GroupFailed:
-    """The driver says why its group ended; it starts the group again by itself unless it is told to end."""
+    """The driver says why its group ended; Ray Train's starts the group again unless it is told to end."""
 
     failure: Failure
     step: int  # the last one that any group of this pod reached
     workers_missing: bool  # a worker pod is not connected: it, not the run, is the cause
+    uptime_seconds: float = 0.0  # of the driver
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class StartPreflight:
 
 @dataclass(frozen=True)
 class StartHead:
-    """A new Ray cluster; from here on workers may join it."""
+    """A new Ray cluster, or new ranks of Horovod; from here on workers may join."""
 
     epoch: int
 

@@ -1,7 +1,8 @@
 """What the supervisor of a coordinator pod does next: an event in, a new state and actions out. Pure.
 
 Preflight, then the driver beside the Ray head; a dead head takes all with it and comes back as a new Ray
-cluster, a dead driver comes back alone. Only failures of the run itself count against `backoff_limit`.
+cluster, a dead driver comes back alone. Without a head (Horovod) each attempt is an epoch: a dead driver or a
+broken group takes all with it. Only failures of the run itself count against `backoff_limit`.
 Nothing here knows processes, sockets or clocks.
 """
 
@@ -62,6 +63,7 @@ class Policy:
     termination_stop_seconds: float  # below the pod's grace period
     graceful_stop: bool  # ranks write a checkpoint; otherwise (datasets) stopping loses nothing
     drain_connections: bool = False  # clients are connected: they are let go before this pod ends
+    epoch_per_attempt: bool = False  # a group that ended starts again only with its driver, on new processes
 
 
 @dataclass(frozen=True)
@@ -178,15 +180,15 @@ def _driver_exited(state: CoordinatorState, event: DriverExited) -> Step:
     state = _with_failure(state, ending)
     if counted and state.failures > state.policy.backoff_limit:
         return _finish(state, outcomes.backoff_limit_exceeded(ending, state.policy.backoff_limit))
-    delay = next_delay(state.driver_delay, uptime_seconds=event.uptime_seconds)
-    state = replace(
-        state,
-        driver=Child.BACKING_OFF,
-        driver_delay=delay,
-        restarts=state.restarts + 1,
-        last_driver_failure_counted=counted,
-    )
-    return state, [SetTimer(Timer.DRIVER_BACKOFF, delay)]
+    state = replace(state, restarts=state.restarts + 1, last_driver_failure_counted=counted)
+    return _back_off_driver(state, event.uptime_seconds)
+
+
+def _back_off_driver(state: CoordinatorState, uptime_seconds: float) -> Step:
+    delay = next_delay(state.driver_delay, uptime_seconds=uptime_seconds)
+    state = replace(state, driver=Child.BACKING_OFF, driver_delay=delay)
+    end: list[Action] = [EndEpoch(), KillAll()] if state.policy.epoch_per_attempt else []
+    return state, [*end, SetTimer(Timer.DRIVER_BACKOFF, delay)]
 
 
 def _driver_gave_verdict(state: CoordinatorState, verdict: Verdict) -> Step:
@@ -195,7 +197,7 @@ def _driver_gave_verdict(state: CoordinatorState, verdict: Verdict) -> Step:
     if state.stop is Stop.TERMINATION:  # the run is to go on in the next pod
         return _finish(state, verdict.model_copy(update={"outcome": "Retry"}))
     if state.stop is None:  # the wish to stop was withdrawn after the ranks had followed it
-        return _start_driver(state, [])
+        return _start_driver_again(state)
     return _finish(state, verdict)
 
 
@@ -213,7 +215,7 @@ def _group_failed(state: CoordinatorState, event: GroupFailed) -> Step:
         return _finish(state, outcomes.failed(failure))
     if failure.kind == "failed" and state.failures > state.policy.backoff_limit:
         return _finish(state, outcomes.backoff_limit_exceeded(failure, state.policy.backoff_limit))
-    return state, []
+    return _back_off_driver(state, event.uptime_seconds) if state.policy.epoch_per_attempt else (state, [])
 
 
 def _with_cause(state: CoordinatorState, event: GroupFailed) -> Failure:
@@ -265,7 +267,7 @@ def _timer_fired(state: CoordinatorState, timer: Timer) -> Step:
                 return _start_driver(replace(state, restarts=state.restarts + 1), actions)
             return state, actions
         case Timer.DRIVER_BACKOFF if state.driver is Child.BACKING_OFF:
-            return _start_driver(state, [])
+            return _start_driver_again(state)
         case Timer.PREFLIGHT_DEADLINE if state.preflight is not Child.PASSED:
             failure = state.last_failure or Failure(
                 kind="final", reason=reasons.STORE_UNREACHABLE, message="preflight did not end in time"
@@ -292,6 +294,13 @@ def _start_driver(state: CoordinatorState, actions: list[Action]) -> Step:
         ranks_running=False,
     )
     return state, [*actions, StartDriver(state.attempts)]
+
+
+def _start_driver_again(state: CoordinatorState) -> Step:
+    if not state.policy.epoch_per_attempt:
+        return _start_driver(state, [])
+    state = replace(state, epoch=state.epoch + 1)
+    return _start_driver(state, [EndEpoch(), StartHead(state.epoch)])
 
 
 def _finish(state: CoordinatorState, verdict: Verdict) -> Step:

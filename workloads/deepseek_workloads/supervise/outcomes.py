@@ -1,5 +1,7 @@
 """From exit codes and verdict files to what they mean for the run. Pure."""
 
+from collections.abc import Iterable
+
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import FINAL_EXIT_CODES, ExitCode
 from deepseek_workloads.contract.messages import Failure, Progress, Verdict
@@ -35,6 +37,16 @@ def classify_driver_exit(exit_code: int, verdict: Verdict | None) -> Verdict | F
     if exit_code in FINAL_EXIT_CODES and exit_code != ExitCode.DONE:
         return failed(_failure("final", exit_code, None, process="driver"))
     return _failure("failed", exit_code, None, process="driver")
+
+
+def most_telling(failures: Iterable[Failure]) -> Failure:
+    """Of the failures of a group's ranks, at least one, the one that explains the others.
+
+    A final one first. A lost node breaks the collectives of all others, and so does a crashed process: both
+    come before what the surviving ranks say of themselves.
+    """
+    order = {"final": 0, "lost": 1, "failed": 2, "try-again": 3}
+    return min(failures, key=lambda failure: order[failure.kind])
 
 
 def failed(failure: Failure) -> Verdict:

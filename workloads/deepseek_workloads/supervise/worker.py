@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Mapping
 
@@ -11,14 +10,15 @@ from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.reasons import OUT_OF_MEMORY
 from deepseek_workloads.contract.run_config import AnyRun, ServingRun
-from deepseek_workloads.supervise import children, connections, haproxy, memory, ray_command
+from deepseek_workloads.supervise import children, connections, haproxy, memory
 from deepseek_workloads.supervise import worker_machine as machine
+from deepseek_workloads.supervise.backend import backend_of
 from deepseek_workloads.supervise.epoch_client import EpochListener, follow_epochs
 from deepseek_workloads.supervise.epoch_protocol import Hello
 from deepseek_workloads.supervise.event_log import log
 from deepseek_workloads.supervise.settings import Settings
 
-RAY = "ray-worker"
+NODE = "node"
 MEMORY_POLL_SECONDS = 0.5
 EXIT_RESERVE_SECONDS = 2.0
 
@@ -27,7 +27,9 @@ class Worker:
     def __init__(self, settings: Settings, run: AnyRun, *, environ: Mapping[str, str]) -> None:
         self._settings = settings
         self._run = run
-        self._environ = ray_command.ray_environment(run, token=settings.token, environ=environ)
+        self._backend = backend_of(
+            run, token=settings.token, run_config=str(settings.run_config_path), environ=environ
+        )
         self._state = machine.WorkerState()
         self._events: asyncio.Queue[machine.Event] = asyncio.Queue()
         self._children = children.Children(self._child_exited)
@@ -94,7 +96,7 @@ class Worker:
                 if isinstance(self._run, ServingRun):
                     self._draining = asyncio.create_task(self._drain_connections(self._run))
                 else:
-                    self._children.signal(RAY, signal.SIGTERM)
+                    self._children.signal(NODE, signal.SIGTERM)
             case machine.SetBackoff(seconds):
                 loop.call_later(seconds, self._events.put_nowait, machine.BackoffOver())
             case machine.SetDrainDeadline():
@@ -113,16 +115,15 @@ class Worker:
             limit_seconds=run.run_policy.drain_seconds,
         )
         log("drained", connections=0 if gone else connections.established(environment.SERVE_PORT))
-        self._children.signal(RAY, signal.SIGTERM)
+        self._children.signal(NODE, signal.SIGTERM)
 
     def _start_ray(self) -> None:
-        log("start", process=RAY, head=self._head_ip)
-        arguments = ray_command.worker_arguments(
-            self._run, pod_ip=self._settings.pod_ip, head_ip=self._head_ip, start=self._starts
+        log("start", process=NODE, head=self._head_ip)
+        argv = self._backend.worker(
+            pod_ip=self._settings.pod_ip, coordinator_ip=self._head_ip, start=self._starts
         )
         self._starts += 1
-        argv = [sys.executable, "-m", ray_command.PYTHON_MODULE_NODE, *arguments]
-        self._children.start(RAY, argv, environ=self._environ)
+        self._children.start(NODE, argv, environ=self._backend.environ)
 
     async def _kill_all(self) -> None:
         await self._children.kill_all()

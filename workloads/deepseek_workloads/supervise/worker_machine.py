@@ -1,6 +1,7 @@
 """What the supervisor of a worker pod does next: an event in, a new state and actions out. Pure.
 
-Ray runs exactly while the epoch connection is up. Nothing here knows processes, sockets or clocks.
+Ray (or in its place the process that starts Horovod's ranks) runs exactly while the epoch connection is up.
+Nothing here knows processes, sockets or clocks.
 """
 
 from dataclasses import dataclass, replace

@@ -6,7 +6,8 @@ numbers are functions of it. Loading fits any number of ranks and any zeroStage.
 
 import uuid
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,17 +92,21 @@ def save(
     attempt = group.on_rank_zero(lambda: attempt_name(epoch, str(uuid.uuid4())))
     prefix = layout.data_prefix(attempt)
     files = ObjectStoreWriter(store, prefix, rank=group.rank)
-    try:
-        with warnings.catch_warnings():
+
+    def write() -> None:
+        with _raising(first_cause), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one rank needs none
             save_tensors(
                 state_tensors(model, optimizer),
                 storage_writer=files,
                 planner=DefaultSavePlanner(flatten_state_dict=False),
-                no_dist=group.world_size == 1,
+                no_dist=not group.torch_distributed,
             )
-    except CheckpointException as failure:
-        raise first_cause(failure) from None
+
+    if group.torch_distributed:
+        write()  # each rank its part
+    else:
+        group.on_rank_zero(write)
 
     def commit() -> CheckpointEntry:
         assert writer is not None
@@ -168,6 +173,15 @@ def state_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     return {name: value for name, value in named.items() if isinstance(value, Tensor)}
 
 
+@contextmanager
+def _raising(cause: Callable[[CheckpointException], BaseException]) -> Iterator[None]:
+    """In place of what DCP raises for all ranks together."""
+    try:
+        yield
+    except CheckpointException as failure:
+        raise cause(failure) from None
+
+
 def first_cause(failure: CheckpointException) -> BaseException:
     """Of what went wrong on some ranks, the one that explains most: a final error before a transient one."""
     causes = [wrapped[0] for _, wrapped in sorted(failure.failures.items())]
@@ -179,17 +193,22 @@ def _load(
 ) -> None:
     index = group.on_rank_zero(lambda: _read_index(store, record))
     tensors = state_tensors(model, optimizer)
-    try:
-        with warnings.catch_warnings():
+
+    def read() -> None:
+        with _raising(_cause_of_load), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
             load_tensors(
                 tensors,
                 storage_reader=ObjectStoreReader(store, record.prefix, index),
                 planner=DefaultLoadPlanner(flatten_state_dict=False),
-                no_dist=group.world_size == 1,
+                no_dist=not group.torch_distributed,
             )
-    except CheckpointException as failure:
-        raise _cause_of_load(failure) from None
+
+    if group.torch_distributed:
+        read()  # each rank its part
+    else:
+        group.on_rank_zero(read)
+        group.broadcast(tensors[name] for name in sorted(tensors))
     weights, moments = get_state_dict(model, optimizer, options=_OPTIONS)
     loaded: dict[str, Any] = {name: tensors[f"optimizer.{name}"] for name in moments if _is_state(name)}
     set_state_dict(

@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.run_config import Storage
@@ -13,16 +14,25 @@ from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CommitLog, Writer
 from deepseek_workloads.train.monitor import Monitor
 
+if TYPE_CHECKING:  # a launcher imports torch when it has told its coordinator that it is there
+    import torch
+
+    from deepseek_workloads.train.group import Group
+
 
 def draining_by_file(path: Path = Path(environment.DRAIN_FILE)) -> Callable[[], bool]:
     """True once this pod's supervisor was told to end; one stat() a call."""
     return path.exists
 
 
+def join_torch_group(rank: int, world_size: int, device: "torch.device") -> "Group":
+    from deepseek_workloads.train.group import torch_group
+
+    return torch_group(rank, world_size, device)
+
+
 @dataclass(frozen=True)
 class TrainContext:
-    """`torch.distributed` is initialised by the launcher when `world_size` > 1."""
-
     rank: int
     world_size: int
     local_rank: int
@@ -34,6 +44,8 @@ class TrainContext:
     draining: Callable[[], bool]
     """This pod must end soon (SIGTERM: preemption, drain, deletion). Ranks see it at different steps: they
     agree by a collective, write a checkpoint and raise `Preempted`."""
+    join_group: Callable[[int, int, "torch.device"], "Group"] = join_torch_group
+    """From rank, world size and device; what joins the ranks is initialised by the launcher before."""
 
 
 class Preempted(Exception):

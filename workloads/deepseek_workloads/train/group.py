@@ -1,17 +1,21 @@
 """The ranks of a run as one: what they sum, what rank 0 decides for all, and the device of each.
 
-With one rank and no process group everything here is local. It does not know models or checkpoints.
+`LocalGroup` is one rank, `TorchGroup` several that torch.distributed joins; `horovod_group` has a third kind.
+It does not know models or checkpoints.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 Result = TypeVar("Result")
+DataPath = Literal["gloo", "nccl", ""]
 
 
 class NoDevice(RuntimeError):
@@ -32,53 +36,129 @@ def choose_device(*, gpus: int, local_rank: int) -> torch.device:
     return device
 
 
+class GradientAverage(Protocol):
+    """Averages the gradients of parameters over the ranks, where no wrapper around the model does."""
+
+    def one_pass(self, *, last: bool) -> AbstractContextManager[None]:
+        """Around forward and backward of a micro-batch. After the `last` one of a step every rank has the
+        same mean gradients."""
+        ...
+
+
 @dataclass(frozen=True)
-class Group:
+class Group(ABC):
+    """Every method is a collective: all ranks call it, in the same order."""
+
     rank: int
     world_size: int
     device: torch.device
 
-    def __post_init__(self) -> None:
-        if self.world_size > 1 and not dist.is_initialized():
-            raise ValueError(f"{self.world_size} ranks, but torch.distributed is not initialised")
+    @property
+    @abstractmethod
+    def data_path(self) -> DataPath:
+        """What carries the collectives; empty for one rank."""
 
     @property
-    def data_path(self) -> Literal["gloo", "nccl", ""]:
-        if self.world_size == 1:
-            return ""
-        return "nccl" if self.device.type == "cuda" else "gloo"
+    def torch_distributed(self) -> bool:
+        """Whether torch.distributed joins the ranks: then DDP, FSDP and DCP do their own collectives."""
+        return False
 
+    @abstractmethod
     def sum(self, values: Tensor) -> Tensor:
         """In place, over the ranks; every rank has the same bits afterwards."""
-        if self.world_size > 1:
-            dist.all_reduce(values)
+
+    @abstractmethod
+    def gather(self, values: Tensor) -> Tensor:
+        """[n] of each rank -> [world_size * n], by rank."""
+
+    @abstractmethod
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Rank 0's values into those of every rank, in place."""
+
+    @abstractmethod
+    def _from_rank_zero(self, value: object) -> object:
+        """Rank 0's value on every rank; it travels as a pickle between processes of this run only."""
+
+    def on_rank_zero(self, work: Callable[[], Result]) -> Result:
+        """Every rank gets rank 0's result, or raises its error."""
+        outcome: tuple[Result | None, Exception | None] | None = None
+        if self.rank == 0:
+            try:
+                outcome = (work(), None)
+            except Exception as error:
+                self._from_rank_zero((None, _portable(error)))
+                raise
+        received: Any = self._from_rank_zero(outcome)
+        result, failure = received
+        if isinstance(failure, Exception):
+            raise failure
+        return cast(Result, result)
+
+    def gradient_average(self, parameters: Iterable[nn.Parameter]) -> GradientAverage | None:  # noqa: ARG002
+        """None: one rank has nothing to average, and torch.distributed's ranks wrap the model instead."""
+        return None
+
+
+@dataclass(frozen=True)
+class LocalGroup(Group):
+    """One rank, in this process."""
+
+    @property
+    def data_path(self) -> DataPath:
+        return ""
+
+    def sum(self, values: Tensor) -> Tensor:
         return values
 
     def gather(self, values: Tensor) -> Tensor:
-        """[n] of each rank -> [world_size * n], by rank."""
-        if self.world_size == 1:
-            return values
+        return values
+
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        pass
+
+    def _from_rank_zero(self, value: object) -> object:
+        return value
+
+
+@dataclass(frozen=True)
+class TorchGroup(Group):
+    """The default process group of torch.distributed."""
+
+    def __post_init__(self) -> None:
+        if not dist.is_initialized():
+            raise ValueError(f"{self.world_size} ranks, but torch.distributed is not initialised")
+
+    @property
+    def data_path(self) -> DataPath:
+        return "nccl" if self.device.type == "cuda" else "gloo"
+
+    @property
+    def torch_distributed(self) -> bool:
+        return True
+
+    def sum(self, values: Tensor) -> Tensor:
+        dist.all_reduce(values)
+        return values
+
+    def gather(self, values: Tensor) -> Tensor:
         gathered = values.new_empty(self.world_size * values.numel())
         dist.all_gather_single(gathered, values)
         return gathered
 
-    def on_rank_zero(self, work: Callable[[], Result]) -> Result:
-        """Every rank gets rank 0's result, or raises its error. A collective; results travel as pickles
-        between processes of this run only."""
-        if self.world_size == 1:
-            return work()
-        outcome: list[Result | Exception | None] = [None, None]
-        if self.rank == 0:
-            try:
-                outcome[0] = work()
-            except Exception as error:
-                dist.broadcast_object_list([None, _portable(error)], src=0, device=self.device)
-                raise
-        dist.broadcast_object_list(outcome, src=0, device=self.device)
-        result, failure = outcome
-        if isinstance(failure, Exception):
-            raise failure
-        return result  # type: ignore[return-value] # rank 0 has put its Result there
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
+
+    def _from_rank_zero(self, value: object) -> object:
+        box = [value]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+
+def torch_group(rank: int, world_size: int, device: torch.device) -> Group:
+    """Of ranks that torch.distributed joins; the launcher has initialised it where there are several."""
+    group = LocalGroup if world_size == 1 else TorchGroup
+    return group(rank, world_size, device)
 
 
 def _portable(error: Exception) -> Exception:

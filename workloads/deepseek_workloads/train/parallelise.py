@@ -1,6 +1,6 @@
 """Spreads a model over ranks: one copy each, or shards of it. It does not know losses or optimizers.
 
-zeroStage 0: every rank has everything, gradients are averaged (DistributedDataParallel).
+zeroStage 0: every rank has everything, gradients are averaged (by DistributedDataParallel, or by the group).
 zeroStage 1-3: weights, gradients and optimizer states are kept in shards (FSDP2), and
     1: gradients are whole until the last pass of a step, 2: they are reduced in every pass,
     3: weights are whole only around the layer that runs.
@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import Parallelism
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
-from deepseek_workloads.train.group import Group
+from deepseek_workloads.train.group import GradientAverage, Group
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,15 @@ class ParallelModel:
     plain: DeepseekV3ForCausalLM
     autocast: torch.dtype | None  # what the passes compute in, where the shards do not decide it
     reduce_in_every_pass: bool
+    average: GradientAverage | None = None  # the group's, where `module` averages nothing
 
     @contextmanager
     def one_pass(self, *, last: bool) -> Iterator[None]:
         """Around forward and backward of a micro-batch; `last`: gradients must be complete after it."""
+        if self.average is not None:
+            with self.average.one_pass(last=last):
+                yield
+            return
         if isinstance(self.module, FSDPModule):
             if not self.reduce_in_every_pass:
                 self.module.set_requires_gradient_sync(last)
@@ -65,8 +70,9 @@ def parallelise(
     if group.world_size == 1 or parallelism.zero_stage == 0:
         with group.device:
             plain = DeepseekV3ForCausalLM(architecture)
-        module = plain if group.world_size == 1 else _replicate(plain)
-        return ParallelModel(module, plain, compute, reduce_in_every_pass=False)
+        module = _replicate(plain) if group.torch_distributed else plain
+        average = group.gradient_average(plain.parameters())
+        return ParallelModel(module, plain, compute, reduce_in_every_pass=False, average=average)
     plain = _shard(architecture, parallelism, compute, group)
     return ParallelModel(plain, plain, None, reduce_in_every_pass=parallelism.zero_stage >= 2)
 

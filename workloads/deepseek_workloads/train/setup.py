@@ -69,11 +69,8 @@ class Setup:
 
 def set_up(run: TrainingRun, context: TrainContext) -> Setup:
     """A collective. Raises Fenced, StoreErrors, DatasetError and ExportError."""
-    group = Group(
-        context.rank,
-        context.world_size,
-        choose_device(gpus=run.workers.gpus_per_node, local_rank=context.local_rank),
-    )
+    device = choose_device(gpus=run.workers.gpus_per_node, local_rank=context.local_rank)
+    group = context.join_group(context.rank, context.world_size, device)
     _configure_torch(run, group)
     store = context.open_store(run.storage)
     writer, epoch = _begin_epoch(store, context, group)
@@ -86,7 +83,7 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
         store, group, entries=epoch.entries, model=model.module, optimizer=optimizer, identity=identity
     )
     if loaded.entry is None:
-        _first_weights(run, context, model)
+        _first_weights(run, context, group, model)
     return Setup(
         run=run,
         group=group,
@@ -135,11 +132,12 @@ def _open_data(run: TrainingRun, context: TrainContext, group: Group) -> DataSou
     return DataSources(plan, stores, tuple(manifest.digest for manifest in pinned))
 
 
-def _first_weights(run: TrainingRun, context: TrainContext, model: ParallelModel) -> None:
+def _first_weights(run: TrainingRun, context: TrainContext, group: Group, model: ParallelModel) -> None:
     """Random ones; with `init_from` what rank 0 reads there. Both before any checkpoint exists only."""
     model.plain.init_weights(run.data.seed)
-    if run.init_from is None:
-        return
-    state: dict[str, Any] = {} if context.rank else open_export(context.open_store(run.init_from)).state()
-    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=context.world_size > 1)
-    set_model_state_dict(model.module, state, options=options)
+    if run.init_from is not None and (group.torch_distributed or group.rank == 0):
+        state: dict[str, Any] = {} if group.rank else open_export(context.open_store(run.init_from)).state()
+        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=group.torch_distributed)
+        set_model_state_dict(model.module, state, options=options)
+    if not group.torch_distributed:
+        group.broadcast(model.plain.state_dict().values())

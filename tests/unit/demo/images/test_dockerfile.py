@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from deepseek_demo.images import TARGETS, inputs
+from deepseek_demo.images import OPTIONAL_TARGETS, TARGETS, inputs
 from deepseek_demo.images.build import _DEPENDENCIES
 from deepseek_demo.images.deliver import _CODE
 
 ROOT = Path(__file__).resolve().parents[4]
+IMAGES = [*TARGETS, *OPTIONAL_TARGETS]
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
 
 
@@ -30,24 +31,29 @@ def ancestry(stage: str) -> list[str]:
     return [*ancestry(base), stage] if base in stages() else [stage]
 
 
-@pytest.mark.parametrize("target", TARGETS)
+def code_stage(target: str) -> str:
+    """Variants of an image share its code."""
+    return f"{target.partition('-')[0]}-code"
+
+
+@pytest.mark.parametrize("target", IMAGES)
 def test_an_image_runs_as_an_ordinary_user_from_a_module(target: str) -> None:
     instructions = stages()[target][1]
     assert "USER 1000:1000" in instructions
     assert any(line.startswith('ENTRYPOINT ["python", "-m", "deepseek_') for line in instructions)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", IMAGES)
 def test_code_is_the_only_layer_above_the_dependencies(target: str) -> None:
     below, layers = ancestry(target)[:-1], stages()[target][1]
     assert tuple(stage for stage in below if stage != "base") == _DEPENDENCIES[target]
     copies = [line for line in layers if line.startswith(("COPY", "RUN", "ADD"))]
-    assert copies == [f"COPY --from={target}-code /{_CODE} /{_CODE}"]
+    assert copies == [f"COPY --from={code_stage(target)} /{_CODE} /{_CODE}"]
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", IMAGES)
 def test_the_tag_covers_all_code_in_the_image(target: str) -> None:
-    copied = [line.split()[1] for line in stages()[f"{target}-code"][1] if line.startswith("COPY")]
+    copied = [line.split()[1] for line in stages()[code_stage(target)][1] if line.startswith("COPY")]
     assert tuple(copied) == inputs._CODE[target]
 
 
@@ -55,6 +61,11 @@ def test_the_operator_image_has_no_code_that_needs_torch() -> None:
     copied = " ".join(stages()["operator-code"][1])
     assert "deepseek_workloads/train" not in copied
     assert "deepseek_workloads/model" not in copied
+
+
+def test_only_its_own_images_need_horovod_to_be_built() -> None:
+    for target in TARGETS:
+        assert not [stage for stage in ancestry(target) if "horovod" in stage]
 
 
 def test_everything_copied_from_the_tree_passes_dockerignore() -> None:

@@ -192,7 +192,7 @@ def test_values_reach_the_operator(render: Render) -> None:
     peer = {"ipBlock": {"cidr": "10.0.0.0/8"}}
     values = {
         "watchNamespaces": ["research", "prod"],
-        "worker": {"image": "registry/worker:1"},
+        "worker": {"image": "registry/worker:1", "horovodImage": "registry/horovod:1"},
         "gpuResource": "amd.com/gpu",
         "nodeLostSeconds": 60,
         "concurrency": 3,
@@ -202,6 +202,7 @@ def test_values_reach_the_operator(render: Render) -> None:
     settings = load_settings(_environment(render(values)))
     assert settings.watch_namespaces == ("research", "prod")
     assert settings.worker_image == "registry/worker:1"
+    assert settings.horovod_worker_image == "registry/horovod:1"
     assert (settings.gpu_resource, settings.node_lost_seconds) == ("amd.com/gpu", 60)
     assert (settings.concurrency, settings.storage_ports) == (3, (7070, 9000))
     assert settings.storage_peers == (peer,)

@@ -9,6 +9,7 @@ from deepseek_operator.resources.pod_set import pod_set_of
 from deepseek_operator.resources.run_config import PreparedDataset
 from deepseek_operator.resources.settings import BuildSettings, NetworkSettings
 from deepseek_operator.validation.training_job import training_run_of
+from deepseek_workloads.contract.environment import HOROVOD_LAUNCHER_PORT, HOROVOD_RENDEZVOUS_PORT
 from deepseek_workloads.contract.run_config import Storage
 
 
@@ -29,6 +30,13 @@ def test_only_this_resources_pods_and_the_operator_may_enter(make_job: Any) -> N
     assert operator["ports"] == [{"protocol": "TCP", "port": 8080}]
     namespace = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ops"}}}
     assert operator["from"] == [namespace]
+
+
+def test_horovods_ports_are_for_this_resources_pods_alone(make_job: Any) -> None:
+    """The rendezvous has no authentication: no rule but the siblings' may let anybody in."""
+    _, operator = _policy(make_job({"backend": "horovod"}), NetworkSettings())["ingress"]
+    open_ports = {port["port"] for port in operator["ports"]}
+    assert open_ports.isdisjoint({HOROVOD_RENDEZVOUS_PORT, HOROVOD_LAUNCHER_PORT})
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from deepseek_operator.validation.training_job import training_run_of
 from deepseek_workloads.contract.run_config import Storage
 
 READY = {"docs": PreparedDataset(storage=Storage(uri="s3://corpus/docs"), digest=None)}
-SETTINGS = BuildSettings(worker_image="default-worker")
+SETTINGS = BuildSettings(worker_image="default-worker", horovod_worker_image="default-horovod-worker")
 Pod = dict[str, Any]
 BuildPod = Callable[[PodSet], Pod]
 
@@ -133,6 +133,12 @@ def test_a_tolerated_lost_node_keeps_the_users_patience(make_pod_set: Any, build
 def test_the_image_of_the_spec_comes_before_the_default(make_pod_set: Any, build: BuildPod) -> None:
     assert build(make_pod_set())["spec"]["containers"][0]["image"] == "default-worker"
     assert build(make_pod_set({"image": "mine"}))["spec"]["containers"][0]["image"] == "mine"
+
+
+@EACH_ROLE
+def test_horovod_has_a_default_image_of_its_own(make_pod_set: Any, build: BuildPod) -> None:
+    (container,) = build(make_pod_set({"backend": "horovod"}))["spec"]["containers"]
+    assert container["image"] == "default-horovod-worker"
 
 
 def test_building_twice_gives_the_same_and_changes_no_input(make_pod_set: Any) -> None:

@@ -66,6 +66,14 @@ def test_a_running_job_fills_its_columns(make_job: Any, running: Observed) -> No
     assert _conditions(status)["PodsReady"][0] == "True"
 
 
+def test_what_carries_the_gradients_is_told_and_kept(make_job: Any, running: Observed) -> None:
+    told = replace(running, progress=TRAINING.model_copy(update={"data_path": "gloo"}))
+    status = compute_status(make_job(), told)
+    assert status.data_path == "gloo"
+    later = make_job(status=status.model_dump(mode="json", by_alias=True, exclude_none=True))
+    assert compute_status(later, replace(running, progress=None)).data_path == "gloo"
+
+
 def test_the_plan_is_told_before_any_pod_exists(make_job: Any, now: datetime, run: TrainingRun) -> None:
     status = compute_status(make_job(), Observed(now=now, run=run, run_config_digest=DIGEST))
     assert status.plan is not None

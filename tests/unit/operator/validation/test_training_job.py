@@ -31,7 +31,11 @@ def _tiny(**moe: Any) -> dict[str, Any]:
         ({"storage": {"uri": "s3:///x"}}, "spec.storage.uri", "must name a bucket"),
         ({"training": {"optimizer": {"learningRate": "0"}}}, "spec.training.optimizer.learningRate", "0"),
         ({"training": {"schedule": {"minRatio": "1.5"}}}, "spec.training.schedule.minRatio", "1"),
-        ({"backend": "horovod"}, "spec.backend", "use backend ray"),
+        (
+            {"backend": "horovod", "training": {"parallelism": {"zeroStage": 2}}},
+            "spec.training.parallelism.zeroStage",
+            "must be 0 with backend horovod",
+        ),
         ({"workers": {"resources": {"memory": "32Mi"}}}, "spec.workers.resources.memory", "at least"),
         (
             {"model": {"initFrom": {"storageUri": "s3:///x"}}},
@@ -62,6 +66,12 @@ def test_without_any_image_the_job_is_refused(make_job: Any) -> None:
     assert (problem.field, problem.reason) == ("spec.image", "NoImage")
 
 
+def test_horovod_without_an_image_of_its_own_is_refused(make_job: Any) -> None:
+    (problem,) = validate_training_job(make_job({"backend": "horovod"}), worker_image="")
+    assert (problem.field, problem.reason) == ("spec.image", "NoImage")
+    assert "worker.horovodImage" in problem.remedy
+
+
 def test_an_own_image_needs_no_default(make_job: Any) -> None:
     assert validate_training_job(make_job({"image": "registry/worker:1"}), worker_image="") == []
 
@@ -80,6 +90,26 @@ def test_the_run_config_is_resolved(make_job: Any) -> None:
     assert run.workers.memory_bytes == 3 * 2**30
     assert run.training.precision == "fp32"
     assert parse_run(run.to_json()) == run
+
+
+@pytest.mark.parametrize(("backend", "stage"), [("ray", 2), ("horovod", 0)])
+def test_an_absent_zero_stage_is_what_the_backend_can_do(make_job: Any, backend: str, stage: int) -> None:
+    job = make_job({"backend": backend})
+    assert validate_training_job(job, worker_image="worker") == []
+    run = training_run_of(job, datasets=READY)
+    assert (run.backend, run.training.parallelism.zero_stage) == (backend, stage)
+
+
+def test_a_given_zero_stage_stays(make_job: Any) -> None:
+    job = make_job({"training": {"parallelism": {"zeroStage": 0}}})
+    assert training_run_of(job, datasets=READY).training.parallelism.zero_stage == 0
+
+
+def test_horovods_compression_reaches_the_run(make_job: Any) -> None:
+    job = make_job({"backend": "horovod", "training": {"horovod": {"compression": "fp16"}}})
+    horovod = training_run_of(job, datasets=READY).training.horovod
+    assert horovod is not None
+    assert horovod.compression == "fp16"
 
 
 def test_overrides_are_laid_over_the_preset(make_job: Any) -> None:

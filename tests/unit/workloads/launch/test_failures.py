@@ -8,7 +8,8 @@ from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Failure
 from deepseek_workloads.data.manifest import DatasetError
-from deepseek_workloads.launch.failures import RankFailed, failure_of, failure_of_group
+from deepseek_workloads.launch.failures import failure_of
+from deepseek_workloads.launch.ray_failures import RankFailed, failure_of_group
 from deepseek_workloads.store.interface import AccessDenied, StoreUnavailable
 from deepseek_workloads.store.log import Fenced, Overtaken
 from deepseek_workloads.train.context import Preempted

@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -273,6 +273,42 @@ def test_sigterm_shortens_a_stop_that_is_under_way() -> None:
 
 
 # ---- whatever happens
+
+
+# ---- without a head: each attempt is an epoch
+
+HOROVOD = replace(POLICY, epoch_per_attempt=True)
+
+
+@pytest.mark.parametrize("ended", [CRASHED, group_failed("failed"), group_failed("lost")])
+def test_without_a_head_a_broken_group_ends_every_process_and_starts_as_a_new_epoch(ended: Event) -> None:
+    state, actions = run(*TRAINING, ended, policy=HOROVOD)
+    assert actions == [EndEpoch(), KillAll(), SetTimer(Timer.DRIVER_BACKOFF, 0.0)]
+    state, actions = machine.step(state, DRIVER_AGAIN)
+    assert actions == [EndEpoch(), StartHead(2), StartDriver(2)]
+    assert state.restarts == 1
+
+
+def test_without_a_head_groups_that_break_again_and_again_wait_longer() -> None:
+    _, actions = run(*TRAINING, group_failed("lost"), DRIVER_AGAIN, group_failed("lost"), policy=HOROVOD)
+    assert actions[-1] == SetTimer(Timer.DRIVER_BACKOFF, 0.5)
+
+
+def test_without_a_head_the_driver_that_ends_after_its_groups_failure_is_not_counted_again() -> None:
+    state, actions = run(*TRAINING, group_failed("failed"), CRASHED, policy=HOROVOD)
+    assert (state.failures, actions) == (1, [])
+
+
+def test_without_a_head_ranks_stopped_by_a_withdrawn_wish_start_as_a_new_epoch() -> None:
+    stopped = DriverExited(exit_code=0, verdict=STOPPED, uptime_seconds=5)
+    _, actions = run(*TRAINING, StopRequested(), StopWithdrawn(), stopped, policy=HOROVOD)
+    assert actions == [EndEpoch(), StartHead(2), StartDriver(2)]
+
+
+def test_without_a_head_an_error_of_the_run_itself_ends_it_when_it_comes_too_often() -> None:
+    again = [group_failed("failed"), DRIVER_AGAIN] * POLICY.backoff_limit
+    _, actions = run(*TRAINING, *again, group_failed("failed"), policy=HOROVOD)
+    assert finish_of(actions).verdict.reason == reasons.BACKOFF_LIMIT_EXCEEDED
 
 
 @dataclass
