@@ -52,7 +52,8 @@ PREPARE_LOG := reports/prepare-cluster.log
 .PHONY: test test-unit test-parity test-parity-full test-cluster test-e2e prepare-cluster
 test: setup ## All tests, a tier after the other
 	@mkdir -p $(dir $(PREPARE_LOG))
-	@$(MAKE) --no-print-directory prepare-cluster > $(PREPARE_LOG) 2>&1 & prepare=$$!; \
+	@{ $(MAKE) --no-print-directory horovod && $(MAKE) --no-print-directory prepare-cluster; } \
+	    > $(PREPARE_LOG) 2>&1 & prepare=$$!; \
 	trap 'kill $$prepare 2>/dev/null || true' EXIT; status=0; \
 	$(MAKE) --no-print-directory --keep-going test-unit test-parity || status=$$?; \
 	echo "waiting for the cluster's programs and images ($(PREPARE_LOG))"; \
@@ -64,7 +65,7 @@ prepare-cluster: setup ## Build what the cluster tiers need ahead: Kubernetes, t
 	@for program in kubernetes coredns pause probe kwok helm versitygw; do \
 	    nice python -m local_kubernetes binary $$program; done
 	@python -m local_kubernetes image-tools
-	@nice python -m deepseek_demo images
+	@nice python -m deepseek_demo images operator worker worker-horovod
 
 test-unit: setup ## Pure functions, properties, golden files
 	@$(TEST_ENV) pytest tests/unit
@@ -80,6 +81,14 @@ test-cluster: setup ## The operator on a real API server with KWOK nodes
 
 test-e2e: setup ## The whole path on the local Kubernetes: images, S3, Ray, kills, bad input
 	@$(TEST_ENV) pytest tests/e2e
+
+# ---- Horovod -----------------------------------------------------------------------------------------------
+.PHONY: horovod horovod-image
+horovod: setup ## Build Horovod for .venv, where it is not built yet: minutes. Prints its folder for PYTHONPATH
+	@nice docker/horovod/unpack
+
+horovod-image: setup ## The worker image with Horovod, and to the demo's cluster where one runs
+	@python -m deepseek_demo images worker-horovod
 
 # ---- engineering -------------------------------------------------------------------------------------------
 .PHONY: generate verify lint format

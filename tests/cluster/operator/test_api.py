@@ -56,6 +56,17 @@ def test_an_unknown_field_is_an_error(kubectl: Kubectl, a_job: Any) -> None:
             "learningRate",
         ),
         ({"workers": {"resources": {"gpu": -1}}}, "greater than or equal to 0"),
+        (
+            {
+                "backend": "horovod",
+                "training": {"globalBatchSize": 8, "steps": 1, "parallelism": {"zeroStage": 2}},
+            },
+            "backend horovod is data-parallel only",
+        ),
+        (
+            {"training": {"globalBatchSize": 8, "steps": 1, "horovod": {"compression": "fp16"}}},
+            "belongs to backend horovod",
+        ),
     ],
 )
 def test_what_the_schema_can_see_is_refused_at_once(

@@ -190,11 +190,7 @@ def install(cluster: Cluster, *, cache: Path, work: Path, say: Callable[[str], N
     def tell(text: str) -> None:
         say(f"{time.monotonic() - started:6.1f} s  {text}")
 
-    builder = Builder(
-        ImageSettings(
-            root=ROOT, cache=cache / "images", requirements_cache=cache / "uv", certificates=_certificates()
-        )
-    )
+    builder = image_builder(cache)
     tell("building the images (log: " + str(builder.settings.log) + ")")
     built = builder.build()
     tell("loading the images")
@@ -214,6 +210,14 @@ def install(cluster: Cluster, *, cache: Path, work: Path, say: Callable[[str], N
     bucket = _tenant(kubectl, store)
     tell("ready")
     return Platform(cluster=cluster, kubectl=kubectl, store=store, bucket=bucket)
+
+
+def image_builder(cache: Path) -> Builder:
+    return Builder(
+        ImageSettings(
+            root=ROOT, cache=cache / "images", requirements_cache=cache / "uv", certificates=_certificates()
+        )
+    )
 
 
 def install_chart(cluster: Cluster, *, operator: str, worker: str) -> None:
@@ -271,4 +275,4 @@ def _certificates() -> Path | None:
     return bundle if bundle.exists() else None
 
 
-__all__ = ["Platform", "install", "merged", "substitute"]
+__all__ = ["Platform", "image_builder", "install", "merged", "substitute"]

@@ -60,7 +60,7 @@ async def launch(run: TrainingRun, arguments: Arguments, monitor: ReportClient) 
         await launcher.listen("0.0.0.0", environment.HOROVOD_LAUNCHER_PORT)  # noqa: S104 - the pod's network
         return await launcher.run(startup_seconds=run.run_policy.startup_deadline_seconds, waiting=waiting)
     finally:
-        launcher.close()
+        await launcher.close()
         rendezvous.close()
 
 

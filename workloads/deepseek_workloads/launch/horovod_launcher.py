@@ -53,9 +53,10 @@ class Launcher:
         self._launched = False
         self._endings: asyncio.Queue[Ending] = asyncio.Queue()
         self._server: asyncio.Server | None = None
+        self._serving: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
 
     async def listen(self, host: str, port: int) -> int:
-        self._server = await asyncio.start_server(self._serve, host, port, limit=MAX_LINE_BYTES)
+        self._server = await asyncio.start_server(self._connected, host, port, limit=MAX_LINE_BYTES)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def run(self, *, startup_seconds: float, waiting: Callable[[int], None]) -> Verdict | Failure:
@@ -79,11 +80,13 @@ class Launcher:
             if ending.failure is not None and settled is None:
                 settled = asyncio.get_running_loop().time() + SETTLE_SECONDS
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Workers see it at once: their ranks are of no use any more."""
         if self._server is not None:
             self._server.close()
-        for worker in self._workers.values():
-            worker.writer.transport.abort()
+        for writer in self._serving:
+            writer.transport.abort()
+        await asyncio.gather(*self._serving.values())
 
     async def _wait_for_workers(self, seconds: float, waiting: Callable[[int], None]) -> None:
         try:
@@ -105,6 +108,11 @@ class Launcher:
             worker.ranks = {slot.rank for slot in mine}
             worker.writer.write(line_of(Launch(slots=mine, term=self._term)))
         return len(slots)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving[writer] = task
+        task.add_done_callback(lambda _: self._serving.pop(writer))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         keep_alive(writer)

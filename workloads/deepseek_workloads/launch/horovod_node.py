@@ -46,6 +46,8 @@ class Node:
         await _first_of(followed, drained)
         if not followed.done() and self._ranks is not None:
             await _first_of(followed, self._ranks)
+        if self._ranks is not None and self._ranks.cancel():
+            await asyncio.gather(self._ranks, return_exceptions=True)
         return ExitCode.DONE if draining.is_set() else ExitCode.TRY_AGAIN
 
     async def _follow_driver(self) -> None:

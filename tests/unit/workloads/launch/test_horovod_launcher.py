@@ -66,7 +66,7 @@ async def driver() -> AsyncIterator[Driver]:
     launcher = Launcher(token="secret", nodes=2, term=[0, 4], plan=plan)
     driver = Driver(launcher, await launcher.listen("127.0.0.1", 0))
     yield driver
-    launcher.close()
+    await launcher.close()
     for pod in driver.pods:
         pod.writer.close()
 
