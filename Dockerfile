@@ -85,6 +85,7 @@ ENTRYPOINT ["python", "-m", "deepseek_workloads.supervise"]
 
 # Horovod is an extra: no other image depends on these stages. The compiler stays in the first one.
 FROM ${HOROVOD_BUILD_IMAGE} AS horovod-wheel
+ARG UV_VERSION
 ARG HOROVOD_GPU_OPERATIONS=
 COPY --from=requirements /requirements/install /requirements/worker-heavy.txt /requirements/horovod-build.txt \
      /opt/requirements/

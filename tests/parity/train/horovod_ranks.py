@@ -13,6 +13,7 @@ from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.launch.horovod_protocol import rank_environment
 
+BUCKET_BYTES = 16 * 1024  # so that the small model's gradients travel in many buckets
 HERE = Path(__file__).parent
 
 
@@ -60,7 +61,13 @@ def main(folder: Path) -> None:
     hvd.init()
     runs = [TrainingRun.model_validate_json(line) for line in (folder / "runs").read_bytes().splitlines()]
     verdicts = [
-        train_alone(run, rank=hvd.rank(), world_size=hvd.size(), join_group=group_joiner(run)) for run in runs
+        train_alone(
+            run,
+            rank=hvd.rank(),
+            world_size=hvd.size(),
+            join_group=group_joiner(run, bucket_bytes=BUCKET_BYTES),
+        )
+        for run in runs
     ]
     if hvd.rank() == 0:
         (folder / "verdicts").write_text("\n".join(verdict.to_json().decode() for verdict in verdicts))

@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,11 +78,18 @@ def train_rank(run: TrainingRun, arguments: Arguments, monitor: ReportClient, *,
     return train(run, context)
 
 
-def group_joiner(run: TrainingRun) -> "Callable[[int, int, torch.device], Group]":
-    from deepseek_workloads.train.horovod_group import HorovodGroup
+def group_joiner(
+    run: TrainingRun, *, bucket_bytes: int | None = None
+) -> "Callable[[int, int, torch.device], Group]":
+    """For ranks whose Horovod is initialised. `bucket_bytes` of gradients travel together; None: the
+    default."""
+    from deepseek_workloads.train.horovod_group import BUCKET_BYTES, HorovodGroup
 
-    compression = run.training.horovod.compression if run.training.horovod else "none"
-    return lambda rank, world_size, device: HorovodGroup(rank, world_size, device, compression=compression)
+    return partial(
+        HorovodGroup,
+        compression=run.training.horovod.compression if run.training.horovod else "none",
+        bucket_bytes=bucket_bytes or BUCKET_BYTES,
+    )
 
 
 def _failure_of(error: Exception, *, rank: int) -> Failure:
