@@ -98,7 +98,10 @@ ARG UV_VERSION
 COPY --from=requirements /requirements/install /requirements/horovod.txt /opt/requirements/
 COPY --from=horovod-wheel /opt/wheels /opt/wheels
 RUN --mount=type=secret,id=ca-bundle --mount=type=cache,target=/var/cache/uv \
-    /opt/requirements/install /opt/requirements/horovod.txt /opt/wheels/*.whl
+    /opt/requirements/install /opt/requirements/horovod.txt \
+ && python3.11 -m venv /tmp/pip \
+ && /tmp/pip/bin/python -m pip --python /opt/venv/bin/python install --quiet --no-deps --no-index /opt/wheels/*.whl \
+ && rm -rf /tmp/pip /opt/wheels
 
 FROM worker-horovod-dependencies AS worker-horovod
 COPY --from=worker-code /opt/deepseek /opt/deepseek
