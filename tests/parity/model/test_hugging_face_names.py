@@ -6,12 +6,8 @@ from small_architectures import ARCHITECTURES, BASE
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
-from deepseek_workloads.model.hugging_face import (
-    architecture_of,
-    config_json,
-    from_hugging_face,
-    to_hugging_face,
-)
+from deepseek_workloads.model.hugging_face import from_hugging_face, to_hugging_face
+from deepseek_workloads.plan.hugging_face_config import architecture_of, config_json
 from deepseek_workloads.plan.presets import PRESETS
 
 _EVERY = {**ARCHITECTURES, **PRESETS}
