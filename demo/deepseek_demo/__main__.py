@@ -12,7 +12,6 @@ from deepseek_demo.commands import StepFailed
 from deepseek_demo.console import Console, open_console
 from deepseek_demo.down import down
 from deepseek_demo.images import Builder
-from deepseek_demo.model_sample import sample
 from deepseek_demo.settings import DemoSettings, from_environ
 from local_kubernetes import LocalKubernetesError
 
@@ -48,12 +47,7 @@ def _run(options: argparse.Namespace, settings: DemoSettings, console: Console) 
 
 def _up(settings: DemoSettings, console: Console) -> None:
     with demo.run(settings, console) as outcome:
-        with console.step("sample from the exported model") as step:
-            step.say("waiting for a pod that loads it from S3")
-            written = sample(
-                outcome.place.kubectl, outcome.run.job, image=outcome.worker_image, prompt=closing.PROMPT
-            )
-        console.print(closing.text(outcome, sample=written))
+        console.print(closing.text(outcome))
 
 
 def _images(settings: DemoSettings, console: Console, *, targets: Sequence[str]) -> None:

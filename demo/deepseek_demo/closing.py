@@ -1,14 +1,14 @@
-"""What the demo ends with: the state, the measurements, a sample, where everything lies, what to try next."""
+"""What the demo ends with: state, measurements, answers, where everything lies, what to try next."""
 
+import shlex
 from collections.abc import Mapping
 
-from deepseek_demo import resources_view, storage_setup
+from deepseek_demo import conversation, resources_view, storage_setup
 from deepseek_demo.commands import StepFailed
-from deepseek_demo.demo import Outcome
+from deepseek_demo.demo import PROMPT, QUESTION, Outcome
 from deepseek_demo.resources_view import Object
 
 OURS, BASELINE = "held_out_bits_per_byte", "unigram_bits_per_byte"
-PROMPT = "The os.path module"
 
 
 def verdict(measurements: Mapping[str, float]) -> str:
@@ -50,34 +50,51 @@ def location_lines(usage: Mapping[str, tuple[int, int]], bucket: str) -> list[st
 
 def next_commands(outcome: Outcome) -> list[str]:
     """What a user may type now."""
-    job = outcome.run.job["metadata"]
-    kubectl = f"kubectl -n {job['namespace']}"
+    namespace, job = outcome.job["metadata"]["namespace"], outcome.chat_job["metadata"]["name"]
+    kubectl = f"kubectl -n {namespace}"
     place = [outcome.place.hint] if outcome.place.hint else []
     return [
         *place,
-        f"{kubectl} get dsdata,dsjob,dsrev",
-        f"{kubectl} describe dsjob {job['name']}",
-        "kubectl explain dsjob.spec.training",
-        f"{kubectl} logs {outcome.run.job['status']['pods']['coordinator']}",
+        f"{kubectl} get dsdata,dsjob,dsrev,dsserve",
+        f"{kubectl} describe dsserve {outcome.service['metadata']['name']}",
+        f"{kubectl} describe dsjob {job}",
+        "kubectl explain dsserve.spec.rollout",
+        f"{kubectl} logs {outcome.chat_job['status']['pods']['coordinator']}",
         "ls manifests/examples",
         "make demo-down",
     ]
 
 
-def text(outcome: Outcome, *, sample: str) -> str:
+def served_lines(outcome: Outcome) -> list[str]:
+    """The first revision's text, the last one's answers, and how they were asked for."""
+    api, fingerprint = outcome.api, outcome.by_curl.system_fingerprint
+    curl = conversation.curl_command(api.base_url, model=api.model, question=QUESTION)
+    return [
+        f"\nThe first revision, {resources_view.revision(outcome.job)}, continued {PROMPT!r}:",
+        *(f"  | {line}" for line in outcome.sample.text.splitlines()),
+        f"\nThe service {outcome.service['metadata']['name']} then switched to the second,"
+        f" {resources_view.revision(outcome.chat_job)} (system_fingerprint {fingerprint}):",
+        f"  $ {shlex.join(curl)}",
+        *(f"  | {line}" for line in outcome.by_curl.text.splitlines()),
+        "  OpenAI's client, the same question:",
+        *(f"  | {line}" for line in outcome.by_client.text.splitlines()),
+    ]
+
+
+def text(outcome: Outcome) -> str:
     """All of it. Raises StepFailed when the model is not better than the baseline."""
-    job = outcome.run.job
-    export = job["status"]["export"]
+    job, jobs = outcome.job, (outcome.job, outcome.chat_job)
     lines = [
         f"\nDeepSeekTrainingJob {job['metadata']['namespace']}/{job['metadata']['name']}",
         *status_lines(job),
         f"\n{verdict(resources_view.measurements(job))}",
-        f"\nA sample from the exported model, read from S3 ({PROMPT!r} is the prompt):",
-        *(f"  | {line}" for line in sample.splitlines()),
+        *served_lines(outcome),
         f"\nIn S3 ({outcome.store.host_endpoint_url} from here, {outcome.store.endpoint_url} for pods):",
         *location_lines(storage_setup.usage(outcome.store), storage_setup.BUCKET),
-        f"  the model: {export['uri']}",
-        f"  its manifest's digest: {export['digest']}",
+        *(
+            f"  {resources_view.revision(each)}: {each['status']['export']['uri']}"
+            for each in (job, chat_job)
+        ),
         "\nNext:",
         *(f"  {command}" for command in next_commands(outcome)),
     ]

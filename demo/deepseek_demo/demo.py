@@ -1,9 +1,9 @@
-"""The demo from nothing to a trained model: what depends on what, and what is done side by side.
+"""The demo from nothing to a model that answers: what depends on what, and what is done side by side.
 
 It knows the order of the steps; each step is a module of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
-from deepseek_demo import object_store, operator_release, place, resources_view, storage_setup
+from deepseek_demo import conversation, object_store, operator_release, place, resources_view, storage_setup
 from deepseek_demo.commands import StepFailed
 from deepseek_demo.console import Console
+from deepseek_demo.conversation import Answer
 from deepseek_demo.corpus import Corpus, build_corpus
 from deepseek_demo.images import Builder, BuiltImages
 from deepseek_demo.kubectl import Kubectl
@@ -21,10 +22,13 @@ from deepseek_demo.object_store import Installation, ObjectStore
 from deepseek_demo.place import Place
 from deepseek_demo.settings import DemoSettings
 from deepseek_demo.side_by_side import side_by_side
-from deepseek_demo.watch import Run, watch
+from deepseek_demo.watch import Watch
 from local_kubernetes import packages
 
 Object = dict[str, Any]
+SERVE_PORT = 8000
+PROMPT = "The os.path module"
+QUESTION = "What do you know about Comparisons?"
 
 
 @dataclass(frozen=True)
@@ -34,37 +38,91 @@ class Manifests:
     namespace: Object
     dataset: Object
     job: Object
+    service: Object
+    chat_dataset: Object
+    chat_job: Object
+
+    @property
+    def first(self) -> tuple[Object, ...]:
+        """What is applied at once; the second job comes when the first one's model has been seen to serve."""
+        return (self.dataset, self.chat_dataset, self.job, self.service)
+
+
+@dataclass(frozen=True)
+class Api:
+    """Where a service answers, and the name of its model."""
+
+    base_url: str
+    model: str
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the demo leaves behind."""
+    """What the demo leaves behind. `sample` is from the first revision, the answers are from the last."""
 
     place: Place
     store: ObjectStore
-    run: Run
-    worker_image: str
+    job: Object
+    chat_job: Object
+    service: Object
+    api: Api
+    sample: Answer
+    by_curl: Answer
+    by_client: Answer
 
 
 @contextmanager
 def run(settings: DemoSettings, console: Console) -> Iterator[Outcome]:
-    """Everything, until the job has succeeded; S3 can be reached in the block. Raises StepFailed."""
+    """Everything, until the second model answers; S3 can be reached in the block. Raises StepFailed."""
     manifests = read_manifests(settings.root)
     where, built, text = _begin(settings, console)
-    worker_image, installed = _install(settings, console, where, built)
+    installed = _install(settings, console, where, built)
     with where.reached(installed) as store:
         _fill_storage(console, where.kubectl, store, text, manifests.namespace)
         _forget_failed(console, where.kubectl, manifests)
-        _apply(console, where.kubectl, manifests)
-        finished = watch(where.kubectl, console, dataset=manifests.dataset, job=manifests.job)
-        yield Outcome(where, store, finished, worker_image)
+        yield _train_and_serve(console, where, store, manifests)
 
 
 def read_manifests(root: Path) -> Manifests:
     """From the repository at `root`."""
-    names = ("namespace", "dataset", "training-job")
+    names = ("namespace", "dataset", "training-job", "service", "chat-dataset", "chat-job")
     directory = root / "manifests" / "demo"
     return Manifests(*(yaml.safe_load((directory / f"{name}.yaml").read_text()) for name in names))
+
+
+def _train_and_serve(console: Console, where: Place, store: ObjectStore, manifests: Manifests) -> Outcome:
+    """Train and serve; train on, and see the service switch."""
+    watch = Watch(where.kubectl, console, namespace=manifests.namespace["metadata"]["name"])
+    _apply(console, where.kubectl, manifests.first)
+    watch.prepared(manifests.dataset)
+    job = watch.trained(manifests.job)
+    earlier = _revision_of_an_earlier_run(where.kubectl, manifests.chat_job)
+    service = watch.serving(manifests.service, revision=resources_view.revision(job), or_newer=earlier)
+    with console.step("complete a text"), _reached(where, service) as api:
+        sample = conversation.complete(api.base_url, model=api.model, prompt=PROMPT)
+    _apply(console, where.kubectl, (manifests.chat_job,))
+    watch.prepared(manifests.chat_dataset)
+    chat_job = watch.trained(manifests.chat_job)
+    service = watch.serving(manifests.service, revision=resources_view.revision(chat_job))
+    with console.step("ask a question, by curl and by OpenAI's client"), _reached(where, service) as api:
+        by_curl = conversation.chat_by_curl(api.base_url, model=api.model, question=QUESTION)
+        by_client = conversation.chat(api.base_url, model=api.model, question=QUESTION)
+        return Outcome(where, store, job, chat_job, service, api, sample, by_curl, by_client)
+
+
+@contextmanager
+def _reached(where: Place, service: Object) -> Iterator[Api]:
+    """The API of the service as this machine reaches it."""
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    with where.address(name, SERVE_PORT, namespace=namespace) as address:
+        yield Api(base_url=f"http://{address}/v1", model=service["status"]["active"]["servedModelName"])
+
+
+def _revision_of_an_earlier_run(kubectl: Kubectl, job: Object) -> str:
+    """Empty where the job does not exist, or has not succeeded yet."""
+    metadata = job["metadata"]
+    found = kubectl.get("deepseektrainingjob", metadata["name"], namespace=metadata["namespace"])
+    return "" if found is None else resources_view.revision(found)
 
 
 def _begin(settings: DemoSettings, console: Console) -> tuple[Place, BuiltImages, Corpus]:
@@ -101,10 +159,8 @@ def _build_corpus(settings: DemoSettings, console: Console) -> Corpus:
         return text
 
 
-def _install(
-    settings: DemoSettings, console: Console, where: Place, built: BuiltImages
-) -> tuple[str, ObjectStore]:
-    """The worker image's reference, and the S3 server; the operator runs."""
+def _install(settings: DemoSettings, console: Console, where: Place, built: BuiltImages) -> ObjectStore:
+    """The S3 server; the operator runs."""
     with console.step("give the images to the nodes") as step:
         # Heavy images first: they are cheap for a node only while no pod runs there.
         step.say("worker: the first time, gigabytes are unpacked")
@@ -114,7 +170,7 @@ def _install(
     with side_by_side(console) as steps:
         store = steps.start(_install_store, settings, console, where)
         steps.start(_install_operator, settings, console, where, operator, worker)
-    return worker, store.result()
+    return store.result()
 
 
 def _install_store(settings: DemoSettings, console: Console, where: Place) -> ObjectStore:
@@ -155,11 +211,12 @@ def _fill_storage(
         storage_setup.upload_corpus(store, text, progress=step.progress)
 
 
-def _apply(console: Console, kubectl: Kubectl, manifests: Manifests) -> None:
+def _apply(console: Console, kubectl: Kubectl, resources: Sequence[Object]) -> None:
     """What exists stays as it is, so that a changed manifest is refused: most of a spec is immutable."""
-    with console.step("kubectl apply -f manifests/demo"):
+    names = ", ".join(f"{item['kind']} {item['metadata']['name']}" for item in resources)
+    with console.step(f"kubectl apply: {names}"):
         try:
-            kubectl.apply([manifests.dataset, manifests.job])
+            kubectl.apply(resources)
         except StepFailed as error:
             remedy = "if manifests/demo changed since the last run, begin anew: make demo-down && make demo"
             raise StepFailed(f"{error}\n{remedy}", log=error.log) from error
@@ -167,7 +224,7 @@ def _apply(console: Console, kubectl: Kubectl, manifests: Manifests) -> None:
 
 def _forget_failed(console: Console, kubectl: Kubectl, manifests: Manifests) -> None:
     """A resource that failed in an earlier run makes room for a new one; what succeeded or goes on stays."""
-    for resource in (manifests.job, manifests.dataset):
+    for resource in (manifests.chat_job, manifests.job, manifests.chat_dataset, manifests.dataset):
         kind, metadata = resource["kind"].lower(), resource["metadata"]
         found = kubectl.get(kind, metadata["name"], namespace=metadata["namespace"])
         if found is not None and resources_view.failure(found) is not None:

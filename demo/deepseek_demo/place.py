@@ -60,6 +60,10 @@ class Place(Protocol):
         """The S3 server as this machine reaches it, while the context lasts."""
         ...
 
+    def address(self, service: str, port: int, *, namespace: str) -> AbstractContextManager[str]:
+        """host:port of a Service as this machine reaches it, while the context lasts."""
+        ...
+
 
 @dataclass(frozen=True)
 class LocalPlace:
@@ -98,6 +102,13 @@ class LocalPlace:
     def reached(self, store: ObjectStore) -> Iterator[ObjectStore]:
         yield store
 
+    @contextmanager
+    def address(self, service: str, port: int, *, namespace: str) -> Iterator[str]:
+        found = self.kubectl.get("service", service, namespace=namespace)
+        if found is None:
+            raise StepFailed(f"there is no Service {service} in namespace {namespace}")
+        yield f"{found['spec']['clusterIP']}:{port}"
+
 
 @dataclass(frozen=True)
 class CurrentPlace:
@@ -131,6 +142,11 @@ class CurrentPlace:
         service = f"service/{object_store.NAME}"
         with self.kubectl.forwarded(service, object_store.PORT, namespace=object_store.NAME) as address:
             yield object_store.reached_at(store, address)
+
+    @contextmanager
+    def address(self, service: str, port: int, *, namespace: str) -> Iterator[str]:
+        with self.kubectl.forwarded(f"service/{service}", port, namespace=namespace) as address:
+            yield address
 
 
 def enter(settings: DemoSettings, *, say: Callable[[str], None] = lambda _: None) -> Place:

@@ -11,11 +11,14 @@ _WAITING_REASONS = ("waiting", "terminated")
 Row = tuple[str, str, str, str]  # as HEADER
 
 
-def rows(datasets: Sequence[Object], jobs: Sequence[Object], pods: Sequence[Object]) -> list[Row]:
+def rows(
+    datasets: Sequence[Object], jobs: Sequence[Object], services: Sequence[Object], pods: Sequence[Object]
+) -> list[Row]:
     """One row for each resource and each of their pods."""
     return [
         *(("dataset", _name(item), _state(item), _dataset_detail(item)) for item in datasets),
         *(("job", _name(item), _state(item), _job_detail(item)) for item in jobs),
+        *(("service", _name(item), _state(item), _service_detail(item)) for item in services),
         *(("pod", _name(item), _pod_state(item), _node(item)) for item in pods),
     ]
 
@@ -67,8 +70,27 @@ def waits_for(resource: Object) -> str:
 
 
 def doing(resource: Object) -> str:
-    """Step, loss and speed of a job, stage of a dataset."""
-    return _job_detail(resource) if resource["kind"] == "DeepSeekTrainingJob" else _dataset_detail(resource)
+    """Step, loss and speed of a job, stage of a dataset, revisions of a service."""
+    details = {"DeepSeekTrainingJob": _job_detail, "DeepSeekModelService": _service_detail}
+    return details.get(resource["kind"], _dataset_detail)(resource)
+
+
+def revision(job: Object) -> str:
+    """Name of the revision that records a job's model; empty while there is none."""
+    return str((_status(job).get("export") or {}).get("revision", ""))
+
+
+def active_revision(service: Object) -> str:
+    """Name of the revision that gets the requests; empty while there is none."""
+    return str((_status(service).get("active") or {}).get("revision", ""))
+
+
+def refused_revision(service: Object, revision: str) -> str | None:
+    """Why this revision gets no requests, in the words of the service; None while it may."""
+    candidate = _status(service).get("candidate") or {}
+    if candidate.get("revision") == revision and candidate.get("phase") == "Failed":
+        return f"{candidate.get('reason', '')}: {candidate.get('message', '')}"
+    return None
 
 
 def measurements(job: Object) -> dict[str, float]:
@@ -90,6 +112,14 @@ def _job_detail(item: Object) -> str:
     parts += [f"loss {status['loss']}"] if status.get("loss") else []
     parts += [f"{status['tokensPerSecond']:,} tokens/s"] if status.get("tokensPerSecond") else []
     parts += [f"ETA {status['eta']}"] if status.get("eta") else []
+    return ", ".join(parts)
+
+
+def _service_detail(item: Object) -> str:
+    candidate = _status(item).get("candidate") or {}
+    parts = [f"active {active_revision(item)}"] if active_revision(item) else []
+    if candidate:
+        parts += [f"candidate {candidate['revision']}: {candidate.get('phase', '')}"]
     return ", ".join(parts)
 
 

@@ -1,11 +1,11 @@
-"""Watches the dataset and the job until the job has succeeded, and shows what a user would see with kubectl.
+"""Watches datasets, jobs and the service until they are where they should be, as a user would with kubectl.
 
 It decides by conditions, never by names of states.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from deepseek_demo import resources_view
@@ -17,24 +17,31 @@ Object = dict[str, Any]
 _INTERVAL_SECONDS = 2.0
 _DATASET_SECONDS = 1200.0
 _JOB_SECONDS = 2400.0
+_SERVICE_SECONDS = 900.0
 
 
-@dataclass(frozen=True)
-class Run:
-    """Both as they ended."""
+class Watch:
+    """Of one namespace. Raises StepFailed with the conditions and the logs to read."""
 
-    dataset: Object
-    job: Object
+    def __init__(self, kubectl: Kubectl, console: Console, *, namespace: str) -> None:
+        self._console = console
+        self._view = _View(kubectl, console, namespace)
 
+    def prepared(self, dataset: Object) -> Object:
+        """The dataset once it has succeeded."""
+        with self._console.step(f"prepare the text: dataset {dataset['metadata']['name']}") as step:
+            return self._view.until_succeeded(dataset, step, seconds=_DATASET_SECONDS)
 
-def watch(kubectl: Kubectl, console: Console, *, dataset: Object, job: Object) -> Run:
-    """Returns when both have succeeded. Raises StepFailed with the conditions and the logs to read."""
-    view = _View(kubectl, console, job["metadata"]["namespace"])
-    with console.step(f"prepare the text: dataset {dataset['metadata']['name']}") as step:
-        prepared = view.until_succeeded(dataset, step, seconds=_DATASET_SECONDS)
-    with console.step(f"train: job {job['metadata']['name']}") as step:
-        trained = view.until_succeeded(job, step, seconds=_JOB_SECONDS)
-    return Run(prepared, trained)
+    def trained(self, job: Object) -> Object:
+        """The job once it has succeeded."""
+        with self._console.step(f"train: job {job['metadata']['name']}") as step:
+            return self._view.until_succeeded(job, step, seconds=_JOB_SECONDS)
+
+    def serving(self, service: Object, *, revision: str, or_newer: str = "") -> Object:
+        """The service once it answers with the revision, or with the one that replaced it already."""
+        wanted = {revision, or_newer} - {""}
+        with self._console.step(f"serve: {service['metadata']['name']} with {revision}") as step:
+            return self._view.until_serving(service, step, revisions=wanted, seconds=_SERVICE_SECONDS)
 
 
 class _View:
@@ -44,12 +51,45 @@ class _View:
         self._namespace = namespace
 
     def until_succeeded(self, resource: Object, step: Step, *, seconds: float) -> Object:
+        return self._until(
+            resource,
+            step,
+            seconds=seconds,
+            is_done=lambda found: resources_view.is_true(found, "Succeeded"),
+            why_not=resources_view.failure,
+        )
+
+    def until_serving(self, service: Object, step: Step, *, revisions: set[str], seconds: float) -> Object:
+        def refused(found: Object) -> str | None:
+            reasons = (resources_view.refused_revision(found, revision) for revision in revisions)
+            return next(filter(None, reasons), None) or resources_view.failure(found)
+
+        return self._until(
+            service,
+            step,
+            seconds=seconds,
+            is_done=lambda found: (
+                resources_view.active_revision(found) in revisions
+                and resources_view.is_true(found, "Available")
+            ),
+            why_not=refused,
+        )
+
+    def _until(
+        self,
+        resource: Object,
+        step: Step,
+        *,
+        seconds: float,
+        is_done: Callable[[Object], bool],
+        why_not: Callable[[Object], str | None],
+    ) -> Object:
         deadline, said = time.monotonic() + seconds, ""
         while True:
             found = self._look(resource)
-            if resources_view.is_true(found, "Succeeded"):
+            if is_done(found):
                 return found
-            if (reason := resources_view.failure(found)) is not None:
+            if (reason := why_not(found)) is not None:
                 raise StepFailed(f"{reason}\n{self._where_to_look(resource)}")
             waiting = resources_view.waits_for(found)
             if waiting and waiting != said:
@@ -64,10 +104,11 @@ class _View:
 
     def _look(self, resource: Object) -> Object:
         """The resource as it is now; all of the namespace is shown."""
-        kinds = "deepseekdatasets,deepseektrainingjobs,pods"
+        kinds = "deepseekdatasets,deepseektrainingjobs,deepseekmodelservices,pods"
         found = self._kubectl.list(kinds, namespace=self._namespace)
-        of_kind: Callable[[str], list[Object]] = lambda kind: [item for item in found if item["kind"] == kind]  # noqa: E731
-        rows = resources_view.rows(of_kind("DeepSeekDataset"), of_kind("DeepSeekTrainingJob"), of_kind("Pod"))
+        of_kind = partial(_of_kind, found)
+        shown = map(of_kind, ("DeepSeekDataset", "DeepSeekTrainingJob", "DeepSeekModelService", "Pod"))
+        rows = resources_view.rows(*shown)
         self._console.resources(resources_view.HEADER, rows)
         for item in of_kind(resource["kind"]):
             if item["metadata"]["name"] == resource["metadata"]["name"]:
@@ -88,3 +129,7 @@ class _View:
                 "app.kubernetes.io/name=deepseek-operator --tail=-1",
             )
         )
+
+
+def _of_kind(found: list[Object], kind: str) -> list[Object]:
+    return [item for item in found if item["kind"] == kind]

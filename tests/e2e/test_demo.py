@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from harness.model_sample import sample
 from harness.platform import NAMESPACE, ROOT, Platform
 from harness.waiting import wait_until
 
 from deepseek_demo import object_store
 from deepseek_demo.images import Builder, load
 from deepseek_demo.kubectl import Kubectl
-from deepseek_demo.model_sample import sample
 from deepseek_demo.object_store import Credentials
 from deepseek_demo.settings import from_environ
 

@@ -83,7 +83,7 @@ def _container(image: str, command: list[str], secret: Object | None) -> Object:
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - an emptyDir
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
 
 
