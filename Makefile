@@ -30,8 +30,8 @@ setup: .venv/.synced ## The Python environment, from the lock file
 demo: setup ## Train a small DeepSeek-V3 on a Kubernetes made here (or CLUSTER=current), end to end
 	@python -m deepseek_demo up
 
-demo-down: setup ## Remove all that the demo made
-	@python -m deepseek_demo down
+demo-down: setup ## Remove all that the demo made (PURGE=1: also the caches)
+	@python -m deepseek_demo down $(if $(PURGE),--purge)
 
 # ---- the local Kubernetes ---------------------------------------------------------------------------------
 .PHONY: cluster cluster-down cluster-status

@@ -91,10 +91,7 @@ def text(outcome: Outcome) -> str:
         *served_lines(outcome),
         f"\nIn S3 ({outcome.store.host_endpoint_url} from here, {outcome.store.endpoint_url} for pods):",
         *location_lines(storage_setup.usage(outcome.store), storage_setup.BUCKET),
-        *(
-            f"  {resources_view.revision(each)}: {each['status']['export']['uri']}"
-            for each in (job, chat_job)
-        ),
+        *(f"  {resources_view.revision(each)}: {each['status']['export']['uri']}" for each in jobs),
         "\nNext:",
         *(f"  {command}" for command in next_commands(outcome)),
     ]

@@ -34,9 +34,7 @@ def down(demo: DemoSettings, console: Console, *, purge: bool) -> None:
                 shutil.rmtree(cache, ignore_errors=True)
     elif caches:
         kept = "\n".join(f"  {cache}" for cache in caches)
-        console.print(
-            f"kept, so that the next run is quick:\n{kept}\nremove: python -m deepseek_demo down --purge"
-        )
+        console.print(f"kept, so that the next run is quick:\n{kept}\nremove: make demo-down PURGE=1")
 
 
 def _caches(demo: DemoSettings) -> list[Path]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deepseek_operator.resources.settings import BuildSettings, NetworkSettings
 
@@ -41,6 +41,17 @@ class Settings(BaseModel):
     lease_renew_deadline_seconds: float = Field(default=7.0, gt=0)
     lease_retry_seconds: float = Field(default=1.0, ge=1)
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @model_validator(mode="after")
+    def _lease_is_given_up_before_it_ends(self) -> "Settings":
+        """Otherwise two could lead at once."""
+        if not self.lease_retry_seconds < self.lease_renew_deadline_seconds < self.lease_duration_seconds:
+            raise ValueError(
+                f"lease_retry_seconds {self.lease_retry_seconds} < lease_renew_deadline_seconds "
+                f"{self.lease_renew_deadline_seconds} < lease_duration_seconds {self.lease_duration_seconds} "
+                "must hold: a leader gives up before another may take the Lease"
+            )
+        return self
 
     def build_settings(self) -> BuildSettings:
         """What of it the builders of pods need."""

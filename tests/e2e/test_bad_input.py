@@ -3,6 +3,7 @@
 All cases are applied at once; each test then looks at its own.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from secrets import token_urlsafe
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from harness.kubectl import KubectlError, condition, conditions_in_words
 from harness.platform import Platform, substitute
+from harness.resources import training_job
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,14 @@ CASES = [
     ),
     Case(
         "nan-loss",
-        {"training": {"optimizer": {"learningRate": "1e30"}, "gradientClipNorm": "1e30"}},
+        {
+            "training": {
+                "optimizer": {"learningRate": "1e30"},
+                "gradientClipNorm": "1e30",
+                "schedule": {"warmupSteps": 0},
+            },
+            "checkpoint": {"everySteps": 1},
+        },
         "Failed",
         "NumericFailure",
         ("loss",),
@@ -158,10 +167,11 @@ def test_a_job_that_cannot_work_says_why(platform: Platform, applied: dict[str, 
 
 
 def test_nan_keeps_the_last_good_checkpoint(platform: Platform, applied: dict[str, str]) -> None:
-    platform.wait_until_finished(applied["nan-loss"])
-    assert all(
-        record["metrics"].get("loss", 0) < 1e4 for record in platform.history(applied["nan-loss"]).checkpoints
-    )
+    job = platform.wait_until_finished(applied["nan-loss"])
+    losses = [record["metrics"]["loss"] for record in platform.history(applied["nan-loss"]).checkpoints]
+    assert losses
+    assert all(math.isfinite(float(loss)) for loss in losses)
+    assert job["status"]["lastCheckpointStep"] == len(losses)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +189,15 @@ def test_the_api_server_refuses_what_it_can_see(
 ) -> None:
     with pytest.raises(KubectlError, match=words):
         platform.apply_job("refused", dataset, change)
+
+
+def test_a_field_without_effect_is_a_warning(platform: Platform, dataset: str) -> None:
+    change = {"workers": {"minNodes": 1}}
+    job = training_job(
+        "warned", dataset_name=dataset, uri="s3://b/x", endpoint_url="http://s3", change=change
+    )
+    assert "Warning: " in (said := platform.kubectl.warnings(job))
+    assert "spec.workers.minNodes has no effect" in said
 
 
 def test_a_name_that_is_too_long_is_refused(platform: Platform, dataset: str) -> None:

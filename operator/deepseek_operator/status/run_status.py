@@ -70,9 +70,15 @@ def state_of(view: View) -> str:
         return PENDING if draft.reason == Trouble.UNSCHEDULABLE else draft.reason
     if view.phase in WORKING and draft.reason != conditions.RECOVERING:
         return str(view.phase)
-    if draft.reason == conditions.RECOVERING or replaced(view.coordinator) or view.resource.status.epoch:
+    if draft.reason == conditions.RECOVERING or replaced(view.coordinator) or _has_restarted(view):
         return conditions.RECOVERING
-    return conditions.PREFLIGHT if view.phase == "Preflight" else conditions.STARTING
+    return conditions.PREFLIGHT if view.phase == "Preflight" and not view.workers else conditions.STARTING
+
+
+def _has_restarted(view: View) -> bool:
+    """In place: its ranks are started again."""
+    progress = view.observed.progress
+    return progress is not None and progress.restarts > 0
 
 
 def _pods(view: View) -> PodSetStatus:

@@ -10,7 +10,14 @@ from deepseek_workloads.contract.environment import ROLE_WORKER
 from deepseek_workloads.contract.messages import Phase
 
 # Phases in which the processes of the run themselves are at work.
-WORKING: tuple[Phase, ...] = ("Training", "Evaluating", "Exporting", "Preparing", "Stopping")
+WORKING: tuple[Phase, ...] = (
+    "Training",
+    "Evaluating",
+    "Exporting",
+    "Preparing",
+    "Stopping",
+    "Done",
+)
 
 
 @dataclass(frozen=True)

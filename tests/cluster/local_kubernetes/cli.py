@@ -60,9 +60,7 @@ def _attached(options: argparse.Namespace) -> Cluster:
     state_dir = _settings(options).state_dir
     cluster = attach(state_dir)
     if cluster is None:
-        raise LocalKubernetesError(
-            f"no cluster runs in {state_dir}: boot one (python -m local_kubernetes up)"
-        )
+        raise LocalKubernetesError(f"no cluster runs in {state_dir}: boot one: make cluster")
     return cluster
 
 

@@ -205,7 +205,8 @@ def up(settings: Settings, *, report: boot.Report = lambda _: None) -> Cluster:
         if running is not None and running.settings != settings:
             raise InTheWayError(
                 f"state folder {settings.state_dir}: holds a running cluster with other settings "
-                f"({running.settings}); remove it first (python -m local_kubernetes down --state "
+                f"({running.settings}); remove it first (PYTHONPATH=tests/cluster .venv/bin/python "
+                f"-m local_kubernetes down --state "
                 f"{settings.state_dir})"
             )
         if running is None:

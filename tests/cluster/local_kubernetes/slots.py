@@ -49,7 +49,7 @@ def claim(state_dir: Path) -> int:
     holders = ", ".join(str(holder) for holder in taken.values())
     raise LocalKubernetesError(
         f"all {SLOTS} slots of this machine are taken by {holders}: remove one of these clusters "
-        "(python -m local_kubernetes down --state FOLDER)"
+        "(PYTHONPATH=tests/cluster .venv/bin/python -m local_kubernetes down --state FOLDER)"
     )
 
 

@@ -46,6 +46,18 @@ class Kubectl:
         document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         return self.run("apply", *options, "-f", "-", stdin=json.dumps(document))
 
+    def warnings(self, document: Mapping[str, Any]) -> str:
+        """What `kubectl apply --dry-run=server` writes to standard error."""
+        command = [str(self.binary), "--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace]
+        applied = subprocess.run(
+            [*command, "apply", "--dry-run=server", "-f", "-"],
+            input=json.dumps(document),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return applied.stderr
+
     def get(self, kind: str, name: str) -> Object | None:
         text = self.run("get", kind, name, "--ignore-not-found", "-o", "json")
         return json.loads(text) if text.strip() else None

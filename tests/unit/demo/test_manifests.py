@@ -4,16 +4,21 @@ from pathlib import Path
 
 import pytest
 
+from deepseek_demo.corpus import chat
 from deepseek_demo.corpus.sources import COLLECTIONS
 from deepseek_demo.demo import read_manifests
 from deepseek_demo.object_store import Installation
 from deepseek_demo.storage_setup import BUCKET, RAW_PREFIX, SECRET
 from deepseek_operator.api.dataset import DeepSeekDataset
+from deepseek_operator.api.model_service import DeepSeekModelService
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
 
 MANIFESTS = read_manifests(Path(__file__).resolve().parents[3])
 DATASET = DeepSeekDataset.model_validate(MANIFESTS.dataset)
 JOB = DeepSeekTrainingJob.model_validate(MANIFESTS.job)
+SERVICE = DeepSeekModelService.model_validate(MANIFESTS.service)
+CHAT_DATASET = DeepSeekDataset.model_validate(MANIFESTS.chat_dataset)
+CHAT_JOB = DeepSeekTrainingJob.model_validate(MANIFESTS.chat_job)
 
 
 def test_two_ray_workers_train_a_mixture_of_experts() -> None:
@@ -27,7 +32,23 @@ def test_the_job_reads_the_dataset() -> None:
     assert source.dataset_ref.name == DATASET.metadata.name
 
 
-@pytest.mark.parametrize("resource", [DATASET, JOB], ids=["dataset", "job"])
+def test_the_second_job_goes_on_from_the_first_ones_model_with_its_tokenizer() -> None:
+    assert CHAT_JOB.spec.model.init_from is not None
+    assert CHAT_JOB.spec.model.init_from.model_name == JOB.metadata.name
+    assert CHAT_JOB.spec.model.architecture == JOB.spec.model.architecture
+    assert CHAT_DATASET.spec.tokenizer.dataset_ref is not None
+    assert CHAT_DATASET.spec.tokenizer.dataset_ref.name == DATASET.metadata.name
+    [source] = CHAT_DATASET.spec.sources
+    assert chat.KEY.startswith(source.uri.removeprefix(f"s3://{BUCKET}/{RAW_PREFIX}"))
+
+
+def test_the_service_answers_with_the_models_of_both_jobs() -> None:
+    assert SERVICE.spec.model.model_name == JOB.metadata.name
+    assert CHAT_JOB.spec.rollout is not None
+    assert CHAT_JOB.spec.rollout.service_ref.name == SERVICE.metadata.name
+
+
+@pytest.mark.parametrize("resource", [DATASET, JOB, CHAT_DATASET, CHAT_JOB], ids=lambda r: r.metadata.name)
 def test_storage_is_the_demos(resource: DeepSeekDataset | DeepSeekTrainingJob) -> None:
     storage = resource.spec.storage
     assert resource.metadata.namespace == MANIFESTS.namespace["metadata"]["name"]

@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from deepseek_demo.resources_view import doing, failure, is_true, percent, rows, waits_for
+from deepseek_demo.resources_view import (
+    active_revision,
+    doing,
+    failure,
+    is_true,
+    percent,
+    refused_revision,
+    rows,
+    waits_for,
+)
 
 
 def resource(kind: str = "DeepSeekTrainingJob", **status: Any) -> dict[str, Any]:
@@ -26,7 +35,7 @@ def test_a_resource_without_status_is_neither_done_nor_failed() -> None:
     assert failure(bare) is None
     assert not is_true(bare, "Succeeded")
     assert percent(bare) == 0
-    assert rows([bare], [], []) == [("dataset", "docs", "", "")]
+    assert rows([bare], [], [], []) == [("dataset", "docs", "", "")]
 
 
 @pytest.mark.parametrize(("kind", "status"), [("Failed", "True"), ("Accepted", "False")])
@@ -88,4 +97,27 @@ def test_a_dataset_shows_its_stage_then_its_size(status: Any, text: str) -> None
 )
 def test_a_pod_shows_why_it_does_not_run(containers: Any, state: str) -> None:
     pod = resource("Pod", phase="Pending", containerStatuses=containers) | {"spec": {"nodeName": "node2"}}
-    assert rows([], [], [pod]) == [("pod", "tiny", state, "node2")]
+    assert rows([], [], [], [pod]) == [("pod", "tiny", state, "node2")]
+
+
+def service(**status: object) -> dict[str, object]:
+    return {"kind": "DeepSeekModelService", "metadata": {"name": "chat"}, "status": status}
+
+
+def test_a_service_shows_its_active_revision_and_its_candidate() -> None:
+    found = service(
+        state="Available",
+        active={"revision": "tiny-1"},
+        candidate={"revision": "tiny-2", "phase": "Checking"},
+    )
+    (row,) = rows([], [], [found], [])
+    assert row == ("service", "chat", "Available", "active tiny-1, candidate tiny-2: Checking")
+    assert active_revision(found) == "tiny-1"
+    assert refused_revision(found, "tiny-2") is None
+
+
+def test_a_revision_that_failed_its_check_is_refused_in_the_words_of_the_service() -> None:
+    candidate = {"revision": "tiny-2", "phase": "Failed", "reason": "CheckFailed", "message": "NaN"}
+    found = service(active={"revision": "tiny-1"}, candidate=candidate)
+    assert refused_revision(found, "tiny-2") == "CheckFailed: NaN"
+    assert refused_revision(found, "tiny-1") is None

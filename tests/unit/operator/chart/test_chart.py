@@ -257,6 +257,7 @@ def test_a_digest_comes_before_a_tag(render: Render) -> None:
         ({"watchNamespaces": ["Not A Namespace"]}, "watchNamespaces"),
         ({"networkPolicy": {"storagePorts": [70000]}}, "storagePorts"),
         ({"image": {"digest": "latest"}}, "digest"),
+        ({"leaderElection": {"renewDeadlineSeconds": 20}}, "leaderElection"),
     ],
 )
 def test_wrong_values_are_refused_by_name(helm_template: Any, values: Document, words: str) -> None:
