@@ -108,9 +108,12 @@ format: setup ## Format the code
 	ruff format .
 
 # ---- benchmarks --------------------------------------------------------------------------------------------
-.PHONY: bench-start bench-recovery
+.PHONY: bench-start bench-recovery bench-serve
 bench-start: setup ## Where the time goes from kubectl apply to the first step
 	@$(TEST_ENV) python bench/start.py
 
 bench-recovery: setup ## Seconds from a kill to the next step, by what was killed
 	@$(TEST_ENV) python bench/recovery.py
+
+bench-serve: setup ## Milliseconds a token of 1 and 8 requests at once, against Hugging Face generate
+	@$(TEST_ENV) python bench/serve.py

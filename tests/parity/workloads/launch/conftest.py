@@ -487,6 +487,20 @@ def folder_run(tmp_path: Path) -> TrainingRun:
     return run.model_copy(update={"workers": Workers(num_nodes=1, num_proc_per_node=2)})
 
 
+@pytest.fixture(scope="session")
+def new_pod_set(
+    pod_network: Network, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[AnyRun, int], PodSet]:
+    """For fixtures that several tests share, which close it themselves. Two sets need addresses apart."""
+
+    def make(run: AnyRun, first_address: int) -> PodSet:
+        environ = {**CREDENTIALS, "OMP_NUM_THREADS": "1"}
+        folder = tmp_path_factory.mktemp("pods")
+        return PodSet(pod_network, folder, run, environ, first_address=first_address)
+
+    return make
+
+
 @pytest.fixture
 def pod_set(pod_network: Network, tmp_path: Path) -> Iterator[Callable[..., PodSet]]:
     """Makes the pods of a run; they are gone after the test."""
@@ -504,9 +518,7 @@ def pod_set(pod_network: Network, tmp_path: Path) -> Iterator[Callable[..., PodS
 # ---- served exports
 
 
-def write_export(
-    root: Storage, *, seed: int = 11, damage: Callable[[torch.Tensor], None] | None = None
-) -> Export:
+def write_export(root: Storage, *, seed: int) -> Export:
     """A random model with a byte-level tokenizer, and a little held-out text, as a job would export them."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -525,8 +537,6 @@ def write_export(
         for name, tensor in model.state_dict().items():
             if "norm" not in name and not name.endswith("bias"):
                 tensor *= 5  # so that the next token is not the same for every prompt
-        if damage is not None:
-            damage(model.lm_head.weight)
     with closing(connect(root)) as store:
         return export_model(
             store,
@@ -568,11 +578,11 @@ def serving_run_of(export: Export, storage: Storage, **changes: object) -> Servi
 
 
 @pytest.fixture(scope="session")
-def served_export(s3_endpoint: str) -> tuple[Export, Storage]:
-    storage = Storage(uri="s3://models/served", endpoint_url=s3_endpoint)
-    return write_export(storage), storage
+def make_serving_run(s3_endpoint: str) -> Callable[..., ServingRun]:
+    """Of a model that is exported for it."""
 
+    def make(name: str, *, seed: int = 11, **changes: object) -> ServingRun:
+        storage = Storage(uri=f"s3://models/{name}", endpoint_url=s3_endpoint)
+        return serving_run_of(write_export(storage, seed=seed), storage, **changes)
 
-@pytest.fixture
-def serving_run(served_export: tuple[Export, Storage]) -> ServingRun:
-    return serving_run_of(*served_export)
+    return make

@@ -13,6 +13,8 @@ from deepseek_workloads.supervise.coordinator_events import (
     AskRanksToGoOn,
     AskRanksToStop,
     BecomeReady,
+    DrainConnections,
+    Drained,
     DriverExited,
     EndEpoch,
     Event,
@@ -236,6 +238,37 @@ def test_stop_before_any_rank_runs_stops_at_once() -> None:
 def test_a_dataset_run_stops_at_once() -> None:
     policy = Policy(2, 600, 900, 27, graceful_stop=False)
     assert finish_of(run(*TRAINING, StopRequested(), policy=policy)[1]).verdict.outcome == "Stopped"
+
+
+SERVING = Policy(2, 600, 900, 27, graceful_stop=False, drain_connections=True)
+
+
+def test_sigterm_lets_the_clients_of_a_serving_run_go_first() -> None:
+    _, actions = run(*PASSED, Terminated(), policy=SERVING)
+    _, ended = run(*PASSED, Terminated(), Drained(), policy=SERVING)
+
+    assert actions == [DrainConnections(), SetTimer(Timer.STOP_DEADLINE, 27)]
+    assert isinstance(ended[0], Finish)
+    assert ended[0].verdict.outcome == "Retry"  # another pod goes on, unless the run is deleted
+
+
+def test_clients_that_do_not_go_are_cut_at_the_end_of_the_grace_period() -> None:
+    _, actions = run(*PASSED, Terminated(), TimerFired(Timer.STOP_DEADLINE), policy=SERVING)
+
+    assert isinstance(actions[0], Finish)
+
+
+def test_nobody_is_connected_before_the_driver_runs() -> None:
+    _, actions = run(Started(), Terminated(), policy=SERVING)
+
+    assert isinstance(actions[0], Finish)
+
+
+def test_a_replica_that_failed_its_check_ends_a_serving_run() -> None:
+    _, actions = run(*PASSED, group_failed("final", reasons.CHECK_FAILED), policy=SERVING)
+
+    assert isinstance(actions[0], Finish)
+    assert (actions[0].verdict.outcome, actions[0].verdict.reason) == ("Failed", reasons.CHECK_FAILED)
 
 
 def test_a_run_that_ends_while_it_is_asked_to_stop_has_succeeded() -> None:

@@ -149,7 +149,7 @@ class _Routes:
         return _json(answers.chat_completion(heading, text, reason, answers.usage_of(generation, tokens)))
 
     async def embeddings(self, request: EmbeddingsRequest) -> Response:  # noqa: ARG002 - of any shape
-        raise ApiError(501, "/v1/embeddings: not yet; this server generates text", code="unsupported")
+        raise ApiError(404, "/v1/embeddings: not yet; this server generates text", code="unsupported")
 
     # ---- ours
 

@@ -63,6 +63,7 @@ class Gate:
                 raise not_ready(why)
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return receive
+        _check_content_type(headers.get("content-type", ""))
         return _replay(await self._read_body(headers, receive), receive)
 
     def _check_key(self, headers: Headers) -> None:
@@ -111,6 +112,16 @@ class Gate:
             f"the body is larger than {self._limits.body_bytes} bytes, which is the limit; send less",
             code="request_too_large",
             headers={"Connection": "close"},
+        )
+
+
+def _check_content_type(value: str) -> None:
+    if value.partition(";")[0].strip().lower() != "application/json":
+        raise ApiError(
+            400,
+            f"Content-Type: {value[:80]!r}: must be application/json; with curl add "
+            "-H 'Content-Type: application/json'",
+            code="invalid_content_type",
         )
 
 

@@ -15,6 +15,7 @@ from deepseek_workloads.serve.api.gate import Limits
 from deepseek_workloads.serve.api.keys import ApiKeys
 
 Connect = Callable[[FastAPI], httpx.AsyncClient]
+JSON = {"Content-Type": "application/json"}
 COMPLETION = {"model": "chat", "prompt": "The kernel", "max_tokens": 4}
 
 
@@ -119,6 +120,13 @@ async def test_a_body_that_is_no_request(client: httpx.AsyncClient, body: bytes,
     error_of(answer)
 
 
+async def test_a_form_is_told_how_to_send_json(client: httpx.AsyncClient) -> None:
+    """As `curl -d` sends it."""
+    answer = await client.post("/v1/completions", data={"model": "chat", "prompt": "x"})
+
+    assert (answer.status_code, error_of(answer)["code"]) == (400, "invalid_content_type")
+
+
 async def test_a_model_that_is_not_served(client: httpx.AsyncClient) -> None:
     status, error = await refused(client, model="gpt")
 
@@ -158,7 +166,7 @@ async def test_a_body_beyond_the_limit_is_not_read(client: httpx.AsyncClient) ->
             sent += 1
             yield b"x" * 1000
 
-    answer = await client.post("/v1/completions", content=endless())
+    answer = await client.post("/v1/completions", content=endless(), headers=JSON)
 
     assert answer.status_code == 413
     assert "10000 bytes" in error_of(answer)["message"]
@@ -170,7 +178,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(client: httpx.AsyncCl
         yield b"{"
         await asyncio.Event().wait()
 
-    answer = await client.post("/v1/completions", content=stuck())
+    answer = await client.post("/v1/completions", content=stuck(), headers=JSON)
 
     assert answer.status_code == 408
     assert error_of(answer)["code"] == "request_timeout"
