@@ -56,9 +56,8 @@ async def reconcile_service(context: Context, key: Key) -> float | None:
     if plan.select and (plan.select != observed.selected or not observed.service_intact):
         await select_cluster(context.cluster, service, plan.select)
     for cluster, changes in plan.pods.items():
-        if (
-            cluster not in refused
-        ):  # a pod carries what its replacement must know: it stays until there is one
+        # A pod carries what its replacement must know: it stays until there is one.
+        if cluster not in refused:
             await delete_pods(context.cluster, cluster_name(service, cluster), pods=changes.delete)
     for cluster in plan.collect:
         uid = observed.cluster(cluster).run_config_uid

@@ -120,6 +120,19 @@ class Serving:
             self.cluster.let_go_terminating()
             await self.settle()
 
+    async def serve_r1(self, **spec: Any) -> None:
+        """The service, with revision r1 alone."""
+        self.add_revision("r1")
+        self.add_service(**spec)
+        await self.roll_out("r1")
+
+    async def begin_r2(self, **spec: Any) -> None:
+        """The service, with r1 active, and r2 recorded a minute later."""
+        await self.serve_r1(**spec)
+        self.clock.advance(60)
+        self.add_revision("r2")
+        await self.settle()
+
     # What there is.
     def run(self, revision: str) -> ServingRun:
         (map_,) = [
