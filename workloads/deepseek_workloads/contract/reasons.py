@@ -14,6 +14,7 @@ TOKENIZER_TOO_LARGE = "TokenizerTooLarge"
 UNSAFE_STORE = "UnsafeStore"  # conditional writes are ignored
 INVALID_RUN_CONFIG = "InvalidRunConfig"
 CHECKPOINT_MISMATCH = "CheckpointMismatch"
+HOROVOD_MISSING = "HorovodMissing"  # the image has none
 # Training
 NUMERIC_FAILURE = "NumericFailure"
 FENCED = "Fenced"

@@ -1,3 +1,3 @@
-"""Starts the same work in several ways: under Ray on a pod set (`ray_train`, `ray_prepare`), or in this
+"""Starts the same work in several ways: on a pod set under Ray (`ray_*`) or Horovod (`horovod*`), or in this
 process and its children (`local`). It does not know what a step of training is.
 """

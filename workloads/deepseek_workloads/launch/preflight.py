@@ -5,6 +5,7 @@ input never holds an accelerator.
 listings, never the data itself, and writes nothing but the probe object of `store.probe`.
 """
 
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -78,11 +79,22 @@ def preflight(run: AnyRun, open_store: OpenStore) -> list[Refusal]:
         if isinstance(run, TrainingRun):
             _check_checkpoints(run, store, refusals)
     if isinstance(run, TrainingRun):
+        _check_image(run, refusals)
         manifests = _check_sources(run, open_store, refusals)
         _check_initial_model(run, manifests, open_store, refusals)
     else:
         _check_raw_objects(run, open_store, refusals)
     return refusals.found
+
+
+def _check_image(run: TrainingRun, refusals: _Refusals) -> None:
+    """Workers have the coordinator's image."""
+    if run.backend == "horovod" and importlib.util.find_spec("horovod") is None:
+        refusals.add(
+            reasons.HOROVOD_MISSING,
+            "spec.image: it has no Horovod, which spec.backend horovod needs: name the worker image that has "
+            "(target worker-horovod of the Dockerfile), or use backend ray",
+        )
 
 
 def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: _Refusals) -> None:

@@ -36,6 +36,8 @@ class HorovodGroup(Group):
 
     @property
     def data_path(self) -> DataPath:
+        if self.world_size == 1:
+            return ""
         return "nccl" if self.device.type == "cuda" and hvd.nccl_built() else "gloo"
 
     def sum(self, values: Tensor) -> Tensor:

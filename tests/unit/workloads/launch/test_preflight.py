@@ -136,6 +136,16 @@ def test_a_run_on_s3_may_start_and_leaves_nothing_behind(make_run: MakeRun, s3: 
 # ---- storage
 
 
+def test_an_image_without_horovod(make_run: MakeRun) -> None:
+    assert only_reason(make_run().model_copy(update={"backend": "horovod"})) == reasons.HOROVOD_MISSING
+
+
+def test_an_image_with_horovod(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "image" / "horovod").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path / "image")
+    assert preflight(make_run().model_copy(update={"backend": "horovod"}), QUICK) == []
+
+
 def test_a_bucket_that_does_not_exist(make_run: MakeRun, s3: str) -> None:
     storage = Storage(uri="s3://no-such-bucket/tiny", endpoint_url=s3)
     assert only_reason(make_run(storage=storage)) == reasons.BUCKET_NOT_FOUND
