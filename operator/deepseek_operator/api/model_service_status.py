@@ -92,7 +92,7 @@ class ServiceStatus(CommonStatus):
         description="Switches, the newest first.",
         json_schema_extra=ATOMIC_LIST,
     )
-    replicas: int = Field(default=0, description="Replicas of the active revision that should run.")
+    replicas: int = Field(default=0, description="Replicas that should answer: 0 while suspended.")
     ready_replicas: int = Field(default=0, description="Replicas of the active revision that answer.")
     ready: ShortText = Field(default="", description="readyReplicas of replicas, for instance 2/2.")
     url: ShortText = Field(default="", description="Where the API answers inside of the cluster.")

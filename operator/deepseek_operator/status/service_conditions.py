@@ -45,9 +45,8 @@ class ServiceView:
 
     @property
     def desired(self) -> int:
-        """Replicas of the active revision."""
-        idle = self.rollout.active is None or self.service.spec.suspend
-        return 0 if idle else self.service.spec.replicas.min
+        """Replicas that should answer, also while no revision can."""
+        return 0 if self.service.spec.suspend else self.service.spec.replicas.min
 
     @property
     def ready(self) -> int:

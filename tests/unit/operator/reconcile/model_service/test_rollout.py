@@ -9,7 +9,7 @@ async def test_without_a_revision_there_is_no_pod_and_a_condition_says_so(servin
     assert serving.cluster.pods() == []
     assert serving.condition("RevisionFound") == ("False", "RevisionNotFound")
     assert "spec.modelName tiny" in serving.message("RevisionFound")
-    assert serving.status()["state"] == "Waiting"
+    assert (serving.status()["state"], serving.status()["ready"]) == ("Waiting", "0/2")
 
 
 async def test_the_first_revision_gets_a_cluster_and_no_request_before_it_is_checked(serving: Any) -> None:
