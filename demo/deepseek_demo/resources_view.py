@@ -60,7 +60,7 @@ def waits_for(resource: Object) -> str:
         found
         for found in _status(resource).get("conditions", [])
         if found["status"] != "True"
-        and found["type"] not in ("Succeeded", "Failed", "Suspended")
+        and found["type"] not in ("Succeeded", "Failed", "Suspended", "RevisionFailed", "Degraded")
         and found["reason"] != "Finished"
     ]
     if waiting:

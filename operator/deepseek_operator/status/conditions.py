@@ -30,6 +30,7 @@ PREFLIGHT: Final = "Preflight"
 STARTING: Final = "Starting"
 STOPPING: Final = "Stopping"
 RECOVERING: Final = "Recovering"
+FINISHING: Final = "Finishing"
 
 _NO_LETTER: Final = re.compile(r"[^A-Za-z0-9]")
 _MAX_REASON: Final = 128
@@ -76,6 +77,8 @@ def pods_ready(view: View) -> Draft:
     if worst is not None:
         return Draft(PODS_READY, "False", worst.trouble, worst.message)
     gone = next((state for _, state in view.states if state.over), None)
+    if gone is not None and _only_sent_home(view):
+        return Draft(PODS_READY, "False", FINISHING, f"{gone.message}; the coordinator's verdict is awaited")
     if gone is not None:
         return Draft(PODS_READY, "False", RECOVERING, f"{gone.message}; another takes its place")
     if view.coordinator is None:
@@ -112,6 +115,8 @@ def progressing(view: View) -> Draft:
     worst = _worst(view)
     if worst is not None:
         return Draft(PROGRESSING, "False", worst.trouble, worst.message)
+    if _only_sent_home(view):
+        return Draft(PROGRESSING, "True", FINISHING, "the workers have ended; the verdict is awaited")
     if any(state.over for _, state in view.states):
         return Draft(PROGRESSING, "True", RECOVERING, "lost or broken pods are being replaced")
     phase = view.phase or STARTING
@@ -192,6 +197,12 @@ def _idle(view: View) -> tuple[str, str] | None:
     if view.observed.waiting:
         return DATASET_NOT_READY, "; ".join(view.observed.waiting)
     return None
+
+
+def _only_sent_home(view: View) -> bool:
+    """Workers end by themselves when the run is done, shortly before the coordinator says how."""
+    over = [pod.role for pod, state in view.states if state.over and state.trouble is Trouble.ENDED]
+    return bool(over) and len(over) == sum(state.over for _, state in view.states) and set(over) == {"worker"}
 
 
 def _worst(view: View) -> PodState | None:

@@ -68,6 +68,8 @@ def state_of(view: View) -> str:
     draft = conditions.progressing(view)
     if draft.status == "False":
         return PENDING if draft.reason == Trouble.UNSCHEDULABLE else draft.reason
+    if draft.reason == conditions.FINISHING:
+        return conditions.FINISHING
     if view.phase in WORKING and draft.reason != conditions.RECOVERING:
         return str(view.phase)
     if draft.reason == conditions.RECOVERING or replaced(view.coordinator) or _has_restarted(view):

@@ -151,6 +151,23 @@ def test_a_lost_worker_is_told_and_does_not_count(make_job: Any, make_pod: Any, 
     assert _conditions(status)["Progressing"] == ("True", "Recovering")
 
 
+def test_workers_that_were_sent_home_are_not_being_replaced(
+    make_job: Any, make_pod: Any, running: Observed
+) -> None:
+    home = make_pod(index=1, phase="Succeeded", exit=ContainerExit(0))
+    observed = replace(running, pods=(*running.pods[:2], home), progress=None)
+    status = compute_status(_after(make_job(), running), observed)
+    assert status.state == "Finishing"
+    assert "verdict" in _message(status, "PodsReady")
+
+
+def test_a_restart_in_place_is_a_recovery_and_a_first_start_is_none(make_job: Any, running: Observed) -> None:
+    starting = replace(running, progress=Progress(phase="Starting", epoch=1))
+    assert compute_status(_after(make_job(), running), starting).state == "Starting"
+    again = replace(running, progress=Progress(phase="Starting", epoch=2, restarts=1))
+    assert compute_status(_after(make_job(), running), again).state == "Recovering"
+
+
 def test_out_of_memory_is_told_at_the_first_time(make_job: Any, make_pod: Any, running: Observed) -> None:
     killed = make_pod(index=1, phase="Failed", exit=ContainerExit(137, reason="OOMKilled"))
     status = compute_status(make_job(), replace(running, pods=(*running.pods[:2], killed)))
