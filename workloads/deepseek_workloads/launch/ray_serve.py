@@ -63,13 +63,12 @@ def keep_serving(run: ServingRun, document: str, monitor: ReportClient) -> None:
     start_serve(run)
     # One is enough to begin: the others get their replicas when they come.
     ray_cluster.wait_for_workers(1, seconds=run.run_policy.startup_deadline_seconds, waiting=waiting)
-    replicas, checked = 0, False
+    replicas, ready, checked = 0, 0, False
     while True:
-        # A cluster that lost its last worker keeps its application until one comes back.
-        nodes = ray_cluster.worker_nodes() or replicas
-        if nodes != replicas:
-            deploy(run, document, replicas=nodes)
-            replicas = nodes
+        wanted = wanted_replicas(replicas, nodes=ray_cluster.worker_nodes(), ready=ready)
+        if wanted != replicas:
+            deploy(run, document, replicas=wanted)
+            replicas = wanted
         ready = ready_replicas(serve.status())
         checked = checked or ready > 0  # a replica runs only after it has passed the check
         monitor.publish(progress_of(replicas, ready, checked=checked))
@@ -110,6 +109,17 @@ def deploy(run: ServingRun, document: str, *, replicas: int) -> None:
         target=deployment.bind(document), name=APPLICATION, route_prefix="/", logging_config=_logging()
     )
     run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+
+
+def wanted_replicas(replicas: int, *, nodes: int, ready: int) -> int:
+    """One a node; of a cluster that lost its last worker as many as before, until one comes back.
+
+    Fewer only once Ray Serve has seen that the replica of the lost node is gone: told earlier, it may stop
+    one that answers.
+    """
+    if nodes > replicas:
+        return nodes
+    return nodes if nodes > 0 and ready <= nodes else replicas
 
 
 def ready_replicas(status: Any) -> int:

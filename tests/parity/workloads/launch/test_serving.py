@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from typing import Any
@@ -20,6 +21,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.environment import SERVE_PORT
 from deepseek_workloads.contract.messages import Progress
 from deepseek_workloads.contract.run_config import (
@@ -28,7 +30,10 @@ from deepseek_workloads.contract.run_config import (
     RunPolicy,
     ServingCheck,
     ServingRun,
+    Storage,
 )
+from deepseek_workloads.store.interface import ObjectStore
+from deepseek_workloads.store.open import open_store
 
 Pods = Any  # conftest's PodSet
 MakeRun = Callable[..., ServingRun]
@@ -89,6 +94,12 @@ def served(new_pod_set: Callable[[ServingRun, int], Pods], make_serving_run: Mak
         yield bring_up(pods, run)
     finally:
         pods.close()
+
+
+@pytest.fixture
+def connect() -> Callable[[Storage], ObjectStore]:
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    return lambda storage: open_store(storage, environ=keys)
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +241,25 @@ def test_whatever_is_sent_is_answered_as_the_openapi_document_says(served: Serve
         conforms()
 
 
+def test_replicas_follow_the_worker_pods_and_those_that_run_are_left_alone(
+    served: Served, client: openai.OpenAI
+) -> None:
+    replica = served.workers[0].find("ServeReplica")
+
+    second = served.pods.worker(1)
+    served.wait_for("two replicas", lambda now: bool(now.serving and now.serving.ready_replicas == 2))
+    eventually(
+        "its own proxy answers",
+        lambda: httpx.get(f"http://{second.ip}:{SERVE_PORT}/readyz").status_code == 200,
+    )
+    second.terminate()
+    second.wait(seconds=UP_SECONDS)
+    served.wait_for("one replica", lambda now: bool(now.serving and now.serving.replicas == 1))
+
+    assert served.workers[0].find("ServeReplica") == replica
+    assert client.completions.create(prompt="The", **GREEDY).choices
+
+
 # ---- a switch of revisions
 
 
@@ -318,3 +348,26 @@ def test_a_switch_to_the_next_revision_loses_no_request(
         pods.close()
 
     assert load.failures == []
+
+
+def test_an_altered_file_is_found_by_the_replica_and_ends_the_run(
+    new_pod_set: Callable[[ServingRun, int], Pods],
+    make_serving_run: MakeRun,
+    connect: Callable[[Storage], ObjectStore],
+) -> None:
+    """One byte; names and sizes, which preflight compares, are as recorded."""
+    run = make_serving_run("altered", seed=13)
+    with closing(connect(run.storage)) as store:
+        content = bytearray(store.read("model.safetensors"))
+        content[-1] ^= 1
+        store.put("model.safetensors", bytes(content))
+    pods = new_pod_set(run, 201)
+
+    try:
+        coordinator, _ = pods.start_all()
+        verdict = pods.verdict(coordinator, seconds=UP_SECONDS)
+    finally:
+        pods.close()
+
+    assert (verdict.outcome, verdict.reason) == ("Failed", reasons.EXPORT_INVALID)
+    assert "model.safetensors" in verdict.message
