@@ -66,14 +66,17 @@ def next_commands(outcome: Outcome) -> list[str]:
 
 
 def served_lines(outcome: Outcome) -> list[str]:
-    """The first revision's text, the last one's answers, and how they were asked for."""
+    """A text of the first revision, answers of the last one, and how they were asked for."""
     api, fingerprint = outcome.api, outcome.by_curl.system_fingerprint
     curl = conversation.curl_command(api.base_url, model=api.model, question=QUESTION)
+    name, last = outcome.service["metadata"]["name"], resources_view.revision(outcome.chat_job)
+    said = (
+        f"then switched to {last}" if outcome.sampled != last else f"answers with {last} since an earlier run"
+    )
     return [
-        f"\nThe first revision, {resources_view.revision(outcome.job)}, continued {PROMPT!r}:",
+        f"\nRevision {outcome.sampled} continued {PROMPT!r}:",
         *(f"  | {line}" for line in outcome.sample.text.splitlines()),
-        f"\nThe service {outcome.service['metadata']['name']} then switched to the second,"
-        f" {resources_view.revision(outcome.chat_job)} (system_fingerprint {fingerprint}):",
+        f"\nThe service {name} {said} (system_fingerprint {fingerprint}):",
         f"  $ {shlex.join(curl)}",
         *(f"  | {line}" for line in outcome.by_curl.text.splitlines()),
         "  OpenAI's client, the same question:",

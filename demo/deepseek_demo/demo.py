@@ -58,7 +58,8 @@ class Api:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the demo leaves behind. `sample` is from the first revision, the answers are from the last."""
+    """What the demo leaves behind. `sample` is from the revision `sampled`: the first one, unless an earlier run
+    had switched already. The answers are from the last."""
 
     place: Place
     store: ObjectStore
@@ -66,6 +67,7 @@ class Outcome:
     chat_job: Object
     service: Object
     api: Api
+    sampled: str
     sample: Answer
     by_curl: Answer
     by_client: Answer
@@ -98,6 +100,7 @@ def _train_and_serve(console: Console, where: Place, store: ObjectStore, manifes
     job = watch.trained(manifests.job)
     earlier = _revision_of_an_earlier_run(where.kubectl, manifests.chat_job)
     service = watch.serving(manifests.service, revision=resources_view.revision(job), or_newer=earlier)
+    sampled = resources_view.active_revision(service)
     with console.step("complete a text"), _reached(where, service) as api:
         sample = conversation.complete(api.base_url, model=api.model, prompt=PROMPT)
     _apply(console, where.kubectl, (manifests.chat_job,))
@@ -107,7 +110,7 @@ def _train_and_serve(console: Console, where: Place, store: ObjectStore, manifes
     with console.step("ask a question, by curl and by OpenAI's client"), _reached(where, service) as api:
         by_curl = conversation.chat_by_curl(api.base_url, model=api.model, question=QUESTION)
         by_client = conversation.chat(api.base_url, model=api.model, question=QUESTION)
-        return Outcome(where, store, job, chat_job, service, api, sample, by_curl, by_client)
+        return Outcome(where, store, job, chat_job, service, api, sampled, sample, by_curl, by_client)
 
 
 @contextmanager
