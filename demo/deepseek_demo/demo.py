@@ -58,8 +58,8 @@ class Api:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the demo leaves behind. `sample` is from the revision `sampled`: the first one, unless an earlier run
-    had switched already. The answers are from the last."""
+    """What the demo leaves behind. `sample` is from the revision `sampled`: the first, unless an earlier run has
+    switched already. The answers are from the last."""
 
     place: Place
     store: ObjectStore
