@@ -58,7 +58,7 @@ class Api:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the demo leaves behind. `sample` is from the revision `sampled`: the first, unless an earlier run has
+    """What the demo leaves behind. `sample` is from revision `sampled`: the first, unless an earlier run has
     switched already. The answers are from the last."""
 
     place: Place
