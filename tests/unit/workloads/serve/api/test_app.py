@@ -93,6 +93,7 @@ async def test_a_chats_stream_begins_with_the_role(client: httpx.AsyncClient) ->
     first, *parts = events(await client.post("/v1/chat/completions", json=body))
 
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert all(set(part["choices"][0]["delta"]) == {"content"} for part in parts)
     assert parts[-1]["choices"][0]["finish_reason"] == "length"
 
 
