@@ -73,3 +73,22 @@ def training_job(
 
 def _resource(kind: str, name: str, spec: Object) -> Object:
     return {"apiVersion": "deepseek.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def model_revision(name: str, *, of: Mapping[str, Any], change: Mapping[str, Any] | None = None) -> Object:
+    """Another record of the export of a revision, as one makes it by hand."""
+    taken = ("storageUri", "storageLocation", "secretRef", "digest")
+    spec = {field: of["spec"][field] for field in taken}
+    return _resource("DeepSeekModelRevision", name, merged(spec, change or {}))
+
+
+def model_service(name: str, *, revision: str, change: Mapping[str, Any] | None = None) -> Object:
+    spec = {
+        "model": {"revisionRef": {"name": revision}},
+        "pods": {"resources": {"cpu": "250m", "memory": "2Gi"}},
+        "coordinator": {"resources": {"cpu": "100m", "memory": "2Gi"}},
+        "engine": {"batchWaitMs": 5},
+        "drainSeconds": 20,
+        "rollout": {"progressDeadlineSeconds": 150, "check": {"prompts": ["The"]}},
+    }
+    return _resource("DeepSeekModelService", name, merged(spec, change or {}))
