@@ -21,9 +21,12 @@ Recipe = dict[str, Any]
 
 
 def recipe_of(run: TrainingRun) -> Recipe:
-    """JSON values by the run config's paths. `steps` is in it: the learning rate's schedule ends there."""
+    """JSON values by the run config's paths. `steps` is in it where the learning rate's schedule ends there:
+    a constant one may go on for longer."""
     document = run.model_dump(mode="json", by_alias=True)
     training = run.training.model_dump(mode="json", by_alias=True, include=set(_TRAINING_FIELDS))
+    if run.training.schedule.name == "constant":
+        training["steps"] = None
     sources = [
         {"digest": source["digest"], "name": source["name"], "weight": source["weight"]}
         for source in document["data"]["sources"]

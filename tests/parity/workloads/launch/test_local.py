@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
-from deepseek_workloads.contract.run_config import TrainingRun, Workers
+from deepseek_workloads.contract.run_config import Schedule, TrainingRun, Workers
 from deepseek_workloads.launch.local import train_here
 
 SECONDS = 240
@@ -26,7 +26,8 @@ def start(run: TrainingRun, tmp_path: Path, *, ranks: int) -> subprocess.Popen[s
 
 
 def with_steps(run: TrainingRun, steps: int) -> TrainingRun:
-    return run.model_copy(update={"training": run.training.model_copy(update={"steps": steps})})
+    changes = {"steps": steps, "schedule": Schedule(name="constant")}  # which does not depend on the steps
+    return run.model_copy(update={"training": run.training.model_copy(update=changes)})
 
 
 def test_one_rank_in_this_process(folder_run: TrainingRun) -> None:

@@ -20,6 +20,7 @@ from deepseek_workloads.contract.run_config import (
     DatasetRun,
     Owner,
     RawSource,
+    Schedule,
     Source,
     Storage,
     TokenizerTraining,
@@ -253,6 +254,15 @@ def test_a_model_to_start_from_that_is_not_there(make_run: MakeRun, tmp_path: Pa
     (refusal,) = preflight(run, QUICK)
     assert refusal.reason == reasons.OBJECT_NOT_FOUND
     assert "spec.model.initFrom" in refusal.message
+
+
+def test_a_constant_learning_rate_may_go_on_for_longer(make_run: MakeRun) -> None:
+    training = Training(steps=10, global_batch_size=4, schedule=Schedule(name="constant"))
+    earlier = make_run().model_copy(update={"training": training})
+    writer = epoch_beginner("", earlier, term=[1])(CommitLog(QUICK(earlier.storage)))
+    writer.commit_checkpoint(step=7, consumed_samples=28, tokens=1792, prefix="data/x/", files=[])
+    longer = training.model_copy(update={"steps": 12})
+    assert preflight(earlier.model_copy(update={"training": longer}), QUICK) == []
 
 
 def write_export(
