@@ -29,6 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LocalKubernetesError as error:
         print(f"local-kubernetes: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a time limit, for instance, on a machine that is too busy
+        words = f"{type(error).__name__}: {error}; `make cluster-down` removes what was begun"
+        print(f"local-kubernetes: {words}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -241,6 +241,7 @@ def test_whatever_is_sent_is_answered_as_the_openapi_document_says(served: Serve
         conforms()
 
 
+@pytest.mark.slow
 def test_replicas_follow_the_worker_pods_and_those_that_run_are_left_alone(
     served: Served, client: openai.OpenAI
 ) -> None:
@@ -350,6 +351,7 @@ def test_a_switch_to_the_next_revision_loses_no_request(
     assert load.failures == []
 
 
+@pytest.mark.slow
 def test_an_altered_file_is_found_by_the_replica_and_ends_the_run(
     new_pod_set: Callable[[ServingRun, int], Pods],
     make_serving_run: MakeRun,
