@@ -34,7 +34,7 @@ from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.raw import check_readable, list_raw
 from deepseek_workloads.launch.arguments import parse_arguments, write_verdict
 from deepseek_workloads.launch.initial_model import initial_model_problems
-from deepseek_workloads.store.interface import ObjectStore, StoreError
+from deepseek_workloads.store.interface import NotFound, ObjectStore, StoreError
 from deepseek_workloads.store.log import CommitLog, live_checkpoints, recipe_of_newest_checkpoint
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.store.probe import check_conditional_writes
@@ -185,8 +185,20 @@ def _check_initial_model(
 def _check_served_exports(run: ServingRun, open_store: OpenStore, refusals: _Refusals) -> None:
     _check_export(f"revision {run.revision.name!r}", run.storage, run.revision.digest, open_store, refusals)
     baseline = run.check.baseline
-    if baseline is not None:
+    if baseline is not None and not _is_gone(baseline.storage, open_store):
         _check_export("the active revision", baseline.storage, baseline.digest, open_store, refusals)
+
+
+def _is_gone(storage: Storage, open_store: OpenStore) -> bool:
+    """An export that was replaced long ago may be deleted: pods of its successor must start all the same."""
+    with closing(open_store(storage)) as store:
+        try:
+            store.stat(EXPORT_MANIFEST)
+        except NotFound:
+            return True
+        except StoreError:  # told by the check
+            return False
+    return False
 
 
 def _check_export(

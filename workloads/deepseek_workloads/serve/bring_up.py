@@ -1,7 +1,7 @@
 """From a run config to a checked model and a running engine: what a replica does before it takes requests."""
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 
 import torch
 
@@ -12,7 +12,7 @@ from deepseek_workloads.serve.check import CheckReport, check
 from deepseek_workloads.serve.engine.engine import Engine
 from deepseek_workloads.serve.metrics import ServingMetrics
 from deepseek_workloads.serve.served_model import ServedModel, served_model
-from deepseek_workloads.store.interface import ObjectStore
+from deepseek_workloads.store.interface import NotFound, ObjectStore
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 OpenStore = Callable[[Storage], ObjectStore]
@@ -31,11 +31,11 @@ def load_model(run: ServingRun, *, open_store: OpenStore, device: str) -> Served
 
 
 def check_model(model: ServedModel, run: ServingRun, *, open_store: OpenStore) -> CheckReport:
-    """Raises CheckFailed, and for the baseline ExportError and StoreErrors."""
+    """Raises CheckFailed, and for the baseline ExportError and StoreErrors; one that is gone is no error."""
     texts: list[str] = []
     baseline = run.check.baseline
     if baseline is not None:
-        with closing(open_store(baseline.storage)) as store:
+        with closing(open_store(baseline.storage)) as store, suppress(NotFound):
             texts = open_export(store, recorded=baseline.digest).held_out()
     return check(model, run.check, baseline_texts=texts)
 

@@ -46,7 +46,7 @@ def check(model: ServedModel, settings: ServingCheck, *, baseline_texts: Sequenc
     if settings.baseline is not None:
         compared = bits_per_byte(model, baseline_texts)
         if compared is None:
-            warnings.append("the active revision's export holds no held-out text: they were not compared")
+            warnings.append("not compared: the active revision's export is gone, or has no held-out text")
         else:
             _compare(compared, settings)
     return CheckReport(own, compared, warnings)

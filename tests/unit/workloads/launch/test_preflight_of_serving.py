@@ -117,8 +117,19 @@ def test_no_export_at_all(tmp_path: Path) -> None:
     assert "manifest.json" in refusal.message
 
 
-def test_the_baseline_must_be_there_too(export_folder: Path, tmp_path: Path) -> None:
+def test_a_baseline_that_was_deleted_since_does_not_keep_its_successor_from_serving(
+    export_folder: Path, tmp_path: Path
+) -> None:
     storage, digest = write_export(export_folder)
     lost = CheckBaseline(storage=Storage(uri=(tmp_path / "lost").as_uri()), digest=digest, bits_per_byte=2.0)
 
-    assert "the active revision" in only_refusal(serving_run(storage, digest, lost)).message
+    assert preflight(serving_run(storage, digest, lost), open_store) == []
+
+
+def test_a_baseline_that_was_altered_is_refused(export_folder: Path, tmp_path: Path) -> None:
+    storage, digest = write_export(export_folder)
+    altered, its_digest = write_export(tmp_path / "altered")
+    (tmp_path / "altered" / WEIGHTS).write_bytes(b"other")
+    baseline = CheckBaseline(storage=altered, digest=its_digest, bits_per_byte=2.0)
+
+    assert "the active revision" in only_refusal(serving_run(storage, digest, baseline)).message
