@@ -88,6 +88,7 @@ def test_a_job_trains_to_its_verdict_and_everybody_goes_home(
     assert '"event": "step"' in workers[0].log + workers[1].log
 
 
+@pytest.mark.slow  # tests/e2e/test_recovery.py kills the same processes in real pods.
 def test_killed_processes_are_replaced_in_place_and_no_sample_is_lost_or_repeated(
     pod_set: MakePods, training_run: TrainingRun, connect: Connect
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_drained_worker_leaves_a_checkpoint_and_its_successor_goes_on(
     coordinator.power_cut()
 
 
+@pytest.mark.slow  # tests/e2e/test_training.py suspends and resumes a job in real pods.
 def test_a_stopped_job_goes_on_from_where_it_was_in_new_pods(
     pod_set: MakePods, training_run: TrainingRun
 ) -> None:
