@@ -64,21 +64,14 @@ def test_a_job_waits_for_its_dataset_and_pins_its_digest(
     assert (job or {})["status"]["datasets"] == [{"name": "docs", "uri": "s3://data/docs", "digest": DIGEST}]
 
 
-def test_revisions_and_services_are_recorded(operator: Any, kubectl: Kubectl) -> None:
+def test_a_revision_made_by_hand_is_recorded(operator: Any, kubectl: Kubectl) -> None:
     revision = {
         "apiVersion": "deepseek.dev/v1alpha1",
         "kind": "DeepSeekModelRevision",
         "metadata": {"name": "by-hand"},
         "spec": {"storageUri": "s3://models/x/exports/y", "digest": DIGEST},
     }
-    service = {
-        "apiVersion": "deepseek.dev/v1alpha1",
-        "kind": "DeepSeekModelService",
-        "metadata": {"name": "chat"},
-        "spec": {"model": {"revisionRef": {"name": "by-hand"}}},
-    }
-    kubectl.apply(revision, service)
-    for kind, name in (("dsrev", "by-hand"), ("dsserve", "chat")):
-        found = wait_for_state(kubectl, kind, name, "Recorded")
-        assert found["status"]["observedGeneration"] == 1
-        assert condition(found, "Accepted")["status"] == "True"
+    kubectl.apply(revision)
+    found = wait_for_state(kubectl, "dsrev", "by-hand", "Recorded")
+    assert found["status"]["observedGeneration"] == 1
+    assert condition(found, "Accepted")["status"] == "True"
