@@ -12,11 +12,13 @@ from torch import Tensor
 from deepseek_workloads.model.attention import LatentCache
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 
+GREEDY_BELOW = 1e-5  # a temperature: what float32 leaves of a smaller one divides 0 by 0
+
 
 @dataclass(frozen=True)
 class Sampling:
-    """`temperature` 0 takes the most probable token; `top_p` keeps the smallest set of tokens that together
-    have at least that probability."""
+    """`temperature` 0, or less than GREEDY_BELOW, takes the most probable token; `top_p` keeps the smallest
+    set of tokens that together have at least that probability."""
 
     max_tokens: int = 64
     temperature: float = 0.8
@@ -30,6 +32,10 @@ class Sampling:
             raise ValueError(f"temperature: {self.temperature}: must be 0 (greedy) or more")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p: {self.top_p}: must be in (0, 1]; 1 keeps every token")
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature < GREEDY_BELOW
 
 
 @torch.inference_mode()
@@ -60,9 +66,9 @@ def generate(
 
 def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
     """One token id from `logits` [V]."""
-    if sampling.temperature == 0:
+    if sampling.greedy:
         return int(logits.argmax())
-    # The largest becomes 0, so that no temperature, however small, divides to infinity.
+    # The largest becomes 0, so that no temperature divides it to infinity.
     probabilities = ((logits.float() - logits.max()) / sampling.temperature).softmax(-1)
     if sampling.top_p < 1:
         ordered, tokens = probabilities.sort(descending=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
@@ -73,7 +74,7 @@ def application(service: Service, *, limits: Limits | None = None, keys: ApiKeys
     stream: dict[int | str, dict[str, Any]] = {200: _STREAM}
     post, get = partial(app.add_api_route, methods=["POST"]), partial(app.add_api_route, methods=["GET"])
     get("/v1/models", routes.models, response_model=ModelList)
-    get("/v1/models/{model}", routes.one_model, response_model=ModelCard)
+    get("/v1/models/{model:path}", routes.one_model, response_model=ModelCard)
     post("/v1/completions", routes.completions, response_model=Completion, responses=stream)
     post("/v1/chat/completions", routes.chat_completions, response_model=ChatCompletion, responses=stream)
     post("/v1/embeddings", routes.embeddings, response_model=None)
@@ -83,9 +84,21 @@ def application(service: Service, *, limits: Limits | None = None, keys: ApiKeys
     get("/metrics", routes.prometheus, response_class=Response, response_model=None)
     install_handlers(app)
     app.add_middleware(
-        Gate, limits=limits, keys=keys, unready=_only_when_dead(service), count=service.metrics.count
+        Gate,
+        limits=limits,
+        with_body=frozenset(_posts(app)),
+        keys=keys,
+        unready=_only_when_dead(service),
+        count=service.metrics.count,
     )
     return app
+
+
+def _posts(app: FastAPI) -> Iterator[str]:
+    """Paths of the routes that take a body."""
+    return (
+        route.path for route in app.routes if isinstance(route, APIRoute) and "POST" in (route.methods or ())
+    )
 
 
 def _only_when_dead(service: Service) -> Callable[[], str | None]:

@@ -1,10 +1,10 @@
-"""What a request has to pass before a route sees it: key, readiness, size and pace of its body. Plain ASGI.
+"""What a request has to pass before a route sees it: key, readiness, and its body's type, size and pace.
 
-It also counts answers by route and code.
+Plain ASGI. A body is read only where a route takes one. It also counts answers by route and code.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deepseek_workloads.serve.api.errors import ApiError, not_ready
 from deepseek_workloads.serve.api.keys import ApiKeys
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
+# The kubelet, which probes, has no key; the document of types is the same for everybody.
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
+ANSWERED_ALWAYS = OPEN_PATHS | {"/metrics"}  # also by a replica whose engine has ended
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,15 @@ class Gate:
         app: ASGIApp,
         *,
         limits: Limits,
+        with_body: Collection[str],
         keys: ApiKeys | None,
         unready: Callable[[], str | None],
         count: Callable[[str, int], None],
     ) -> None:
-        """`unready` says why requests cannot be answered; None: they can."""
+        """`with_body`: paths whose POST has one. `unready` says why requests cannot be answered; None: they
+        can."""
         self._app, self._limits, self._keys = app, limits, keys
+        self._with_body = with_body
         self._unready, self._count = unready, count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,9 +64,9 @@ class Gate:
         headers = Headers(scope=scope)
         if scope["path"] not in OPEN_PATHS:
             self._check_key(headers)
-            if (why := self._unready()) is not None:
-                raise not_ready(why)
-        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        if scope["path"] not in ANSWERED_ALWAYS and (why := self._unready()) is not None:
+            raise not_ready(why)
+        if scope["method"] != "POST" or scope["path"] not in self._with_body:
             return receive
         _check_content_type(headers.get("content-type", ""))
         return _replay(await self._read_body(headers, receive), receive)

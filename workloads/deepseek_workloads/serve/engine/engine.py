@@ -25,6 +25,7 @@ from deepseek_workloads.serve.engine.text import Decode
 
 Result = TypeVar("Result")
 JOIN_SECONDS = 10.0
+ENDED = "the engine has ended before this request had its answer"
 NOT_FINITE = "the model gave logits that are not finite (NaN or infinite) for this request"
 
 
@@ -125,8 +126,13 @@ class Engine:
         finally:
             with self._changed:
                 self._closed = True
+                calls = list(self._calls)
+                self._calls.clear()
+            for _, future in calls:
+                if future.set_running_or_notify_cancel():
+                    future.set_exception(EngineError(ENDED))
             for sequence in [*self._rows, *(sequence for sequence, _ in self._prefilling), *self._waiting]:
-                sequence.answer.fail("the engine has ended before this request had its answer")
+                sequence.answer.fail(ENDED)
 
     def _wait_for_work(self) -> bool:
         """False: closed. An idle engine that gets its first request waits a little for others."""
@@ -166,7 +172,11 @@ class Engine:
             admitted = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
             self._busy = len(self._rows) + len(self._prefilling) + len(admitted)
         for sequence in admitted:
-            sequence.begin(self._decode_text, self._runner.device)
+            try:
+                sequence.begin(self._decode_text, self._runner.device)
+            except Exception as error:
+                self._fail([sequence], error)
+                continue
             self._prefilling.append((sequence, self._runner.prefill(sequence.generation.prompt)))
 
     def _prefill(self) -> None:
@@ -186,7 +196,8 @@ class Engine:
         if not torch.isfinite(logits).all():
             sequence.answer.fail(NOT_FINITE)
             return
-        self._give(sequence, int(logits.argmax()), logits)
+        if not self._give(sequence, int(logits.argmax()), logits):
+            return
         self._observer.first_token(time.monotonic() - sequence.arrived)
         if sequence.finish_reason is None:
             self._runner.join(prefill)
@@ -206,21 +217,28 @@ class Engine:
             self._rows = []
             self._runner.reset()
             return
+        ended = []
         for row, sequence in enumerate(self._rows):
-            if finite[row]:
-                self._give(sequence, best[row], logits[row])
-            else:
+            if not finite[row]:
                 sequence.answer.fail(NOT_FINITE)
-        ended = [row for row, sequence in enumerate(self._rows) if sequence.finish_reason or not finite[row]]
-        for row in ended:
-            if finite[row]:
-                self._finished(self._rows[row])
+                ended.append(row)
+            elif not self._give(sequence, best[row], logits[row]):
+                ended.append(row)
+            elif sequence.finish_reason is not None:
+                self._finished(sequence)
+                ended.append(row)
         self._remove(ended)
 
-    def _give(self, sequence: Sequence, best: int, logits: Tensor) -> None:
+    def _give(self, sequence: Sequence, best: int, logits: Tensor) -> bool:
+        """Its next token. False: that failed, and the request with it; no other is touched."""
         sampling = sequence.generation.sampling
-        token = best if sampling.temperature == 0 else choose(logits, sampling, sequence.generator)
-        sequence.push(token, eos=self._eos)
+        try:
+            token = best if sampling.greedy else choose(logits, sampling, sequence.generator)
+            sequence.push(token, eos=self._eos)
+        except Exception as error:
+            self._fail([sequence], error)
+            return False
+        return True
 
     def _finished(self, sequence: Sequence) -> None:
         assert sequence.first_token is not None

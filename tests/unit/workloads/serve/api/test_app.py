@@ -147,6 +147,15 @@ async def test_the_model_is_listed_with_its_length(client: httpx.AsyncClient) ->
     assert (await client.get("/v1/models/chat")).json() == card
 
 
+async def test_a_name_with_a_slash_is_found(service: Service, connect: Connect) -> None:
+    """As the names of Hugging Face are."""
+    named = replace(service, model=replace(service.model, name="deepseek-ai/tiny"))
+    client = connect(application(named))
+
+    for path in ("/v1/models/deepseek-ai/tiny", "/v1/models/deepseek-ai%2Ftiny"):
+        assert (await client.get(path)).json()["id"] == "deepseek-ai/tiny"
+
+
 async def test_embeddings_are_not_there_yet(client: httpx.AsyncClient) -> None:
     answer = await client.post("/v1/embeddings", json={"model": "chat", "input": "text"})
 

@@ -184,11 +184,28 @@ async def test_a_body_that_does_not_come_is_not_waited_for(client: httpx.AsyncCl
     assert error_of(answer)["code"] == "request_timeout"
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v2", 404), ("GET", "/predict", 405)])
-async def test_routes_that_do_not_exist(
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v2", 404),
+        ("POST", "/v2", 404),
+        ("GET", "/predict", 405),
+        ("DELETE", "/v1/completions", 405),
+        ("PUT", "/v1/completions", 405),
+        ("POST", "/metrics", 405),
+        ("POST", "/healthz", 405),
+        ("POST", "/v1/models/chat", 405),
+    ],
+)
+async def test_routes_that_do_not_exist_are_told_before_any_body_is_read(
     client: httpx.AsyncClient, method: str, path: str, status: int
 ) -> None:
-    answer = await client.request(method, path)
+    async def stuck() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async with asyncio.timeout(30):
+        answer = await client.request(method, path, content=stuck())
 
     assert answer.status_code == status
     assert "/openapi.json" in error_of(answer)["message"]
@@ -206,6 +223,17 @@ async def test_a_wrong_key_is_told_before_anything_is_read(
     answer = await client.post("/v1/completions", json=COMPLETION, headers={"Authorization": "Bearer right"})
     assert answer.status_code == 200
     assert (await client.get("/readyz")).status_code == 200  # a kubelet has no key
+
+
+async def test_what_others_ask_is_told_to_those_with_a_key_alone(
+    service: Service, connect: Connect, tmp_path: Path
+) -> None:
+    (tmp_path / "alice").write_text("right")
+    client = connect(application(service, keys=ApiKeys(tmp_path)))
+
+    assert (await client.get("/metrics")).status_code == 401
+    answer = await client.get("/metrics", headers={"Authorization": "Bearer right"})
+    assert answer.status_code == 200
 
 
 async def test_what_the_engine_cannot_take_is_told_when_to_come_back(

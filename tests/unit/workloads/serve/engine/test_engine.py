@@ -1,6 +1,7 @@
 """Requests that are decoded together get what each would get alone, and none can hurt another."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -178,6 +179,73 @@ async def test_a_step_that_fails_fails_its_requests_and_the_engine_goes_on(
         await text_of(engine.submit(outside_the_vocabulary))
 
     assert (await text_of(engine.submit(generation(tokenizer, "A"))))[1] is not None
+
+
+@pytest.mark.parametrize("temperature", [1e-50, 5e-324, 1e-8])
+async def test_a_temperature_that_no_float32_holds_is_greedy(
+    start_engine: StartEngine, model: DeepseekV3ForCausalLM, tokenizer: Tokenizer, temperature: float
+) -> None:
+    sampling = Sampling(max_tokens=24, temperature=temperature, top_p=0.9)
+
+    text, _, _ = await text_of(start_engine().submit(generation(tokenizer, "The kernel", sampling)))
+
+    assert (
+        text
+        == alone(model, tokenizer, "The kernel", GREEDY)
+        == alone(model, tokenizer, "The kernel", sampling)
+    )
+
+
+@pytest.mark.parametrize("at", [1, 3])
+async def test_a_token_that_cannot_be_chosen_fails_its_request_and_no_other(
+    start_engine: StartEngine,
+    model: DeepseekV3ForCausalLM,
+    tokenizer: Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
+) -> None:
+    """The first one follows the prompt, later ones a step of the batch."""
+    chosen = 0
+
+    def fail_once(*_: object) -> int:
+        nonlocal chosen
+        chosen += 1
+        if chosen == at:
+            raise RuntimeError("probability tensor contains nan")
+        return tokenizer.token_to_id("A") or 0
+
+    monkeypatch.setattr("deepseek_workloads.serve.engine.engine.choose", fail_once)
+    engine = start_engine(batch_wait_ms=20)
+
+    good = engine.submit(generation(tokenizer, "The kernel"))
+    bad = engine.submit(generation(tokenizer, "The", Sampling(max_tokens=24, temperature=1.0)))
+
+    with pytest.raises(EngineError, match="RuntimeError"):
+        await text_of(bad)
+    assert (await text_of(good))[0] == alone(model, tokenizer, "The kernel", GREEDY)
+    assert engine.alive
+
+
+async def test_calls_that_wait_when_the_engine_ends_are_failed(start_engine: StartEngine) -> None:
+    engine = start_engine()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        begun.set()
+        go_on.wait(30)
+
+    held = asyncio.ensure_future(engine.call(hold))
+    await condition(begun.is_set)
+    waiting = asyncio.ensure_future(engine.call(lambda _: None))
+    await condition(lambda: engine.queued == 1)
+    closing = asyncio.ensure_future(asyncio.to_thread(engine.close))
+    await condition(lambda: engine._closed)
+    go_on.set()
+
+    await asyncio.gather(held, closing)
+    async with asyncio.timeout(30):
+        with pytest.raises(EngineError, match="has ended"):
+            await waiting
 
 
 async def test_a_call_gets_the_model_between_steps(
