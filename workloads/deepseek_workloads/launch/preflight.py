@@ -6,6 +6,7 @@ listings, never the data itself, and writes nothing but the probe object of `sto
 """
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 
 import pydantic
 
-from deepseek_workloads.contract import reasons
+from deepseek_workloads.contract import environment, reasons
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
@@ -68,11 +69,12 @@ class _Refusals:
         self.found.append(Refusal(reason, message, transient))
 
 
-def preflight(run: AnyRun, open_store: OpenStore) -> list[Refusal]:
-    """Everything that stands in the way of the run; empty: it may start."""
+def preflight(run: AnyRun, open_store: OpenStore, *, first_start: bool = True) -> list[Refusal]:
+    """Everything that stands in the way of the run; empty: it may start. `first_start`: it has had no
+    coordinator before."""
     refusals = _Refusals()
     if isinstance(run, ServingRun):  # it reads only, and its credentials may allow no more
-        _check_served_exports(run, open_store, refusals)
+        _check_served_exports(run, open_store, refusals, first_start=first_start)
         return refusals.found
     with refusals.collected("spec.storage"), closing(open_store(run.storage)) as store:
         check_conditional_writes(store)
@@ -182,10 +184,14 @@ def _check_initial_model(
             refusals.add(reasons.CHECKPOINT_MISMATCH, f"spec.model.initFrom: {problem}")
 
 
-def _check_served_exports(run: ServingRun, open_store: OpenStore, refusals: _Refusals) -> None:
+def _check_served_exports(
+    run: ServingRun, open_store: OpenStore, refusals: _Refusals, *, first_start: bool
+) -> None:
+    """The baseline is of use to a candidate. A cluster that had a coordinator before may be the active one:
+    it must come up again whatever has become of the export that it once replaced."""
     _check_export(f"revision {run.revision.name!r}", run.storage, run.revision.digest, open_store, refusals)
     baseline = run.check.baseline
-    if baseline is not None and not _is_gone(baseline.storage, open_store):
+    if first_start and baseline is not None and not _is_gone(baseline.storage, open_store):
         _check_export("the active revision", baseline.storage, baseline.digest, open_store, refusals)
 
 
@@ -262,7 +268,8 @@ def verdict_of(refusals: list[Refusal]) -> Verdict | None:
 
 def main(argv: list[str]) -> int:
     arguments = parse_arguments(argv, program="deepseek_workloads.launch.preflight")
-    verdict = verdict_of(preflight(parse_run(arguments.run_document), open_store))
+    first_start = int(os.environ.get(environment.INCARNATION, "0")) == 0
+    verdict = verdict_of(preflight(parse_run(arguments.run_document), open_store, first_start=first_start))
     if verdict is None:
         return ExitCode.DONE
     print(verdict.message, flush=True)

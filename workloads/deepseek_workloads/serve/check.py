@@ -34,8 +34,11 @@ class CheckReport:
 
 
 @torch.inference_mode()
-def check(model: ServedModel, settings: ServingCheck, *, baseline_texts: Sequence[str] = ()) -> CheckReport:
-    """`baseline_texts`: held-out text of the baseline's export. Raises CheckFailed."""
+def check(
+    model: ServedModel, settings: ServingCheck, *, baseline_texts: Sequence[str] = (), missing: str = ""
+) -> CheckReport:
+    """`baseline_texts`: held-out text of the baseline's export; `missing`: why there is none. Raises
+    CheckFailed."""
     for prompt in settings.prompts or SMOKE_PROMPTS:
         _answer(model, prompt)
     warnings = []
@@ -46,7 +49,8 @@ def check(model: ServedModel, settings: ServingCheck, *, baseline_texts: Sequenc
     if settings.baseline is not None:
         compared = bits_per_byte(model, baseline_texts)
         if compared is None:
-            warnings.append("not compared: the active revision's export is gone, or has no held-out text")
+            why = missing or "the active revision's export has no held-out text"
+            warnings.append(f"not compared: {why}")
         else:
             _compare(compared, settings)
     return CheckReport(own, compared, warnings)

@@ -126,7 +126,20 @@ def test_a_baseline_that_was_deleted_since_does_not_keep_its_successor_from_serv
     assert preflight(serving_run(storage, digest, lost), open_store) == []
 
 
-def test_a_baseline_that_was_altered_is_refused(export_folder: Path, tmp_path: Path) -> None:
+def test_a_baseline_that_was_altered_since_keeps_no_replaced_pod_of_the_active_cluster_from_starting(
+    export_folder: Path, tmp_path: Path
+) -> None:
+    storage, digest = write_export(export_folder)
+    altered, its_digest = write_export(tmp_path / "altered")
+    (tmp_path / "altered" / WEIGHTS).unlink()
+    baseline = CheckBaseline(storage=altered, digest=its_digest, bits_per_byte=2.0)
+
+    assert preflight(serving_run(storage, digest, baseline), open_store, first_start=False) == []
+
+
+def test_a_candidate_that_cannot_be_compared_with_an_altered_baseline_is_refused(
+    export_folder: Path, tmp_path: Path
+) -> None:
     storage, digest = write_export(export_folder)
     altered, its_digest = write_export(tmp_path / "altered")
     (tmp_path / "altered" / WEIGHTS).write_bytes(b"other")

@@ -8,9 +8,12 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from deepseek_workloads.contract.architecture import Architecture, MoE
+from deepseek_workloads.contract.records import ExportManifest, Provenance
 from deepseek_workloads.contract.run_config import Engine as EngineSettings
+from deepseek_workloads.export.load import LoadedExport
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.serve.engine.engine import Engine, Observer
+from deepseek_workloads.serve.served_model import ServedModel, served_model
 
 ARCHITECTURE = Architecture(
     vocab_size=304,
@@ -27,6 +30,7 @@ ARCHITECTURE = Architecture(
     moe=MoE(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=16),
 )
 EOS = 1
+DIGEST = "sha256:0123456789abcdef" + "7" * 48
 
 
 @dataclass
@@ -71,6 +75,27 @@ def model() -> DeepseekV3ForCausalLM:
             if "norm" not in name and not name.endswith("bias"):
                 tensor *= 5
     return made.eval()
+
+
+@pytest.fixture(scope="session")
+def chat(model: DeepseekV3ForCausalLM, tokenizer: Tokenizer) -> ServedModel:
+    manifest = ExportManifest(
+        files=[],
+        provenance=Provenance(
+            owner_namespace="research",
+            owner_name="tiny",
+            owner_uid="uid",
+            epoch=1,
+            step=1,
+            consumed_samples=1,
+            checkpoint_prefix="data/1/",
+            run_config_digest="",
+            dataset_digests=[],
+        ),
+        parameters=1,
+    )
+    export = LoadedExport(model, tokenizer, manifest, DIGEST, eos_token_id=1, tokenizer_config={})
+    return served_model(export, name="chat", max_model_len=128)
 
 
 StartEngine = Callable[..., Engine]
