@@ -38,7 +38,8 @@ class ExportTokenizer:
 
 @dataclass(frozen=True)
 class ExportFile:
-    """Made when asked, each time the same: of all weights only one shard need be in memory twice."""
+    """Made when asked, each time the same: beside the weights only one shard need be in memory, as copies and
+    as bytes."""
 
     name: str
     content: Callable[[], bytes]

@@ -4,7 +4,6 @@ Which epoch may do so is `store.log`'s business: the caller commits an ExportRec
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +20,6 @@ from deepseek_workloads.store.interface import AlreadyExists, ObjectChanged, Obj
 
 EXPORT_MANIFEST = "manifest.json"
 MAX_SHARD_BYTES = 2 * 1024**3
-_CONCURRENT_WRITES = 4
 
 
 @dataclass(frozen=True)
@@ -81,8 +79,9 @@ def _entry(file: ExportFile) -> FileEntry:
 
 
 def _write(store: ObjectStore, files: Sequence[ExportFile], *, prefix: str) -> None:
-    with ThreadPoolExecutor(_CONCURRENT_WRITES) as pool:
-        list(pool.map(lambda file: store.put(f"{prefix}{file.name}", file.content()), files))
+    """One after another: each shard is in memory as a copy and as bytes while it is written."""
+    for file in files:
+        store.put(f"{prefix}{file.name}", file.content())
 
 
 def _publish(store: ObjectStore, key: str, document: bytes) -> None:

@@ -1,6 +1,7 @@
 """An export is published by one write, named by its content, and read with suspicion."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,20 @@ def export(
         provenance=provenance,
         evaluation={"held_out_bits_per_byte": 2.5},
     )
+
+
+def test_one_file_at_a_time_is_made_and_written(tmp_path: Path, model: DeepseekV3ForCausalLM) -> None:
+    """A rank's memory is reckoned for one shard beside the weights."""
+    writers: set[int] = set()
+
+    class Watched(FileObjectStore):
+        def put(self, key: str, content: bytes) -> None:
+            writers.add(threading.get_ident())
+            super().put(key, content)
+
+    export(Watched(tmp_path), model)
+
+    assert writers == {threading.get_ident()}
 
 
 def test_everything_lies_below_the_digest_of_the_manifest(
