@@ -6,7 +6,16 @@ from functools import partial
 from deepseek_workloads.contract.run_config import RawSource
 from deepseek_workloads.data.prepare.context import Context, put_file
 from deepseek_workloads.data.prepare.documents import Document, DocumentWriter, normalize, sorted_hashes
-from deepseek_workloads.data.prepare.reading import BadRecord, decode_record, decode_text, iter_lines
+from deepseek_workloads.data.prepare.reading import (
+    MAX_RECORD_BYTES,
+    QUARANTINED_BYTES,
+    BadRecord,
+    LongLine,
+    decode_record,
+    decode_text,
+    iter_lines,
+    too_large,
+)
 from deepseek_workloads.data.prepare.records import Part, RawSlice, ReadRecord
 from deepseek_workloads.data.prepare.stage import READ, put_record
 from deepseek_workloads.store.interface import ByteRange, ObjectStore
@@ -82,9 +91,18 @@ def _texts(
     store: ObjectStore, _source: RawSource, slices: Sequence[RawSlice]
 ) -> Iterator[Document | BadRecord]:
     for group in _groups(slices):
-        contents = store.read_ranges([ByteRange(piece.key, 0, piece.size, piece.etag) for piece in group])
+        contents = store.read_ranges(
+            [ByteRange(piece.key, 0, _bytes_wanted(piece), piece.etag) for piece in group]
+        )
         for piece, content in zip(group, contents, strict=True):
-            yield decode_text(content, key=piece.key)
+            if piece.size > MAX_RECORD_BYTES:
+                yield too_large(content, size=piece.size, key=piece.key, offset=0)
+            else:
+                yield decode_text(content, key=piece.key)
+
+
+def _bytes_wanted(piece: RawSlice) -> int:
+    return piece.size if piece.size <= MAX_RECORD_BYTES else min(piece.size, QUARANTINED_BYTES)
 
 
 def _lines(
@@ -93,7 +111,9 @@ def _lines(
     for piece in slices:
         read = partial(_read_range, store, piece)
         for offset, line in iter_lines(read, start=piece.start, end=piece.end, size=piece.size):
-            if line.strip():
+            if isinstance(line, LongLine):
+                yield too_large(line.beginning, size=line.size, key=piece.key, offset=offset)
+            elif line.strip():
                 yield decode_record(line, source=source, key=piece.key, offset=offset)
 
 

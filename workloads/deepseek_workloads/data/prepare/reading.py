@@ -15,6 +15,7 @@ from deepseek_workloads.data.prepare.documents import Document
 ReadBytes = Callable[[int, int], bytes]
 PIECE_BYTES = 8 * 1024 * 1024
 REST_BYTES = 256 * 1024
+MAX_RECORD_BYTES = 64 * 1024 * 1024  # of a line or a text object: a task holds several copies of it
 QUARANTINED_BYTES = 64 * 1024  # of a bad record, so that a quarantine is never larger than its data
 _BOM = b"\xef\xbb\xbf"
 
@@ -25,6 +26,7 @@ class BadRecord:
     offset: int  # bytes into the object
     reason: str
     content: bytes
+    size: int | None = None  # bytes, where `content` is not all of it
 
     def __str__(self) -> str:
         return f"{self.key} at byte {self.offset}: {self.reason}"
@@ -33,11 +35,24 @@ class BadRecord:
         document = {
             "key": self.key,
             "offset": self.offset,
-            "size": len(self.content),
+            "size": len(self.content) if self.size is None else self.size,
             "reason": self.reason,
             "contentBase64": base64.b64encode(self.content[:QUARANTINED_BYTES]).decode(),
         }
         return json.dumps(document, ensure_ascii=False).encode() + b"\n"
+
+
+@dataclass(frozen=True)
+class LongLine:
+    """One of more than MAX_RECORD_BYTES, which is never in memory as a whole."""
+
+    beginning: bytes  # at most QUARANTINED_BYTES
+    size: int  # bytes that were read of it; there may be more
+
+
+def too_large(beginning: bytes, *, size: int, key: str, offset: int) -> BadRecord:
+    reason = f"larger than {MAX_RECORD_BYTES} bytes, the limit of one record: cut it into documents"
+    return BadRecord(key, offset, reason, beginning, size)
 
 
 def decode_text(content: bytes, *, key: str) -> Document | BadRecord:
@@ -70,35 +85,60 @@ def decode_record(line: bytes, *, source: RawSource, key: str, offset: int) -> D
     return Document(text, language if isinstance(language, str) else "")
 
 
-def iter_lines(read: ReadBytes, *, start: int, end: int, size: int) -> Iterator[tuple[int, bytes]]:
+def iter_lines(read: ReadBytes, *, start: int, end: int, size: int) -> Iterator[tuple[int, bytes | LongLine]]:
     """(offset, line) of the lines that begin in start..end of an object, without their ends.
 
     Slices that together cover an object give each line once, wherever they are cut.
     """
-    first = max(0, start - 1)  # a line begins at `start` if the byte before it ends one
-    for offset, line in _lines_from(read, first, end=end, size=size):
+    for offset, line in _lines_around(read, start=start, end=end, size=size):
         if offset >= end:
             return
         if offset >= start:
             yield offset, line
 
 
-def _lines_from(read: ReadBytes, first: int, *, end: int, size: int) -> Iterator[tuple[int, bytes]]:
-    """Cuts at line ends from `first` on; the first piece may begin within a line. Beyond `end`, where only
-    the rest of one line is wanted, it reads less at a time."""
-    begun: list[bytes] = []  # pieces of a line whose end was not read yet
-    offset = first
+class _BegunLine:
+    """A line whose end was not read yet."""
+
+    def __init__(self, offset: int) -> None:
+        self.offset, self.size = offset, 0
+        self._pieces: list[bytes] = []
+
+    @property
+    def too_long(self) -> bool:
+        return self.size > MAX_RECORD_BYTES
+
+    def add(self, piece: bytes) -> None:
+        if not self.too_long:
+            self._pieces.append(piece)
+        self.size += len(piece)
+        if self.too_long:
+            self._pieces = [b"".join(self._pieces)[:QUARANTINED_BYTES]]
+
+    def content(self) -> bytes | LongLine:
+        content = b"".join(self._pieces)
+        return LongLine(content, self.size) if self.too_long else content
+
+
+def _lines_around(
+    read: ReadBytes, *, start: int, end: int, size: int
+) -> Iterator[tuple[int, bytes | LongLine]]:
+    """Cuts at line ends; the first piece may begin within a line. Beyond `end` it reads less at a time, and
+    only until the line that is wanted has ended or is too long."""
+    first = max(0, start - 1)  # a line begins at `start` if the byte before it ends one
+    begun = _BegunLine(first)
     starts = [*range(first, end, PIECE_BYTES), *range(end, size, REST_BYTES), size]
-    for start, stop in pairwise(starts):
-        *ended, rest = read(start, stop).split(b"\n")
+    for at, stop in pairwise(starts):
+        if at >= end and (begun.offset < start or begun.too_long):
+            break
+        *ended, rest = read(at, stop).split(b"\n")
         for line in ended:
-            whole = b"".join([*begun, line])
-            yield offset, whole
-            offset += len(whole) + 1
-            begun = []
-        begun.append(rest)
-    if any(begun):
-        yield offset, b"".join(begun)
+            begun.add(line)
+            yield begun.offset, begun.content()
+            begun = _BegunLine(begun.offset + begun.size + 1)
+        begun.add(rest)
+    if begun.size:
+        yield begun.offset, begun.content()
 
 
 def _kind(record: dict[str, object], source: RawSource) -> str:

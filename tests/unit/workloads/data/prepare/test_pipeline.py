@@ -159,6 +159,22 @@ def test_too_many_bad_records_fail_with_examples_and_a_quarantine(make_run, prep
     assert "manifest.json" not in {info.key for info in store.list("")}
 
 
+def test_records_that_are_too_large_are_bad_ones(make_run, prepare, raw, monkeypatch) -> None:
+    """One text object and one line, of a part that is else in order."""
+    for module in ("reading", "read_stage"):
+        monkeypatch.setattr(f"deepseek_workloads.data.prepare.{module}.MAX_RECORD_BYTES", 2000)
+    (raw / "notes" / "large.txt").write_text("word " * 401)
+    with (raw / "pages.jsonl").open("a") as file:
+        file.write(json.dumps({"text": "word " * 401}) + "\n")
+    dataset_run = make_run(max_bad_records=2)
+    _, manifest = _published(dataset_run, prepare(dataset_run))
+    assert (manifest.documents_in, manifest.bad_records) == (180, 2)
+    store = open_store(dataset_run.storage)
+    quarantined = [line for info in store.list("quarantine/") for line in store.read(info.key).splitlines()]
+    assert all("larger than 2000 bytes" in json.loads(line)["reason"] for line in quarantined)
+    assert sorted(json.loads(line)["size"] for line in quarantined) == [2005, 2017]
+
+
 def test_as_many_bad_records_as_allowed_are_set_aside(make_run, prepare, raw) -> None:
     with (raw / "pages.jsonl").open("a") as file:
         file.write('{"text": 7}\n\n')

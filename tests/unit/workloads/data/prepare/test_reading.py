@@ -51,6 +51,41 @@ def test_beyond_its_end_a_slice_reads_only_the_rest_of_a_line() -> None:
     assert asked[-1][1] <= 3_000_007 + reading.REST_BYTES
 
 
+@given(st.lists(st.integers(0, 30), max_size=8), st.lists(st.integers(0, 200), max_size=4), st.integers(1, 9))
+def test_a_line_that_is_too_long_is_told_once_and_hides_no_other(lengths, cuts, piece) -> None:
+    lines = [bytes([97 + at]) * length for at, length in enumerate(lengths)]
+    content = b"\n".join(lines)
+    bounds = sorted({0, len(content), *(cut for cut in cuts if cut < len(content))})
+    patch = pytest.MonkeyPatch()
+    for name, value in {"PIECE_BYTES": piece, "REST_BYTES": piece, "MAX_RECORD_BYTES": 10}.items():
+        patch.setattr(reading, name, value)
+    seen = []
+    for start, end in pairwise(bounds):
+        seen += iter_lines(lambda a, b: content[a:b], start=start, end=end, size=len(content))
+    patch.undo()
+    given_whole = [line for _, line in seen if isinstance(line, bytes)]
+    too_long = [line for _, line in seen if isinstance(line, reading.LongLine)]
+    assert [line for line in given_whole if line] == [line for line in lines if 0 < len(line) <= 10]
+    assert [line.beginning[:1] for line in too_long] == [line[:1] for line in lines if len(line) > 10]
+    assert all(line.size > 10 for line in too_long)
+
+
+def test_an_object_without_line_ends_is_neither_held_nor_read_again_by_every_slice(monkeypatch) -> None:
+    """A gigabyte, of which a slice is a megabyte."""
+    monkeypatch.setattr(reading, "MAX_RECORD_BYTES", 4 * 2**20)
+    asked, size = [], 2**30
+
+    def read(start, end):
+        asked.append(end - start)
+        return b"x" * (end - start)
+
+    slices = [(0, 2**20), (2**20, 2 * 2**20), (9 * 2**20, 10 * 2**20)]
+    seen = [line for start, end in slices for _, line in iter_lines(read, start=start, end=end, size=size)]
+
+    assert [len(line.beginning) for line in seen] == [reading.QUARANTINED_BYTES]
+    assert sum(asked) < 8 * 2**20
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [("naïve 训练".encode(), "naïve 训练"), (b"\xef\xbb\xbfwith a mark", "with a mark"), (b"", "")],
