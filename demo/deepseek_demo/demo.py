@@ -11,7 +11,15 @@ from typing import Any
 
 import yaml
 
-from deepseek_demo import conversation, object_store, operator_release, place, resources_view, storage_setup
+from deepseek_demo import (
+    conversation,
+    object_store,
+    operator_release,
+    ownership,
+    place,
+    resources_view,
+    storage_setup,
+)
 from deepseek_demo.commands import StepFailed
 from deepseek_demo.console import Console
 from deepseek_demo.conversation import Answer
@@ -78,6 +86,9 @@ def run(settings: DemoSettings, console: Console) -> Iterator[Outcome]:
     """Everything, until the second model answers; S3 can be reached in the block. Raises StepFailed."""
     manifests = read_manifests(settings.root)
     where, built, text = _begin(settings, console)
+    if settings.registry is not None:  # a cluster that others may use
+        team = manifests.namespace["metadata"]["name"]
+        ownership.require_own(where.kubectl, (team, object_store.NAME, operator_release.NAMESPACE))
     installed = _install(settings, console, where, built)
     with where.reached(installed) as store:
         _fill_storage(console, where.kubectl, store, text, manifests.namespace)

@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from deepseek_demo import object_store, operator_release, place
+from deepseek_demo import object_store, operator_release, ownership, place
 from deepseek_demo.commands import run
-from deepseek_demo.console import Console
+from deepseek_demo.console import Console, Step
 from deepseek_demo.demo import read_manifests
 from deepseek_demo.images import Builder
 from deepseek_demo.place import Place
@@ -46,12 +46,18 @@ def _caches(demo: DemoSettings) -> list[Path]:
 
 def _remove_from(where: Place, demo: DemoSettings, console: Console) -> None:
     namespace = read_manifests(demo.root).namespace["metadata"]["name"]
-    with console.step(f"delete namespace {namespace}: the job, the dataset, their pods"):
-        where.kubectl.run("delete", "namespace", namespace, "--ignore-not-found")
-    with console.step("uninstall the operator"):
-        operator_release.remove(where.kubectl, where.helm, log=demo.cache / "helm.log")
-    with console.step("delete the S3 server and its data"):
-        where.kubectl.run("delete", "namespace", object_store.NAME, "--ignore-not-found")
+    with console.step(f"delete namespace {namespace}: the job, the dataset, their pods") as step:
+        _say_kept(step, ownership.delete_own(where.kubectl, namespace), namespace)
+    with console.step("uninstall the operator") as step:
+        removed = operator_release.remove(where.kubectl, where.helm, log=demo.cache / "helm.log")
+        _say_kept(step, removed, operator_release.NAMESPACE)
+    with console.step("delete the S3 server and its data") as step:
+        _say_kept(step, ownership.delete_own(where.kubectl, object_store.NAME), object_store.NAME)
+
+
+def _say_kept(step: Step, deleted: bool, namespace: str) -> None:
+    if not deleted:
+        step.say(f"there is no namespace {namespace} that the demo made")
 
 
 def _remove_images(demo: DemoSettings) -> None:

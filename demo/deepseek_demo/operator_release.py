@@ -7,6 +7,7 @@ from pathlib import Path
 from deepseek_demo.commands import StepFailed, run
 from deepseek_demo.kubectl import Kubectl
 from deepseek_demo.object_store import namespace
+from deepseek_demo.ownership import delete_own, is_own
 
 RELEASE = "deepseek-operator"
 NAMESPACE = "deepseek-system"
@@ -18,8 +19,7 @@ def install(
 ) -> None:
     """Install or upgrade the release and wait until its pods are ready. Raises StepFailed."""
     kubectl.apply([namespace(NAMESPACE)])
-    repository, _, tag = operator_image.rpartition(":")
-    values = {"image": {"repository": repository, "tag": tag}, "worker": {"image": worker_image}}
+    values = {"image": _image(operator_image), "worker": {"image": worker_image}}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(values, file)
         file.flush()
@@ -33,14 +33,29 @@ def install(
             ) from error
 
 
-def remove(kubectl: Kubectl, helm: tuple[str, ...], *, log: Path) -> None:
-    """Remove the release and its namespace; the kinds stay while any resource of them is left."""
+def remove(kubectl: Kubectl, helm: tuple[str, ...], *, log: Path) -> bool:
+    """Remove the release and its namespace; the kinds stay while any resource of them is left.
+
+    False, and nothing is removed: the namespace is not one that the demo made.
+    """
+    if not is_own(kubectl, NAMESPACE):
+        return False
     run([*helm, "uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", "--wait"], log=log)
-    kubectl.run("delete", "namespace", NAMESPACE, "--ignore-not-found")
+    delete_own(kubectl, NAMESPACE)
     for definition in kubectl.text("get", "crd", "--output", "name").split():
         name = definition.rpartition("/")[2]
         if name.endswith(".deepseek.dev") and not _resources(kubectl, name):
             kubectl.run("delete", "crd", name)
+    return True
+
+
+def _image(ref: str) -> dict[str, str]:
+    """The chart's value `image`, from repository@sha256:... or repository:tag."""
+    repository, separator, digest = ref.partition("@")
+    if separator:
+        return {"repository": repository, "digest": digest}
+    repository, _, tag = ref.rpartition(":")
+    return {"repository": repository, "tag": tag}
 
 
 def _resources(kubectl: Kubectl, definition: str) -> list[str]:

@@ -48,10 +48,18 @@ def load(target: ImageTarget, built: BuiltImage, builder: Builder) -> None:
 
 
 def push(ref: str, builder: Builder, *, registry: str) -> str:
-    """Push a local image to `registry` (host[:port]/path) and return the reference pods pull it by."""
+    """Push a local image to `registry` (host[:port]/path) and return the reference pods pull it by.
+
+    It has the digest of what was pushed: a tag can be made to name something else later.
+    """
     remote = f"{registry.rstrip('/')}/{ref.removeprefix('localhost/')}"
-    run([*builder.buildah, "push", ref, f"docker://{remote}"], log=builder.settings.log)
-    return remote
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "digest"
+        command = [*builder.buildah, "push", "--digestfile", str(file), ref, f"docker://{remote}"]
+        run(command, log=builder.settings.log)
+        digest = file.read_text().strip()
+    repository, _, _ = remote.rpartition(":")
+    return f"{repository}@{digest}"
 
 
 def _load_dependencies(

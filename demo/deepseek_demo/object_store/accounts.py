@@ -1,19 +1,26 @@
 """Buckets, users and what a user may do, on a running versitygw.
 
-It knows the server's administration commands and S3's bucket policies, nothing about Kubernetes.
+It knows the server's administration API and S3's bucket policies, nothing about Kubernetes. Secrets travel in
+the bodies of requests: a command line is everybody's to read.
 """
 
 import json
 import secrets
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import boto3
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.credentials import Credentials as SigningKey
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.httpsession import URLLib3Session
 
-from deepseek_demo.commands import output
+from deepseek_demo.commands import StepFailed
 
 REGION = "us-east-1"
 _OBJECT_ACTIONS = (
@@ -44,13 +51,12 @@ class ObjectStore:
     """A running server as its administrator sees it.
 
     `endpoint_url` is how pods reach it, `host_endpoint_url` how this machine does. `data` is where objects
-    are plain files (BUCKET/KEY), if this machine sees them. `program` is the server's binary: its CLI, too.
+    are plain files (BUCKET/KEY), if this machine sees them.
     """
 
     endpoint_url: str
     host_endpoint_url: str
     root: Credentials
-    program: Path
     data: Path | None = None
 
     def client(self, credentials: Credentials | None = None) -> Any:
@@ -74,14 +80,14 @@ class ObjectStore:
             return
 
     def create_user(self, credentials: Credentials) -> None:
-        """Create the account, or give the existing one this secret. A new account may use nothing."""
-        key = ["--access", credentials.access_key]
-        secret = ["--secret", credentials.secret_key]
-        known = {line.split()[0] for line in self._admin("list-users").splitlines() if line.split()}
-        if credentials.access_key in known:
-            self._admin("update-user", *key, *secret)
-        else:
-            self._admin("create-user", *key, *secret, "--role", "user")
+        """Create the account, or give the existing one this secret. A new account may use nothing.
+
+        Raises StepFailed.
+        """
+        account = {"Access": credentials.access_key, "Secret": credentials.secret_key, "Role": "user"}
+        if self._admin("create-user", _xml("Account", account)) == HTTPStatus.CONFLICT:
+            change = _xml("MutableProps", {"Secret": credentials.secret_key})
+            self._admin("update-user", change, access=credentials.access_key)
 
     def allow(self, user: str, *, bucket: str, prefix: str = "") -> None:
         """Let `user` read, write, delete and list below `prefix` of the bucket: all of it by default.
@@ -95,14 +101,25 @@ class ObjectStore:
         policy = {"Version": "2012-10-17", "Statement": [*kept, *_grants(user, bucket, prefix)]}
         client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
 
-    def _admin(self, *arguments: str) -> str:
-        environ = {
-            "ADMIN_ACCESS_KEY_ID": self.root.access_key,
-            "ADMIN_SECRET_ACCESS_KEY": self.root.secret_key,
-            "ADMIN_ENDPOINT_URL": self.host_endpoint_url,
-            "ADMIN_REGION": REGION,
-        }
-        return output([str(self.program), "admin", *arguments], environ=environ)
+    def _admin(self, call: str, body: bytes, **query: str) -> int:
+        """The HTTP status of the answer: a success, or a conflict. Raises StepFailed for any other."""
+        request = AWSRequest("PATCH", f"{self.host_endpoint_url}/{call}", data=body, params=query)
+        S3SigV4Auth(SigningKey(self.root.access_key, self.root.secret_key), "s3", REGION).add_auth(request)
+        try:
+            answer = URLLib3Session(timeout=30).send(request.prepare())
+        except BotoCoreError as error:
+            raise StepFailed(f"{call} at {self.host_endpoint_url}: {error}") from error
+        if answer.status_code >= HTTPStatus.BAD_REQUEST and answer.status_code != HTTPStatus.CONFLICT:
+            said = answer.text[:500]
+            raise StepFailed(f"{call} at {self.host_endpoint_url}: {answer.status_code}: {said}")
+        return int(answer.status_code)
+
+
+def _xml(name: str, fields: dict[str, str]) -> bytes:
+    root = ET.Element(name)
+    for field_name, value in fields.items():
+        ET.SubElement(root, field_name).text = value
+    return ET.tostring(root)
 
 
 def _grants(user: str, bucket: str, prefix: str) -> list[dict[str, Any]]:

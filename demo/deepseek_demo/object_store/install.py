@@ -70,7 +70,6 @@ def install_object_store(
         endpoint_url=installation.endpoint_url,
         host_endpoint_url=_cluster_ip_url(kubectl, installation),
         root=root,
-        program=binary("versitygw"),
         data=None if installation.volume is None else installation.volume / "buckets",
     )
     if wait_from_here:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepseek_demo import ownership
+
 NAME = "object-store"
 PORT = 7070
 IMAGE = "localhost/versitygw:1.8.0"
@@ -42,8 +44,8 @@ def objects(installation: Installation) -> list[Object]:
 
 
 def namespace(name: str) -> Object:
-    """A namespace under the strictest Pod Security level."""
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    """A namespace of the demo, under the strictest Pod Security level."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", ownership.LABEL: "true"}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any, ClassVar
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from deepseek_demo.commands import StepFailed
 from deepseek_demo.object_store import Credentials, ObjectStore
 
 BUCKET = "research"
@@ -22,7 +24,7 @@ class _InMemory(ObjectStore):
 @pytest.fixture
 def store() -> Iterator[ObjectStore]:
     with mock_aws():
-        made = _InMemory("http://pods", "http://host", Credentials("root", "secret"), Path("versitygw"))
+        made = _InMemory("http://pods", "http://host", Credentials("root", "secret"))
         made.create_bucket(BUCKET)
         yield made
 
@@ -66,6 +68,62 @@ def test_nobody_may_change_the_bucket_itself(store: ObjectStore) -> None:
     store.allow("alice", bucket=BUCKET)
     actions = {action for entry in statements(store) for action in entry["Action"]}
     assert not actions & {"s3:*", "s3:PutBucketPolicy", "s3:DeleteBucket", "s3:PutBucketAcl"}
+
+
+class _Administration(BaseHTTPRequestHandler):
+    """Takes down what it is asked; answers with the statuses that it was given, one after another."""
+
+    asked: ClassVar[list[tuple[str, str, str]]]
+    statuses: ClassVar[list[int]]
+
+    def do_PATCH(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.asked.append((self.path, self.headers["Authorization"].split("/")[0], body))
+        self.send_response(self.statuses.pop(0))
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Not on the terminal."""
+
+
+@pytest.fixture
+def administration() -> Iterator[tuple[ObjectStore, type[_Administration]]]:
+    handler = type("Handler", (_Administration,), {"asked": [], "statuses": []})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        yield ObjectStore(url, url, Credentials("root", "hidden")), handler
+        server.shutdown()
+        thread.join()
+
+
+def test_a_user_is_made_by_a_signed_request_that_no_command_line_shows(administration: Any) -> None:
+    store, server = administration
+    server.statuses[:] = [201]
+    store.create_user(Credentials("alice", "a<b&c"))
+    ((path, signed_by, body),) = server.asked
+    assert (path, signed_by) == ("/create-user", "AWS4-HMAC-SHA256 Credential=root")
+    assert body == "<Account><Access>alice</Access><Secret>a&lt;b&amp;c</Secret><Role>user</Role></Account>"
+
+
+def test_a_user_that_exists_gets_the_new_secret(administration: Any) -> None:
+    store, server = administration
+    server.statuses[:] = [409, 200]
+    store.create_user(Credentials("alice", "new"))
+    path, _, body = server.asked[1]
+    assert path == "/update-user?access=alice"
+    assert body == "<MutableProps><Secret>new</Secret></MutableProps>"
+
+
+def test_a_refusal_does_not_show_the_secret(administration: Any) -> None:
+    store, server = administration
+    server.statuses[:] = [403]
+    with pytest.raises(StepFailed, match=r"create-user.*403") as refused:
+        store.create_user(Credentials("alice", "my-secret"))
+    assert "my-secret" not in str(refused.value)
+    assert "hidden" not in str(refused.value)
 
 
 def test_secrets_are_not_shown() -> None:
