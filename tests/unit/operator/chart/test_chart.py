@@ -229,6 +229,15 @@ def test_the_operators_policy_names_what_it_needs(default_objects: list[Document
     assert coordinators["ports"] == [{"protocol": "TCP", "port": 8080}]
 
 
+def test_helm_test_reaches_the_operator_whoever_else_may(render: Render) -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}
+    objects = render({"networkPolicy": {"metricsPeers": [peer]}})
+    (rule,) = _of_kind(objects, "NetworkPolicy")["deepseek-operator"]["spec"]["ingress"]
+    assert rule["from"][0] == peer
+    test_pod = _of_kind(objects, "Pod")["deepseek-operator-test"]
+    assert rule["from"][1]["podSelector"]["matchLabels"].items() <= test_pod["metadata"]["labels"].items()
+
+
 def test_crds_are_kept_when_the_release_goes(default_objects: list[Document]) -> None:
     crds = _of_kind(default_objects, "CustomResourceDefinition")
     assert set(crds) == {f"{kind.plural}.deepseek.dev" for kind in KINDS.values()}
