@@ -1,5 +1,7 @@
 """What the operator counts about itself, in a registry of its own. It does not know who asks."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -21,7 +23,14 @@ class Metrics:
         self.api_request_seconds = self._histogram("api_request_seconds", "Their duration", "verb")
         self.watch_events = self._counter("watch_events", "Events received from watches", "resource")
         self.missed_events = self._counter("watch_missed", "Changes that no watch reported", "resource")
+        self.invalid_progress = self._counter(
+            "invalid_progress", "Answers of coordinators that are no progress"
+        )
         self.leading = self._gauge("leading", "1 while this process holds the Lease")
+
+    def watch_queue(self, depth: Callable[[], int]) -> None:
+        """It is asked whenever somebody reads the metrics."""
+        self.queue_depth.set_function(depth)
 
     def observe_request(self, verb: str, resource: str, status: int, seconds: float) -> None:
         """Of `cluster.api_server`; status 0 is a request without an answer."""

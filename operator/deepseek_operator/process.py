@@ -28,6 +28,7 @@ from deepseek_operator.reconcile.dependencies import Dependencies
 from deepseek_operator.reconcile.key import Key
 from deepseek_operator.reconcile.plan import Intervals
 from deepseek_operator.reconcile.reconcilers import build_reconcilers
+from deepseek_operator.reconcile.resync import Resync
 from deepseek_operator.reconcile.watch_check import WatchCheck
 from deepseek_operator.reconcile.work_queue import WorkQueue
 from deepseek_operator.reconcile.worker import Workers
@@ -92,7 +93,8 @@ async def _operate(parts: _Parts) -> None:
         if check.consecutive_misses >= _MISSES_UNTIL_RESTART
         else ""
     )
-    async with CoordinatorChannel() as coordinators:
+    metrics.watch_queue(queue.__len__)
+    async with CoordinatorChannel(on_invalid=metrics.invalid_progress.inc) as coordinators:
         context = _context(parts, coordinators, dependencies)
         workers = Workers(
             queue,
@@ -100,6 +102,7 @@ async def _operate(parts: _Parts) -> None:
             metrics=metrics,
             timeout_seconds=settings.reconcile_timeout_seconds,
         )
+        parts.live["workers"] = workers.hung
         metrics.leading.set(1)
         try:
             async with asyncio.TaskGroup() as group:
@@ -121,7 +124,10 @@ def _context(parts: _Parts, coordinators: CoordinatorChannel, dependencies: Depe
         build=settings.build_settings(),
         operator_key=parts.key,
         operator_name=settings.operator_name,
-        intervals=Intervals(progress=settings.progress_interval_seconds),
+        intervals=Intervals(
+            progress=settings.progress_interval_seconds, resync=settings.resync_interval_seconds
+        ),
+        resync=Resync(seconds=settings.resync_interval_seconds),
     )
 
 

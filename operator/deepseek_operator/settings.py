@@ -36,6 +36,7 @@ class Settings(BaseModel):
     request_timeout_seconds: float = Field(default=15.0, gt=0)
     reconcile_timeout_seconds: float = Field(default=60.0, gt=0)
     progress_interval_seconds: float = Field(default=2.0, gt=0)  # between looks at a running coordinator
+    resync_interval_seconds: float = Field(default=30.0, gt=0)  # between looks at Services and policies
     watch_check_seconds: float = Field(default=60.0, gt=0)  # between comparisons of resource versions
     lease_duration_seconds: int = Field(default=10, ge=3)
     lease_renew_deadline_seconds: float = Field(default=7.0, gt=0)

@@ -33,6 +33,16 @@ class JobReference(SpecModel):
     uid: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(description="Its uid.")
 
 
+class BaseExport(SpecModel):
+    """The export that training started from."""
+
+    storage_uri: StorageUri = Field(description="Its prefix, s3://bucket/...")
+    digest: Digest | None = Field(
+        default=None,
+        description="sha256 of its manifest, which is the digest of the revision that records it.",
+    )
+
+
 class RevisionProvenance(SpecModel):
     """From the model back to the data it saw."""
 
@@ -51,6 +61,9 @@ class RevisionProvenance(SpecModel):
         max_length=16,
         description="sha256 of the manifests of the datasets.",
         json_schema_extra=SET_LIST,
+    )
+    init_from: BaseExport | None = Field(
+        default=None, description="The export that training started from; absent is random weights."
     )
 
 

@@ -89,7 +89,13 @@ LabelValue = Annotated[str, StringConstraints(max_length=63, pattern=rf"^({_QUAL
 Image = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^\S+$")]
 # The bucket and the scheme are checked by validation, whose message can say what to write instead.
 StorageUri = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
-EndpointUrl = Annotated[str, StringConstraints(max_length=512, pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")]
+# Without credentials, whose place is a Secret. The port is checked by validation, as is all of an object that
+# was stored under an earlier schema: reading it must not fail.
+EndpointUrl = Annotated[
+    str,
+    StringConstraints(max_length=512, pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$"),
+    WithJsonSchema({"type": "string", "maxLength": 512, "pattern": r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"}),
+]
 Region = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[-a-z0-9]+$")]
 Digest = Annotated[str, StringConstraints(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 

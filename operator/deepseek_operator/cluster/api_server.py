@@ -142,7 +142,7 @@ class ApiServer:
             self._observe(verb, kind.plural, status, time.monotonic() - started)
         if status >= 400:
             raise _error(f"{method} {path}", status, content)
-        return _parse(content)
+        return _document(f"{method} {path}", content)
 
 
 class _NotFoundError(ClusterError):
@@ -166,7 +166,18 @@ def _error(request: str, status: int, content: bytes) -> ClusterError:
     return error(f"{request}: {status}: {message}")
 
 
+def _document(request: str, content: bytes) -> Document:
+    """Of a success. Raises Unavailable: what has no object in it came from something between, and says
+    nothing about what there is."""
+    document = _parse(content)
+    if not document:
+        start = content[:200].decode(errors="replace")
+        raise Unavailable(f"{request}: a success without an object in JSON: {start!r}")
+    return document
+
+
 def _parse(content: bytes) -> Document:
+    """Empty when there is no object in it."""
     try:
         document: Any = json.loads(content)
     except ValueError:

@@ -5,6 +5,7 @@ Tests put in-memory implementations behind the same protocols.
 
 from collections.abc import Mapping
 from datetime import datetime
+from enum import Enum
 from typing import Any, Protocol
 
 from deepseek_operator.cluster.kinds import Kind
@@ -74,6 +75,12 @@ class Cluster(Protocol):
         ...
 
 
+class PushAnswer(Enum):
+    TAKEN = "taken"
+    REFUSED = "refused"  # the coordinator does not know the token: trying again cannot help
+    UNREACHABLE = "unreachable"  # or it answered something that says nothing
+
+
 class Coordinators(Protocol):
     """The HTTP channel to the coordinator of a run. Failures to reach it are answers, not errors."""
 
@@ -81,8 +88,8 @@ class Coordinators(Protocol):
         """None: not reachable now, or the answer was no progress."""
         ...
 
-    async def push(self, pod_ip: str, *, control: Control, token: str) -> bool:
-        """Whether the coordinator took it."""
+    async def push(self, pod_ip: str, *, control: Control, token: str) -> PushAnswer:
+        """What became of it."""
         ...
 
 

@@ -6,6 +6,7 @@ Reconcile is safe against that (create-only names, resource versions); it does n
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,7 @@ class BoundedLeaseLock:
     ) -> None:
         self._lock = LeaseLock(name, namespace, identity, client)
         self._timeout = timeout_seconds
+        self.renewed_at = 0.0  # when the last request that renewed it was begun, by time.monotonic()
         self.name, self.namespace, self.identity = name, namespace, identity
 
     async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
@@ -57,10 +59,10 @@ class BoundedLeaseLock:
     async def create(self, name: str, namespace: str, election_record: Any) -> bool:
         """In place of the client's own create, which in 37.0.1 passes a bool that its own API refuses."""
         lease = V1Lease(metadata=V1ObjectMeta(name=name), spec=self._lock.update_lease(election_record))
-        return await self._bounded(self._lock.api_instance.create_namespaced_lease(namespace, lease))
+        return await self._renewing(self._lock.api_instance.create_namespaced_lease(namespace, lease))
 
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
-        return await self._bounded(self._lock.update(name, namespace, updated_record))
+        return await self._renewing(self._lock.update(name, namespace, updated_record))
 
     async def release(self) -> None:
         """Gives the Lease up, so that a standby need not wait for its end. Failing to is harmless."""
@@ -72,6 +74,13 @@ class BoundedLeaseLock:
         replaced = self._lock.api_instance.replace_namespaced_lease(self.name, self.namespace, lease)
         if not await self._bounded(replaced):
             _LOG.warning("could not release the Lease %s/%s; it will expire", self.namespace, self.name)
+
+    async def _renewing(self, request: Awaitable[Any]) -> bool:
+        begun = time.monotonic()
+        renewed = await self._bounded(request)
+        if renewed:
+            self.renewed_at = begun
+        return renewed
 
     async def _bounded(self, request: Awaitable[Any]) -> bool:
         try:
@@ -103,10 +112,13 @@ async def lead(
                 await election  # raises what ended it
             return
         _LOG.info("leading: %s holds the Lease %s/%s", lock.identity, lock.namespace, lock.name)
+        lost = False
         try:
-            await _work_while_held(election, stopped, work)
+            await _work_while_held(asyncio.create_task(_end_of(election, lock, times)), stopped, work)
+        except LeaseLost:
+            lost = True
+            raise
         finally:
-            lost = election.done()
             election.cancel()
             await asyncio.gather(election, return_exceptions=True)
             if not lost:
@@ -131,17 +143,29 @@ async def _elect(lock: BoundedLeaseLock, times: LeaseTimes, acquired: asyncio.Ev
     await LeaderElection(config).run()
 
 
+async def _end_of(election: asyncio.Task[None], lock: BoundedLeaseLock, times: LeaseTimes) -> None:
+    """Returns when the Lease is lost: `renew_deadline` after the last renewal was begun, whatever a request
+    that is under way may still bring. The election alone would finish its last try first, which may take
+    longer than the Lease lasts."""
+    while not election.done():
+        left = lock.renewed_at + times.renew_deadline - time.monotonic()
+        if left <= 0:
+            return
+        await asyncio.wait([election], timeout=left)
+
+
 async def _work_while_held(
-    election: asyncio.Task[None], stopped: asyncio.Task[Any], work: Callable[[], Awaitable[None]]
+    lost: asyncio.Task[None], stopped: asyncio.Task[Any], work: Callable[[], Awaitable[None]]
 ) -> None:
     working = asyncio.ensure_future(work())
     try:
-        await _first(election, stopped, working)
+        await _first(lost, stopped, working)
         if working.done():
             await working
-        elif election.done():
+        elif lost.done():
             raise LeaseLost("the Lease could not be renewed within its deadline")
     finally:
+        lost.cancel()
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
 

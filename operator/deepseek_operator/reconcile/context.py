@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from deepseek_operator.cluster.interface import Clock, Cluster, Coordinators
 from deepseek_operator.reconcile.dependencies import Dependencies
 from deepseek_operator.reconcile.plan import Intervals
+from deepseek_operator.reconcile.resync import Resync
 from deepseek_operator.resources.settings import BuildSettings
 
 
@@ -18,3 +19,4 @@ class Context:
     operator_key: bytes  # tokens of runs are derived from it
     operator_name: str  # of this process, in Events
     intervals: Intervals
+    resync: Resync

@@ -10,12 +10,13 @@ from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.cluster.interface import Cluster
 from deepseek_operator.cluster.kinds import DATASET, MODEL_REVISION
 from deepseek_operator.reconcile.key import Key
-from deepseek_operator.resources.revision import newest_of_model
+from deepseek_operator.resources.revision import newest_revision
 from deepseek_operator.resources.run_config import PreparedDataset, export_at, export_of, prepared_dataset
 from deepseek_operator.status.outcome import FAILED
 from deepseek_operator.validation.dataset import dataset_run_of, validate_dataset
+from deepseek_operator.validation.model_revision import problems_with
 from deepseek_operator.validation.training_job import training_run_of, validate_training_job
-from deepseek_workloads.contract.run_config import AnyRun, Storage
+from deepseek_workloads.contract.run_config import AnyRun, InitialExport
 from deepseek_workloads.plan.problem import Problem
 
 
@@ -38,16 +39,19 @@ async def inputs_of_job(cluster: Cluster, job: DeepSeekTrainingJob, *, worker_im
         prepared = await _prepared(cluster, Key(DATASET, job.metadata.namespace, name), waiting)
         if prepared is not None:
             ready[name] = prepared
-    init_from = await _export_to_start_from(cluster, job, waiting)
+    init_from = await _export_to_start_from(cluster, job, waiting, problems)
+    if problems:
+        return Inputs(problems=tuple(problems))
     if waiting:
         return Inputs(waiting=waiting)
     return Inputs(render=partial(training_run_of, job, datasets=ready, init_from=init_from))
 
 
 async def _export_to_start_from(
-    cluster: Cluster, job: DeepSeekTrainingJob, waiting: dict[Key, str]
-) -> Storage | None:
-    """What spec.model.initFrom stands for; an entry in `waiting` where it does not exist yet."""
+    cluster: Cluster, job: DeepSeekTrainingJob, waiting: dict[Key, str], problems: list[Problem]
+) -> InitialExport | None:
+    """What spec.model.initFrom stands for; an entry in `waiting` where it does not exist yet, and in
+    `problems` where it can never be read."""
     wanted, namespace = job.spec.model.init_from, job.metadata.namespace
     if wanted is None:
         return None
@@ -56,13 +60,17 @@ async def _export_to_start_from(
     if wanted.revision_ref is not None:
         name = wanted.revision_ref.name
         document = await cluster.get(MODEL_REVISION, name=name, namespace=namespace)
-        if document is not None:
-            return export_of(DeepSeekModelRevision.model_validate(document))
+        if document is not None and not document["metadata"].get("deletionTimestamp"):
+            revision = DeepSeekModelRevision.model_validate(document)
+            problems += problems_with(revision)
+            return export_of(revision)
         missing = f"DeepSeekModelRevision {name} does not exist in namespace {namespace}: create it"
     else:
         name = wanted.model_name or ""
         documents = await cluster.list_(MODEL_REVISION, namespace=namespace)
-        if (newest := newest_of_model(documents, name)) is not None:
+        newest = newest_revision(documents, wanted=lambda each: each.spec.model_name == name)
+        if newest is not None:
+            problems += problems_with(newest)
             return export_of(newest)
         missing = (
             f"no DeepSeekModelRevision of namespace {namespace} has spec.modelName {name}: a job of that "

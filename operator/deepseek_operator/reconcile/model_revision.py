@@ -1,6 +1,6 @@
 """Records a job's model as a DeepSeekModelRevision: once for each export, and for good."""
 
-import logging
+from dataclasses import dataclass
 
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.cluster.interface import AlreadyExists, Cluster, Forbidden, Rejected
@@ -10,18 +10,19 @@ from deepseek_operator.status.observed import Observed
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 
-_LOG = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Recorded:
+    revision: str = ""  # its name; empty: there is none
+    refused: str = ""  # why the API server would not have it, in words
 
 
 async def record_revision(
     cluster: Cluster, job: DeepSeekTrainingJob, *, verdict: Verdict, observed: Observed
-) -> str:
-    """The name of the revision that records the export; empty when there is none, or it cannot be recorded.
-
-    The run config is part of the record: without it, or without an export, nothing is recorded.
-    """
+) -> Recorded:
+    """The run config is part of the record: without it, or without an export, nothing is recorded."""
     if not verdict.digest or not isinstance(observed.run, TrainingRun):
-        return ""
+        return Recorded()
     document = build_revision(
         job,
         run=observed.run,
@@ -33,8 +34,7 @@ async def record_revision(
     try:
         await cluster.create(MODEL_REVISION, document)
     except AlreadyExists:
-        return name
+        return Recorded(name)
     except (Forbidden, Rejected) as error:
-        _LOG.warning("DeepSeekModelRevision %s/%s is not recorded: %s", job.metadata.namespace, name, error)
-        return ""
-    return name
+        return Recorded(refused=f"DeepSeekModelRevision {name} could not be created: {error}")
+    return Recorded(name)

@@ -18,7 +18,7 @@ from deepseek_operator.reconcile.events import tell
 from deepseek_operator.reconcile.key import Key
 from deepseek_operator.reconcile.pod_changes import PodChanges, coordinator_incarnation
 from deepseek_operator.reconcile.pods import create_pods, delete_pods
-from deepseek_operator.reconcile.run_objects import NameTaken, ensure_run_objects
+from deepseek_operator.reconcile.run_objects import NameTaken, ensure_network_objects, ensure_token
 from deepseek_operator.reconcile.service_observation import observe_service
 from deepseek_operator.reconcile.service_plan import ServicePlan, plan_service
 from deepseek_operator.reconcile.serving_objects import (
@@ -43,6 +43,7 @@ async def reconcile_service(context: Context, key: Key) -> float | None:
     document = await context.cluster.get(MODEL_SERVICE, name=key.name, namespace=key.namespace)
     if document is None or document["metadata"].get("deletionTimestamp"):
         context.dependencies.record(key, on=frozenset())
+        context.resync.forget(key)
         return None
     service = DeepSeekModelService.model_validate(document)
     observed = await observe_service(context, service, key)
@@ -82,13 +83,20 @@ async def _create(
 ) -> dict[str, str]:
     """By cluster, why the API server refused what the plan creates, in words."""
     refused = {}
+    key = Key(MODEL_SERVICE, service.metadata.namespace, service.metadata.name)
+    due = context.resync.due(key, now=observed.now)
     for cluster, changes in plan.pods.items():
+        facts = observed.cluster(cluster)
         try:
             pinned = await _pinned(context, service, cluster, changes, observed, rollout)
             if pinned is not None:
-                await _create_cluster(context, observed.cluster(cluster), changes, pinned)
+                await _create_cluster(context, facts, changes, pinned)
+            elif due and cluster in plan.serving:
+                await _put_right(context, service, cluster, facts)
         except (NameTaken, Forbidden, Rejected) as error:
             refused[cluster] = str(error)
+    if due and not refused:
+        context.resync.done(key, now=observed.now)
     return refused
 
 
@@ -146,10 +154,22 @@ async def _create_cluster(
     assert pinned.run is not None  # else it was refused
     assert pinned.template is not None
     pod_set = serving_pod_set(pinned.name, run=pinned.run, template=pinned.template, settings=context.build)
-    token = job_token(context.operator_key, pinned.name)
+    await ensure_token(context.cluster, pinned.name, token=job_token(context.operator_key, pinned.name))
     incarnation = coordinator_incarnation(facts.pods, changes.create)
-    await ensure_run_objects(context.cluster, pod_set, token=token, incarnation=incarnation)
+    await ensure_network_objects(context.cluster, pod_set, incarnation=incarnation)
     await create_pods(context.cluster, pod_set, new=changes.create)
+
+
+async def _put_right(
+    context: Context, service: DeepSeekModelService, cluster: str, facts: ClusterFacts
+) -> None:
+    """What somebody may have changed or deleted of a cluster that runs."""
+    if facts.run is None or facts.template is None or not facts.pods:
+        return
+    name = cluster_name(service, cluster, run_config_uid=facts.run_config_uid)
+    pod_set = serving_pod_set(name, run=facts.run, template=facts.template, settings=context.build)
+    incarnation = coordinator_incarnation(facts.pods, ())
+    await ensure_network_objects(context.cluster, pod_set, incarnation=incarnation)
 
 
 async def _publish(

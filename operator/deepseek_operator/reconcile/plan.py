@@ -34,11 +34,13 @@ class Intervals:
 
     progress: float = 2.0  # its coordinator runs
     waiting: float = 10.0  # it waits for something
+    resync: float = 30.0  # nothing is expected: Services and policies may have been changed by somebody
 
 
 @dataclass(frozen=True)
 class Plan:
     pods: PodChanges = NO_CHANGES
+    objects: bool = False  # what pods need besides themselves should be there
     control: Control | None = None  # to be pushed to the coordinator
     after: float | None = None  # seconds until the next look; None: when something happens
 
@@ -47,7 +49,7 @@ def plan_run(resource: RunResource, status: RunStatus, observed: Observed, *, in
     """`status` is the one that this pass computed."""
     outcome = outcome_of(resource, observed)
     if outcome is not None:
-        return _finished(resource, status, observed, outcome)
+        return _finished(resource, status, observed, outcome, intervals)
     if observed.conflict or observed.problems:
         pods = tear_down(observed.pods, now=observed.now, keep_ended_coordinator=False)
         return Plan(pods, after=_sooner(pods.after, intervals.waiting if observed.conflict else None))
@@ -58,22 +60,32 @@ def plan_run(resource: RunResource, status: RunStatus, observed: Observed, *, in
     return _running(resource, observed, intervals)
 
 
-def _finished(resource: RunResource, status: RunStatus, observed: Observed, outcome: Outcome) -> Plan:
-    """Nodes are free at once; the ended coordinator stays for its logs until its time is over."""
+def _finished(
+    resource: RunResource, status: RunStatus, observed: Observed, outcome: Outcome, intervals: Intervals
+) -> Plan:
+    """Nodes are free at once; the ended coordinator stays for its logs until its time is over, and for the
+    verdict until a success is recorded."""
     seconds = resource.spec.run_policy.ttl_seconds_after_finished
     ended = status.completion_time or outcome.at or observed.now
     left = None if seconds is None else (ended + timedelta(seconds=seconds) - observed.now).total_seconds()
-    expired = left is not None and left <= 0
+    unrecorded = bool(observed.revision_refused)
+    expired = left is not None and left <= 0 and not unrecorded
     pods = tear_down(observed.pods, now=observed.now, keep_ended_coordinator=not expired)
-    remaining = left if left is not None and not expired and observed.pods else None
-    return Plan(pods, after=_sooner(pods.after, remaining))
+    remaining = max(0.0, left) if left is not None and not expired and observed.pods else None
+    wait = intervals.waiting if unrecorded else remaining
+    return Plan(pods, after=_sooner(pods.after, wait))
 
 
 def _suspended(resource: RunResource, status: RunStatus, observed: Observed, intervals: Intervals) -> Plan:
-    """A coordinator that works is asked to stop and waited for; any other is deleted."""
+    """A coordinator that works is asked to stop and waited for; any other is deleted, as is one that refuses:
+    it writes its checkpoint when it is told to end."""
     coordinator = coordinator_of(observed)
     works = coordinator is not None and is_active(coordinator) and coordinator.ready
-    if works and observed.now - _stopping_since(status, observed.now) < STOP_PATIENCE:
+    if (
+        works
+        and not observed.control_refused
+        and observed.now - _stopping_since(status, observed.now) < STOP_PATIENCE
+    ):
         return Plan(control=_control(resource, observed), after=intervals.progress)
     pods = tear_down(observed.pods, now=observed.now, keep_ended_coordinator=False)
     return Plan(pods, after=_sooner(pods.after, intervals.progress if observed.pods else None))
@@ -89,7 +101,8 @@ def _running(resource: RunResource, observed: Observed, intervals: Intervals) ->
     coordinator = coordinator_of(observed)
     runs = coordinator is not None and is_active(coordinator) and coordinator.phase == "Running"
     interval = intervals.progress if runs else intervals.waiting
-    return Plan(changes, control=_control(resource, observed), after=_sooner(changes.after, interval))
+    control = _control(resource, observed)
+    return Plan(changes, objects=True, control=control, after=_sooner(changes.after, interval))
 
 
 def without_creation(plan: Plan) -> Plan:

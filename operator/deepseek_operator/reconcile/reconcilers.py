@@ -10,7 +10,7 @@ from deepseek_operator.cluster.kinds import DATASET, MODEL_REVISION, MODEL_SERVI
 from deepseek_operator.reconcile.context import Context
 from deepseek_operator.reconcile.inputs import Inputs, inputs_of_dataset, inputs_of_job
 from deepseek_operator.reconcile.key import Key
-from deepseek_operator.reconcile.model_revision import record_revision
+from deepseek_operator.reconcile.model_revision import Recorded, record_revision
 from deepseek_operator.reconcile.model_service import reconcile_service
 from deepseek_operator.reconcile.recorded import reconcile_revision
 from deepseek_operator.reconcile.run import RunKind, reconcile_run
@@ -41,12 +41,12 @@ async def _dataset_inputs(cluster: Cluster, dataset: DeepSeekDataset, build: Bui
 
 async def _record_job(
     cluster: Cluster, job: DeepSeekTrainingJob, verdict: Verdict, observed: Observed
-) -> str:
+) -> Recorded:
     return await record_revision(cluster, job, verdict=verdict, observed=observed)
 
 
-async def _record_nothing(*_: object) -> str:
-    return ""
+async def _record_nothing(*_: object) -> Recorded:
+    return Recorded()
 
 
 TRAINING_JOBS: RunKind[DeepSeekTrainingJob] = RunKind(

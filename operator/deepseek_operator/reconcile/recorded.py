@@ -6,7 +6,10 @@ from deepseek_operator.api.model_revision import DeepSeekModelRevision
 from deepseek_operator.cluster.kinds import MODEL_REVISION
 from deepseek_operator.reconcile.context import Context
 from deepseek_operator.reconcile.key import Key
-from deepseek_operator.status.conditions import ACCEPTED, Draft, merge
+from deepseek_operator.status.conditions import ACCEPTED
+from deepseek_operator.status.draft import Draft, merge
+from deepseek_operator.status.run_status import REFUSED
+from deepseek_operator.validation.model_revision import validate_revision
 
 RECORDED: Final = "Recorded"
 
@@ -18,11 +21,20 @@ async def reconcile_revision(context: Context, key: Key) -> None:
         return
     revision = DeepSeekModelRevision.model_validate(document)
     generation, earlier = revision.metadata.generation, revision.status
-    draft = Draft(ACCEPTED, "True", RECORDED, "recorded; a DeepSeekModelService serves it")
+    problems = validate_revision(revision)
+    draft = (
+        Draft(ACCEPTED, "False", problems[0].reason, "; ".join(map(str, problems)))
+        if problems
+        else Draft(ACCEPTED, "True", RECORDED, "recorded; a DeepSeekModelService serves it")
+    )
     conditions = merge(
         earlier.conditions, [draft], now=context.clock.now().replace(microsecond=0), generation=generation
     )
-    changes = {"observed_generation": generation, "state": RECORDED, "conditions": conditions}
+    changes = {
+        "observed_generation": generation,
+        "state": REFUSED if problems else RECORDED,
+        "conditions": conditions,
+    }
     status = earlier.model_copy(update=changes)
     if status != earlier:
         await context.cluster.replace_status(MODEL_REVISION, document | {"status": status.to_document()})

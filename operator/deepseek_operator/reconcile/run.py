@@ -1,4 +1,4 @@
-"""One pass over a resource that runs pods: observe, decide, create, tell, write status once, delete, push.
+"""One pass over a resource that runs pods: observe, decide, create, push, tell, write status once, delete.
 
 The order makes it safe to be killed anywhere: a pod carries what its replacement must know, so it is deleted
 only after the replacement exists and the status is written; what is created has a name that is used once.
@@ -13,12 +13,13 @@ from typing import Generic, TypeVar
 from deepseek_operator.api.dataset import DeepSeekDataset
 from deepseek_operator.api.meta import RunStatus
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
-from deepseek_operator.cluster.interface import Cluster, Document, Forbidden, Rejected
+from deepseek_operator.cluster.interface import Cluster, Document, Forbidden, PushAnswer, Rejected
 from deepseek_operator.cluster.kinds import Kind
 from deepseek_operator.reconcile.context import Context
 from deepseek_operator.reconcile.events import tell
 from deepseek_operator.reconcile.inputs import Inputs
 from deepseek_operator.reconcile.key import Key
+from deepseek_operator.reconcile.model_revision import Recorded
 from deepseek_operator.reconcile.plan import Plan, plan_run, without_creation
 from deepseek_operator.reconcile.pod_changes import coordinator_incarnation, is_active
 from deepseek_operator.reconcile.pods import create_pods, delete_pods, observe_pods
@@ -26,7 +27,8 @@ from deepseek_operator.reconcile.run_objects import (
     NameTaken,
     PinnedRun,
     RunConfigLost,
-    ensure_run_objects,
+    ensure_network_objects,
+    ensure_token,
     pin_run,
     pinned_run,
 )
@@ -53,7 +55,7 @@ class RunKind(Generic[R]):
     parse: Callable[[Document], R]  # raises pydantic.ValidationError
     inputs: Callable[[Cluster, R, BuildSettings], Awaitable[Inputs]]  # (cluster, resource, default images)
     compute_status: Callable[[R, Observed], RunStatus]
-    record: Callable[[Cluster, R, Verdict, Observed], Awaitable[str]]  # of a success: the revision's name
+    record: Callable[[Cluster, R, Verdict, Observed], Awaitable[Recorded]]  # of a success
     revision: Callable[[R], str]  # recorded earlier
 
 
@@ -62,19 +64,21 @@ async def reconcile_run(context: Context, kind: RunKind[R], key: Key) -> float |
     document = await context.cluster.get(kind.kind, name=key.name, namespace=key.namespace)
     if document is None or document["metadata"].get("deletionTimestamp"):
         context.dependencies.record(key, on=frozenset())
+        context.resync.forget(key)
         return None
     resource = kind.parse(document)
     observed = await _observe(context, kind, resource, key)
     status = kind.compute_status(resource, observed)
     plan = plan_run(resource, status, observed, intervals=context.intervals)
-    refused = await _create(context, resource, observed, plan)
-    if refused:
-        observed = replace(observed, refused=refused)
+    refused = await _create(context, resource, observed, plan, key)
+    control_refused = await _push(context, resource, observed, plan)
+    if refused or control_refused:
+        observed = replace(observed, refused=refused, control_refused=control_refused)
         status = kind.compute_status(resource, observed)
-        plan = without_creation(plan)
+        plan = plan_run(resource, status, observed, intervals=context.intervals)
+        plan = without_creation(plan) if refused else plan
     await _publish(context, kind, resource, status, document)
     await delete_pods(context.cluster, resource_name(resource), pods=plan.pods.delete)
-    await _push(context, resource, observed, plan)
     return plan.after
 
 
@@ -135,18 +139,23 @@ async def _record(context: Context, kind: RunKind[R], resource: R, observed: Obs
         with contextlib.suppress(NameTaken, RunConfigLost, RunConfigMissing):
             pinned = await pinned_run(context.cluster, resource_name(resource), digest="")
             observed = observed if pinned is None else _with_run(observed, pinned)
-    return replace(observed, revision=await kind.record(context.cluster, resource, verdict, observed))
+    recorded = await kind.record(context.cluster, resource, verdict, observed)
+    return replace(observed, revision=recorded.revision, revision_refused=recorded.refused)
 
 
-async def _create(context: Context, resource: R, observed: Observed, plan: Plan) -> str:
+async def _create(context: Context, resource: R, observed: Observed, plan: Plan, key: Key) -> str:
     """Why the cluster refused what the plan creates, in words; empty when it did not."""
-    if not plan.pods.create or observed.run is None:
+    due = plan.objects and bool(observed.pods) and context.resync.due(key, now=observed.now)
+    if observed.run is None or not (plan.pods.create or due):
         return ""
     pod_set = pod_set_of(resource, run=observed.run, settings=context.build)
     token = job_token(context.operator_key, pod_set.resource)
     incarnation = coordinator_incarnation(observed.pods, plan.pods.create)
     try:
-        await ensure_run_objects(context.cluster, pod_set, token=token, incarnation=incarnation)
+        if plan.pods.create:
+            await ensure_token(context.cluster, pod_set.resource, token=token)
+        await ensure_network_objects(context.cluster, pod_set, incarnation=incarnation)
+        context.resync.done(key, now=observed.now)
         await create_pods(context.cluster, pod_set, new=plan.pods.create)
     except (NameTaken, Forbidden, Rejected) as refused:
         return str(refused)
@@ -173,9 +182,17 @@ async def _publish(
     await context.cluster.replace_status(kind.kind, document | {"status": status.to_document()})
 
 
-async def _push(context: Context, resource: R, observed: Observed, plan: Plan) -> None:
-    coordinator = coordinator_of(observed)
+async def _push(context: Context, resource: R, observed: Observed, plan: Plan) -> str:
+    """Why the coordinator refuses what the plan asks of it, in words; empty when it does not."""
+    coordinator, name = coordinator_of(observed), resource_name(resource)
     if plan.control is None or coordinator is None:
-        return
-    token = job_token(context.operator_key, resource_name(resource))
-    await context.coordinators.push(coordinator.ip, control=plan.control, token=token)
+        return ""
+    token = job_token(context.operator_key, name)
+    answer = await context.coordinators.push(coordinator.ip, control=plan.control, token=token)
+    if answer is not PushAnswer.REFUSED:
+        return ""
+    return (
+        f"pod {coordinator.name} does not know the operator's token, which is made from the operator's key: "
+        f"restore that Secret, or delete Secret {name.token_secret}, set spec.suspend to true and, when the "
+        "pods have ended, to false: a new token is made"
+    )

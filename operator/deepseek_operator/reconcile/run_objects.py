@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from deepseek_operator.cluster.interface import AlreadyExists, Cluster, Document
 from deepseek_operator.cluster.kinds import CONFIG_MAP, NETWORK_POLICY, SECRET, SERVICE, Kind
+from deepseek_operator.resources.metadata import has_spec_of
 from deepseek_operator.resources.names import ResourceName
 from deepseek_operator.resources.network_policy import build_http_policy, build_network_policy
 from deepseek_operator.resources.pod_set import PodSet
@@ -77,14 +78,15 @@ async def pin_run(
     return PinnedRun(run, rendered)
 
 
-async def ensure_run_objects(cluster: Cluster, pod_set: PodSet, *, token: str, incarnation: int) -> None:
-    """The token Secret, which is never read; the Service to this coordinator; the policies.
-
-    Raises NameTaken.
-    """
-    resource = pod_set.resource
+async def ensure_token(cluster: Cluster, resource: ResourceName, *, token: str) -> None:
+    """The Secret is never read."""
     with contextlib.suppress(AlreadyExists):  # its name has the resource's uid in it: nobody else's
         await cluster.create(SECRET, build_token_secret(resource, token=token))
+
+
+async def ensure_network_objects(cluster: Cluster, pod_set: PodSet, *, incarnation: int) -> None:
+    """The Service to this coordinator, and the policies: made, or put right. Raises NameTaken."""
+    resource = pod_set.resource
     http = [(NETWORK_POLICY, build_http_policy(pod_set))] if pod_set.serves else []
     for kind, document in (
         (SERVICE, build_coordinator_service(resource, incarnation=incarnation)),
@@ -95,7 +97,8 @@ async def ensure_run_objects(cluster: Cluster, pod_set: PodSet, *, token: str, i
         found = await cluster.get(kind, name=name, namespace=resource.namespace)
         if found is not None:
             require_own(kind, found, resource)
-        await cluster.apply(kind, document)
+        if found is None or not has_spec_of(found, document):
+            await cluster.apply(kind, document)
 
 
 def require_own(kind: Kind, document: Document, resource: ResourceName) -> None:

@@ -7,6 +7,7 @@ from deepseek_operator.api.model_service import DeepSeekModelService
 from deepseek_operator.cluster.interface import Cluster
 from deepseek_operator.cluster.kinds import MODEL_REVISION
 from deepseek_operator.reconcile.key import Key
+from deepseek_operator.resources.revision import newest_revision
 
 
 @dataclass(frozen=True)
@@ -23,24 +24,10 @@ async def served_revision(cluster: Cluster, service: DeepSeekModelService) -> Se
     return await _newest(cluster, service)
 
 
-def newest_revision(
-    revisions: list[DeepSeekModelRevision], service: DeepSeekModelService
-) -> DeepSeekModelRevision | None:
-    """Of its model, or of a job that named the service; by creation, within a second by name."""
-    considered = [each for each in revisions if _is_considered(each, service)]
-    return max(considered, key=_age, default=None)
-
-
 def _is_considered(revision: DeepSeekModelRevision, service: DeepSeekModelService) -> bool:
-    if revision.metadata.deletion_timestamp is not None:
-        return False
+    """Of its model, or of a job that named the service."""
     named = revision.spec.service_ref is not None and revision.spec.service_ref.name == service.metadata.name
     return named or revision.spec.model_name == service.spec.model.model_name
-
-
-def _age(revision: DeepSeekModelRevision) -> tuple[float, str]:
-    created = revision.metadata.creation_timestamp
-    return (created.timestamp() if created is not None else 0.0, revision.metadata.name)
 
 
 async def _named(cluster: Cluster, service: DeepSeekModelService, name: str) -> ServedRevision:
@@ -57,7 +44,7 @@ async def _newest(cluster: Cluster, service: DeepSeekModelService) -> ServedRevi
     namespace = service.metadata.namespace
     key = Key(MODEL_REVISION, namespace, "")
     documents = await cluster.list_(MODEL_REVISION, namespace=namespace)
-    found = newest_revision([DeepSeekModelRevision.model_validate(each) for each in documents], service)
+    found = newest_revision(documents, wanted=lambda each: _is_considered(each, service))
     if found is not None:
         return ServedRevision(key, found)
     missing = (

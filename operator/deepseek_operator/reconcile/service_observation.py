@@ -31,7 +31,7 @@ async def observe_service(context: Context, service: DeepSeekModelService, key: 
     observed = replace(
         observed,
         selected=selected,
-        service_intact=found is not None and is_intact(found),
+        service_intact=found is not None and is_intact(found, service),
         clusters=await _clusters(context, service, selected=selected),
     )
     observed = await _with_target(context, service, key, observed)

@@ -30,6 +30,7 @@ _FORGIVE_AFTER: Final = timedelta(seconds=600)
 @dataclass(frozen=True)
 class ServicePlan:
     pods: Mapping[str, PodChanges] = field(default_factory=dict)  # by cluster
+    serving: tuple[str, ...] = ()  # clusters whose pods are kept running
     select: str = ""  # the cluster that the stable Service is to select; empty: leave it alone
     collect: tuple[str, ...] = ()  # clusters of which nothing runs: their objects are deleted
     after: float | None = None  # seconds until the next look; None: when something happens
@@ -43,6 +44,8 @@ def plan_service(
         **_of_candidate(service, rollout, observed),
         **{each.cluster_id: _of_retired(service, each, rollout, observed) for each in rollout.retired},
     }
+    kept = (rollout.active, rollout.candidate if _goes_on(rollout) else None)
+    serving = () if service.spec.suspend else tuple(each.cluster_id for each in kept if each is not None)
     select = _select(service, rollout, observed)
     collect = tuple(
         each.cluster_id
@@ -53,7 +56,7 @@ def plan_service(
     if select and select != observed.selected:
         waits.append(0.0)  # the next pass sees what the Service selects, and says so
     waits += _looks(service, rollout, observed, intervals)
-    return ServicePlan(pods, select, collect, min(waits, default=None))
+    return ServicePlan(pods, serving, select, collect, min(waits, default=None))
 
 
 def _of_active(
@@ -122,10 +125,15 @@ def _looks(
     candidate, told = rollout.candidate, service.status.candidate
     if candidate is not None and (told is None or told.cluster_id != candidate.cluster_id):
         return [0.0]
-    if candidate is not None and candidate.phase != "Failed":
+    if candidate is not None and _goes_on(rollout):
         return [HOLD.total_seconds() / 2 if candidate.phase == "Ready" else intervals.progress]
     if rollout.retired or (service.spec.suspend and any(f.pods for f in observed.clusters.values())):
         return [intervals.progress]
     if observed.target is None or observed.conflict or any(f.refused for f in observed.clusters.values()):
         return [intervals.waiting]
-    return []
+    return [intervals.resync]
+
+
+def _goes_on(rollout: Rollout) -> bool:
+    """There is a candidate, and it is not given up."""
+    return rollout.candidate is not None and rollout.candidate.phase != "Failed"

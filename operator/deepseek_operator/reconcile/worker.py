@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from deepseek_operator.cluster.interface import ClusterError, Conflict
 from deepseek_operator.cluster.kinds import Kind
@@ -15,6 +16,7 @@ from deepseek_operator.reconcile.key import Key
 from deepseek_operator.reconcile.work_queue import WorkQueue
 
 _LOG = logging.getLogger(__name__)
+_HUNG: Final = 2  # times the limit of a pass
 
 Reconcile = Callable[[Key], Awaitable[float | None]]
 """Returns the seconds after which to come back, or None: only when something happens."""
@@ -28,12 +30,14 @@ class Workers:
         reconcilers: Mapping[Kind, Reconcile],
         metrics: Metrics,
         timeout_seconds: float = 60.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue = queue
         self._reconcilers = reconcilers
         self._metrics = metrics
         self._timeout = timeout_seconds
-        self.last_pass = time.monotonic()
+        self._monotonic = monotonic
+        self._begun: dict[Key, float] = {}  # of the passes under way
 
     async def run(self, count: int) -> None:
         """Until cancelled."""
@@ -41,15 +45,22 @@ class Workers:
             for index in range(count):
                 group.create_task(self._work(), name=f"reconcile {index}")
 
+    def hung(self) -> str:
+        """Why the workers are not healthy: a pass that outlives its time limit does not end by itself."""
+        key, begun = min(self._begun.items(), key=lambda item: item[1], default=(None, 0.0))
+        seconds = self._monotonic() - begun
+        if key is None or seconds < _HUNG * self._timeout:
+            return ""
+        return f"the pass over {key} has taken {seconds:.0f} s, its limit is {self._timeout:.0f} s"
+
     async def _work(self) -> None:
         while True:
             key = await self._queue.get()
-            self._metrics.queue_depth.set(len(self._queue))
-            started = time.monotonic()
+            started = self._begun[key] = self._monotonic()
             result = await self.reconcile_once(key)
-            self.last_pass = time.monotonic()
+            del self._begun[key]
             self._metrics.reconciles.labels(kind=key.kind.kind, result=result).inc()
-            self._metrics.reconcile_seconds.labels(kind=key.kind.kind).observe(self.last_pass - started)
+            self._metrics.reconcile_seconds.labels(kind=key.kind.kind).observe(self._monotonic() - started)
 
     async def reconcile_once(self, key: Key) -> str:
         """One pass; the result in a word, for the metric. Never raises but when cancelled."""

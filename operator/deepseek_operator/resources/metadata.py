@@ -9,6 +9,22 @@ Document = dict[str, Any]
 """A Kubernetes object as JSON."""
 
 
+def has_spec_of(found: Document, wanted: Document) -> bool:
+    """Whether the object on the server says what is wanted: selectors and rules to the letter, since one key
+    more would lead elsewhere. The server adds fields to a Service, and to each of its ports."""
+    spec = found.get("spec") or {}
+    return all(
+        _ports(spec.get(name) or [], value) if name == "ports" else spec.get(name) == value
+        for name, value in wanted["spec"].items()
+    )
+
+
+def _ports(found: list[Document], wanted: list[Document]) -> bool:
+    return len(found) == len(wanted) and all(
+        theirs.items() >= ours.items() for theirs, ours in zip(found, wanted, strict=True)
+    )
+
+
 def owner_reference(resource: ResourceName) -> Document:
     return {
         "apiVersion": API_VERSION,

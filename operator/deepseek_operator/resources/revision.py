@@ -1,6 +1,6 @@
 """The DeepSeekModelRevision that records a finished job's model. It has no owner: it outlives the job."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from deepseek_operator.api.model_revision import DeepSeekModelRevision
@@ -22,11 +22,18 @@ def revision_name(job_name: str, *, digest: str) -> str:
     return f"{job_name[: MAX_NAME_LENGTH - _DIGEST_DIGITS - 1].rstrip('-')}-{digits}"
 
 
-def newest_of_model(documents: Iterable[Document], model_name: str) -> DeepSeekModelRevision | None:
-    """By creation, then by name, since several may be of the same second."""
-    revisions = (DeepSeekModelRevision.model_validate(document) for document in documents)
-    of_model = [revision for revision in revisions if revision.spec.model_name == model_name]
-    return max(of_model, key=lambda r: (r.metadata.creation_timestamp, r.metadata.name), default=None)
+def newest_revision(
+    documents: Iterable[Document], *, wanted: Callable[[DeepSeekModelRevision], bool]
+) -> DeepSeekModelRevision | None:
+    """By creation, then by name: several may be of the same second. One that is being deleted is gone."""
+    present = (each for each in documents if not each["metadata"].get("deletionTimestamp"))
+    revisions = [DeepSeekModelRevision.model_validate(document) for document in present]
+    return max(filter(wanted, revisions), key=_age, default=None)
+
+
+def _age(revision: DeepSeekModelRevision) -> tuple[float, str]:
+    created = revision.metadata.creation_timestamp
+    return (created.timestamp() if created is not None else 0.0, revision.metadata.name)
 
 
 def build_revision(
@@ -91,4 +98,12 @@ def _provenance(
         **({"checkpointPrefix": verdict.checkpoint_prefix} if verdict.checkpoint_prefix else {}),
         "runConfigDigest": run_config_digest,
         "datasetDigests": digests,
+        **_base(run),
     }
+
+
+def _base(run: TrainingRun) -> Document:
+    base = run.init_from
+    if base is None:
+        return {}
+    return {"initFrom": {"storageUri": base.uri, **({"digest": base.digest} if base.digest else {})}}

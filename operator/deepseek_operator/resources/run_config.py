@@ -15,8 +15,8 @@ from deepseek_operator.api.pods import RunPolicy, Workers
 from deepseek_operator.api.training_job import DataSource, DeepSeekTrainingJob, TrainingJobSpec
 from deepseek_operator.resources.quantity import parse_bytes, parse_quantity
 from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.contract.layout import DATASET_MANIFEST, join_uri
-from deepseek_workloads.contract.run_config import DatasetRun, Storage, TrainingRun
+from deepseek_workloads.contract.layout import DATASET_MANIFEST, digest_in_uri, join_uri
+from deepseek_workloads.contract.run_config import DatasetRun, InitialExport, Storage, TrainingRun
 
 Values = dict[str, Any]
 
@@ -38,15 +38,22 @@ def prepared_dataset(dataset: DeepSeekDataset) -> PreparedDataset | None:
     return PreparedDataset(storage=storage, digest=dataset.status.digest)
 
 
-def export_at(uri: str, job: DeepSeekTrainingJob) -> Storage:
+def export_at(uri: str, job: DeepSeekTrainingJob) -> InitialExport:
     """An export that the job names by its URI: in the S3 service of its own storage."""
-    return _storage(job.spec.storage).model_copy(update={"uri": uri})
+    storage = job.spec.storage
+    return InitialExport(
+        uri=uri, endpoint_url=storage.endpoint_url, region=storage.region, digest=digest_in_uri(uri)
+    )
 
 
-def export_of(revision: DeepSeekModelRevision) -> Storage:
-    spec = revision.spec
-    location = spec.storage_location
-    return Storage(uri=spec.storage_uri, endpoint_url=location.endpoint_url, region=location.region)
+def export_of(revision: DeepSeekModelRevision) -> InitialExport:
+    spec, location = revision.spec, revision.spec.storage_location
+    return InitialExport(
+        uri=spec.storage_uri,
+        endpoint_url=location.endpoint_url,
+        region=location.region,
+        digest=spec.digest,
+    )
 
 
 def render_training_run(
@@ -54,7 +61,7 @@ def render_training_run(
     *,
     architecture: Architecture,
     datasets: Mapping[str, PreparedDataset],
-    init_from: Storage | None = None,
+    init_from: InitialExport | None = None,
 ) -> TrainingRun:
     """`datasets` by the name in datasetRef. Raises pydantic.ValidationError, whose paths are those of the
     spec as far as names are shared, for numbers out of their bounds."""

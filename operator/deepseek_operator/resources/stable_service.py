@@ -3,7 +3,7 @@
 from typing import Final
 
 from deepseek_operator.api.model_service import DeepSeekModelService
-from deepseek_operator.resources.metadata import Document, owned_metadata
+from deepseek_operator.resources.metadata import Document, has_spec_of, owned_metadata
 from deepseek_operator.resources.names import LABEL_CLUSTER, LABEL_ROLE, ResourceName
 from deepseek_operator.resources.serving import cluster_name
 from deepseek_operator.resources.worker import HTTP_PORT_NAME
@@ -36,12 +36,9 @@ def build_stable_service(service: DeepSeekModelService, *, cluster: str) -> Docu
     }
 
 
-def is_intact(found: Document) -> bool:
+def is_intact(found: Document, service: DeepSeekModelService) -> bool:
     """Whether the Service on the server leads to the API, but for the cluster that it selects."""
-    spec = found.get("spec") or {}
-    ports = [(each.get("port"), each.get("targetPort")) for each in spec.get("ports") or []]
-    role = (spec.get("selector") or {}).get(LABEL_ROLE)
-    return role == ROLE_WORKER and ports == [(SERVE_PORT, HTTP_PORT_NAME)]
+    return has_spec_of(found, build_stable_service(service, cluster=selected_cluster(found)))
 
 
 def selected_cluster(found: Document) -> str:

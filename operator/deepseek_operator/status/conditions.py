@@ -3,16 +3,14 @@
 Reasons are CamelCase words for programs; messages say what to do.
 """
 
-import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
+from enum import Enum
 from typing import Final, Literal
 
-from deepseek_operator.api.meta import Condition
+from deepseek_operator.status.draft import Draft
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED
-from deepseek_operator.status.pod_state import PodState, Trouble
-from deepseek_operator.status.text import long
+from deepseek_operator.status.pod_state import PodState, Trouble, classify
 from deepseek_operator.status.view import WORKING, View
 
 ACCEPTED: Final = "Accepted"
@@ -21,10 +19,16 @@ PODS_READY: Final = "PodsReady"
 RUNNING: Final = "Running"
 PROGRESSING: Final = "Progressing"
 SUSPENDED: Final = "Suspended"
+COORDINATOR_REACHABLE: Final = "CoordinatorReachable"
+CONTROL_ACCEPTED: Final = "ControlAccepted"
+REVISION_RECORDED: Final = "RevisionRecorded"
 
 NAME_CONFLICT: Final = "NameConflict"
 DATASET_NOT_READY: Final = "DatasetNotReady"
 REFUSED_BY_CLUSTER: Final = "RefusedByCluster"
+COORDINATOR_UNREACHABLE: Final = "CoordinatorUnreachable"
+CONTROL_REFUSED: Final = "ControlRefused"
+REVISION_REFUSED: Final = "RevisionRefused"
 FINISHED: Final = "Finished"
 PREFLIGHT: Final = "Preflight"
 STARTING: Final = "Starting"
@@ -32,21 +36,32 @@ STOPPING: Final = "Stopping"
 RECOVERING: Final = "Recovering"
 FINISHING: Final = "Finishing"
 
-_NO_LETTER: Final = re.compile(r"[^A-Za-z0-9]")
-_MAX_REASON: Final = 128
+# A coordinator that is busy misses an answer now and then: so long its last one is taken to hold.
+SILENCE_PATIENCE: Final = timedelta(seconds=30)
 
 # What stands in the way of a pod set, the worst first.
 _SEVERITY: Final = (Trouble.IMAGE, Trouble.CONFIG, Trouble.UNSCHEDULABLE)
 
 
-@dataclass(frozen=True)
-class Draft:
-    """A condition without its times."""
+class Silence(Enum):
+    """Of a coordinator that was at work, whose pod runs and is ready, and that gives no answer."""
 
-    type: str
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str
+    NONE = "none"
+    BRIEF = "brief"
+    LONG = "long"
+
+
+def silence(view: View) -> Silence:
+    coordinator, earlier = view.coordinator, view.earlier(RUNNING)
+    if view.observed.progress is not None or coordinator is None or not coordinator.ready:
+        return Silence.NONE
+    pods = view.resource.status.pods
+    same = pods is not None and pods.coordinator == coordinator.name
+    if not same or classify(coordinator).over or earlier is None or earlier.status == "False":
+        return Silence.NONE
+    told = view.earlier(COORDINATOR_REACHABLE)
+    since = told.last_transition_time if told and told.status == "False" else view.observed.now
+    return Silence.LONG if view.observed.now - since >= SILENCE_PATIENCE else Silence.BRIEF
 
 
 def accepted(view: View) -> Draft:
@@ -102,7 +117,9 @@ def running(view: View) -> Draft:
         return Draft(RUNNING, "False", *idle)
     if view.phase in WORKING:
         return Draft(RUNNING, "True", RUNNING, "the run's processes are at work")
-    return Draft(RUNNING, "False", STARTING, "the run's processes are not at work yet")
+    return _while_silent(view, RUNNING) or Draft(
+        RUNNING, "False", STARTING, "the run's processes are not at work yet"
+    )
 
 
 def progressing(view: View) -> Draft:
@@ -119,6 +136,9 @@ def progressing(view: View) -> Draft:
         return Draft(PROGRESSING, "True", FINISHING, "the workers have ended; the verdict is awaited")
     if any(state.over for _, state in view.states):
         return Draft(PROGRESSING, "True", RECOVERING, "lost or broken pods are being replaced")
+    silent = _while_silent(view, PROGRESSING)
+    if silent is not None and silent.status != "False":
+        return silent
     phase = view.phase or STARTING
     said = view.observed.progress.message if view.observed.progress and view.phase else ""
     return Draft(PROGRESSING, "True", phase, said or f"the run is in phase {phase}")
@@ -138,6 +158,19 @@ def failed(view: View) -> Draft:
     return Draft(FAILED, status, view.outcome.reason, view.outcome.message)
 
 
+def revision_recorded(view: View) -> Draft | None:
+    """None where there is nothing to record."""
+    if view.observed.revision_refused:
+        message = (
+            f"{view.observed.revision_refused}; it is tried again, and the coordinator pod kept until then"
+        )
+        return Draft(REVISION_RECORDED, "False", REVISION_REFUSED, message)
+    if view.outcome is None or not view.observed.revision:
+        return None
+    name = view.observed.revision
+    return Draft(REVISION_RECORDED, "True", "Recorded", f"DeepSeekModelRevision {name} records the export")
+
+
 def suspended(view: View) -> Draft | None:
     """None for a resource that was never suspended."""
     if view.resource.spec.suspend and view.outcome is None:
@@ -148,30 +181,31 @@ def suspended(view: View) -> Draft | None:
     return Draft(SUSPENDED, "False", "NotSuspended", "spec.suspend is false") if known else None
 
 
-def merge(
-    previous: Iterable[Condition], drafts: Iterable[Draft], *, now: datetime, generation: int
-) -> list[Condition]:
-    """Times of transitions stay where the status stayed. Conditions of others are kept."""
-    earlier = {condition.type: condition for condition in previous}
-    merged = dict(earlier)
-    for draft in drafts:
-        before = earlier.get(draft.type)
-        stayed = before is not None and before.status == draft.status
-        merged[draft.type] = Condition(
-            type=draft.type,
-            status=draft.status,
-            reason=_camel_case(draft.reason),
-            message=long(draft.message),
-            last_transition_time=before.last_transition_time if before is not None and stayed else now,
-            observed_generation=generation,
+def coordinator_reachable(view: View) -> Draft | None:
+    """None for a run whose coordinator has always answered."""
+    idle = _idle(view)
+    if idle is None and silence(view) is not Silence.NONE:
+        message = (
+            f"pod {view.coordinator.name if view.coordinator else ''} is ready, but does not answer the "
+            "operator: look at its log, and whether a NetworkPolicy keeps the operator from it"
         )
-    return list(merged.values())
+        return Draft(COORDINATOR_REACHABLE, "False", COORDINATOR_UNREACHABLE, message)
+    if view.earlier(COORDINATOR_REACHABLE) is None:
+        return None
+    if idle is not None:
+        return Draft(COORDINATOR_REACHABLE, "Unknown", *idle)
+    if view.observed.progress is None:
+        return Draft(COORDINATOR_REACHABLE, "Unknown", STARTING, "the coordinator is starting")
+    return Draft(COORDINATOR_REACHABLE, "True", "Answers", "the coordinator answers")
 
 
-def _camel_case(reason: str) -> str:
-    """A reason may come from a tenant's pod: whatever it is, the API server must take it."""
-    word = _NO_LETTER.sub("", reason)[:_MAX_REASON].lstrip("0123456789")
-    return word or "Unknown"
+def control_accepted(view: View) -> Draft | None:
+    """None for a run that has never refused the operator's control."""
+    if view.observed.control_refused:
+        return Draft(CONTROL_ACCEPTED, "False", CONTROL_REFUSED, view.observed.control_refused)
+    if view.earlier(CONTROL_ACCEPTED) is None:
+        return None
+    return Draft(CONTROL_ACCEPTED, "True", "Accepted", "nothing that the operator asked for was refused")
 
 
 ConditionOf = Callable[[View], Draft | None]
@@ -197,6 +231,19 @@ def _idle(view: View) -> tuple[str, str] | None:
     if view.observed.waiting:
         return DATASET_NOT_READY, "; ".join(view.observed.waiting)
     return None
+
+
+def _while_silent(view: View, kind: str) -> Draft | None:
+    """What the condition says while the coordinator gives no answer; None: it has given one."""
+    earlier = view.earlier(kind)
+    match silence(view):
+        case Silence.BRIEF if earlier is not None:
+            return Draft(kind, earlier.status, earlier.reason, earlier.message)
+        case Silence.LONG:
+            words = f"the coordinator has not answered for {SILENCE_PATIENCE.seconds} s or more"
+            return Draft(kind, "Unknown", COORDINATOR_UNREACHABLE, f"{words}: see {COORDINATOR_REACHABLE}")
+        case _:
+            return None
 
 
 def _only_sent_home(view: View) -> bool:

@@ -6,9 +6,11 @@ from typing import Final, Literal
 from deepseek_operator.api.meta import Condition, RunStatus
 from deepseek_operator.status.conditions import (
     ACCEPTED,
+    CONTROL_ACCEPTED,
     DATASETS_READY,
     PODS_READY,
     REFUSED_BY_CLUSTER,
+    REVISION_RECORDED,
     RUNNING,
     STOPPING,
     SUSPENDED,
@@ -16,7 +18,8 @@ from deepseek_operator.status.conditions import (
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED
 from deepseek_operator.status.pod_state import Trouble
 
-_GOOD_NEWS: Final = (ACCEPTED, PODS_READY, RUNNING, SUCCEEDED, SUSPENDED)
+_GOOD_NEWS: Final = (ACCEPTED, PODS_READY, RUNNING, SUCCEEDED, SUSPENDED, REVISION_RECORDED)
+_BAD_NEWS: Final = (ACCEPTED, CONTROL_ACCEPTED, REVISION_RECORDED)  # when they do not hold
 _OBSTACLES: Final = (Trouble.IMAGE, Trouble.CONFIG, Trouble.UNSCHEDULABLE, REFUSED_BY_CLUSTER)
 
 
@@ -54,7 +57,8 @@ def _of_condition(condition: Condition, earlier: Condition | None) -> list[Resou
     kind, holds, occasion = condition.type, condition.status == "True", _occasion(condition)
     if kind in _GOOD_NEWS and holds and (earlier is None or earlier.status != "True"):
         return [ResourceEvent("Normal", kind, condition.message, occasion=occasion)]
-    if (kind == FAILED and holds) or (kind == ACCEPTED and not holds):
+    unknown = kind == RUNNING and condition.status == "Unknown"
+    if (kind == FAILED and holds) or (kind in _BAD_NEWS and not holds) or unknown:
         return [ResourceEvent("Warning", condition.reason, condition.message, occasion=occasion)]
     if kind == DATASETS_READY and condition.status == "False":
         return [ResourceEvent("Normal", condition.reason, condition.message, occasion=occasion)]

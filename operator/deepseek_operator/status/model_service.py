@@ -6,7 +6,8 @@ from deepseek_operator.api.model_service import DeepSeekModelService
 from deepseek_operator.api.model_service_status import ServiceStatus
 from deepseek_operator.resources.stable_service import service_url
 from deepseek_operator.status import service_conditions as conditions
-from deepseek_operator.status.conditions import SUSPENDED, merge
+from deepseek_operator.status.conditions import SUSPENDED
+from deepseek_operator.status.draft import merge
 from deepseek_operator.status.pod_state import Trouble, classify
 from deepseek_operator.status.rollout import Rollout
 from deepseek_operator.status.service_conditions import ServiceView

@@ -62,7 +62,9 @@ class Observed:
     conflict: str = ""  # an object that is not the resource's own has a name it needs, in words
     refused: str = ""  # the API server refused an object (quota, admission), in words
     progress: Progress | None = None  # the newest answer of the current coordinator
+    control_refused: str = ""  # the coordinator refused what the operator asked of it, in words
     revision: str = ""  # the recorded DeepSeekModelRevision
+    revision_refused: str = ""  # why a success could not be recorded as one, in words
 
 
 def newest(pods: tuple[PodFacts, ...]) -> dict[tuple[str, int], PodFacts]:

@@ -5,7 +5,8 @@ from typing import Any
 
 from deepseek_operator.api.meta import PodSetStatus, RunStatus
 from deepseek_operator.status import conditions
-from deepseek_operator.status.conditions import ConditionOf, drafts_of, merge
+from deepseek_operator.status.conditions import ConditionOf, Silence, drafts_of
+from deepseek_operator.status.draft import merge
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED, memory_words
 from deepseek_operator.status.pod_set_status import pod_set_status, replaced
 from deepseek_operator.status.pod_state import Trouble, classify, failures_of
@@ -16,6 +17,7 @@ REFUSED = "Refused"
 WAITING = "Waiting"
 PENDING = "Pending"
 SUSPENDING = "Suspending"
+UNKNOWN = "Unknown"
 
 CONDITIONS: tuple[ConditionOf, ...] = (
     conditions.accepted,
@@ -25,6 +27,8 @@ CONDITIONS: tuple[ConditionOf, ...] = (
     conditions.succeeded,
     conditions.failed,
     conditions.suspended,
+    conditions.coordinator_reachable,
+    conditions.control_accepted,
 )
 
 
@@ -72,9 +76,19 @@ def state_of(view: View) -> str:
         return conditions.FINISHING
     if view.phase in WORKING and draft.reason != conditions.RECOVERING:
         return str(view.phase)
+    if draft.reason != conditions.RECOVERING and (state := _state_while_silent(view)):
+        return state
     if draft.reason == conditions.RECOVERING or replaced(view.coordinator) or _has_restarted(view):
         return conditions.RECOVERING
     return conditions.PREFLIGHT if view.phase == "Preflight" and not view.workers else conditions.STARTING
+
+
+def _state_while_silent(view: View) -> str:
+    """Empty: the coordinator answers, or nothing was known of its run."""
+    silence, earlier = conditions.silence(view), view.resource.status.state
+    if silence is Silence.LONG:
+        return UNKNOWN
+    return earlier if silence is Silence.BRIEF and earlier in WORKING else ""
 
 
 def _has_restarted(view: View) -> bool:
@@ -119,7 +133,8 @@ def _times(view: View, status: RunStatus) -> dict[str, Any]:
     if suspended:
         since = since or now
     elif since is not None:
-        seconds += round((now - since).total_seconds())
+        # Before the first start nothing runs that a deadline could be counted from.
+        seconds += round((now - since).total_seconds()) if status.start_time is not None else 0
         since = None
     completion = status.completion_time
     if view.outcome is not None and completion is None:

@@ -14,8 +14,8 @@ from deepseek_operator.status.conditions import (
     NAME_CONFLICT,
     PROGRESSING,
     SUSPENDED,
-    Draft,
 )
+from deepseek_operator.status.draft import Draft
 from deepseek_operator.status.rollout import Rollout
 from deepseek_operator.status.service_observed import NO_CLUSTER, ClusterFacts, ServiceObserved
 

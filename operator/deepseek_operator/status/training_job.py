@@ -20,7 +20,12 @@ from deepseek_workloads.contract.messages import Progress, Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.plan.estimate import estimate
 
-_CONDITIONS = (CONDITIONS[0], conditions.datasets_ready, *CONDITIONS[1:])
+_CONDITIONS = (
+    CONDITIONS[0],
+    conditions.datasets_ready,
+    *CONDITIONS[1:],
+    conditions.revision_recorded,
+)
 _MAX_CHECKPOINTS = 10
 _MAX_MEASUREMENTS = 32
 
@@ -32,7 +37,7 @@ def compute_status(job: DeepSeekTrainingJob, observed: Observed) -> TrainingJobS
     fields = common_fields(view, _CONDITIONS) | _from_run(job, observed)
     if observed.progress is not None:
         fields |= _from_progress(observed.progress, training=view.phase == "Training")
-    if view.phase is None:
+    if view.phase is None and conditions.silence(view) is not conditions.Silence.BRIEF:
         fields |= {"eta": ""}
     if verdict is not None:
         fields |= _from_verdict(verdict, observed)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
+from deepseek_operator.api.meta import Condition
 from deepseek_operator.status.observed import Observed, PodFacts, newest
 from deepseek_operator.status.outcome import Outcome, RunResource, coordinator_of, outcome_of
 from deepseek_operator.status.pod_state import PodState, classify
@@ -43,6 +44,10 @@ class View:
         """The coordinator first, then the workers."""
         pods = [self.coordinator] if self.coordinator is not None else []
         return [(pod, classify(pod)) for pod in (*pods, *self.workers)]
+
+    def earlier(self, kind: str) -> Condition | None:
+        """The condition of this type as the last pass left it."""
+        return next((each for each in self.resource.status.conditions if each.type == kind), None)
 
     @property
     def refused(self) -> bool:

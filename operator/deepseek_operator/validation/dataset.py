@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from deepseek_operator.api.dataset import DeepSeekDataset
 from deepseek_operator.resources.run_config import PreparedDataset, render_dataset_run
 from deepseek_operator.validation.bounds import problems_of
-from deepseek_operator.validation.storage import check_uri
+from deepseek_operator.validation.storage import check_endpoint, check_uri
 from deepseek_operator.validation.training_job import no_image
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.plan.problem import Problem
@@ -33,6 +33,9 @@ def dataset_run_of(dataset: DeepSeekDataset, *, tokenizer_of: PreparedDataset | 
 def _fields(dataset: DeepSeekDataset, worker_image: str) -> Iterator[Problem]:
     spec = dataset.spec
     yield from check_uri(spec.storage.uri, field="spec.storage.uri")
+    yield from check_endpoint(spec.storage.endpoint_url, field="spec.storage.endpointUrl")
+    if spec.source_storage is not None:
+        yield from check_endpoint(spec.source_storage.endpoint_url, field="spec.sourceStorage.endpointUrl")
     for index, source in enumerate(spec.sources):
         yield from check_uri(source.uri, field=f"spec.sources[{index}].uri")
     if spec.tokenizer.uri is not None:

@@ -1,7 +1,5 @@
 """Whether a service is possible, and what it then serves."""
 
-from collections.abc import Iterator
-
 from pydantic import ValidationError
 
 from deepseek_operator.api.model_revision import DeepSeekModelRevision
@@ -9,7 +7,7 @@ from deepseek_operator.api.model_service import DeepSeekModelService
 from deepseek_operator.resources.serving import ServingTarget, serving_target
 from deepseek_operator.resources.settings import BuildSettings
 from deepseek_operator.validation.bounds import problems_of
-from deepseek_operator.validation.storage import check_uri
+from deepseek_operator.validation.model_revision import problems_with
 from deepseek_operator.validation.training_job import no_image
 from deepseek_workloads.plan.problem import Problem
 
@@ -23,15 +21,10 @@ def serving_target_of(
     service: DeepSeekModelService, revision: DeepSeekModelRevision, *, settings: BuildSettings
 ) -> ServingTarget | list[Problem]:
     """The target, or why this revision cannot be served."""
-    problems = list(_of_revision(revision))
+    problems = problems_with(revision)
     if problems:
         return problems
     try:
         return serving_target(service, revision, settings=settings)
     except ValidationError as error:
         return problems_of(error)
-
-
-def _of_revision(revision: DeepSeekModelRevision) -> Iterator[Problem]:
-    field = f"DeepSeekModelRevision {revision.metadata.name}: spec.storageUri"
-    yield from check_uri(revision.spec.storage_uri, field=field)

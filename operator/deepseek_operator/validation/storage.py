@@ -1,4 +1,4 @@
-"""Storage URIs: a scheme that is known, a bucket that can exist, no credentials inside."""
+"""Storage URIs and endpoints: a scheme that is known, a bucket or port that can be, no credentials in it."""
 
 import re
 from collections.abc import Iterator
@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 from deepseek_workloads.plan.problem import Problem
 
 INVALID_STORAGE_URI: Final = "InvalidStorageUri"
+INVALID_ENDPOINT_URL: Final = "InvalidEndpointUrl"
 _BUCKET: Final = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
 _EXAMPLE: Final = "s3://my-bucket/my-prefix"
+_ENDPOINT_EXAMPLE: Final = "https://s3.example.com:9000"
 
 
 def check_uri(uri: str, *, field: str) -> Iterator[Problem]:
@@ -39,5 +41,32 @@ def check_uri(uri: str, *, field: str) -> Iterator[Problem]:
         yield _problem(field, uri, "must have no empty, . or .. part in its prefix", "leave those parts out")
 
 
-def _problem(field: str, value: str, rule: str, remedy: str) -> Problem:
-    return Problem(field=field, value=repr(value), rule=rule, remedy=remedy, reason=INVALID_STORAGE_URI)
+def check_endpoint(url: str | None, *, field: str) -> Iterator[Problem]:
+    """Of an S3 service; None is AWS, hence none. At most one problem."""
+    if url is None:
+        return
+    remedy = f"write it like {_ENDPOINT_EXAMPLE}"
+    if "@" in url.split("://")[-1].split("/")[0]:
+        value, rule = "(not shown)", "must not hold credentials"
+        remedy = "put them into a Secret and name it in spec.storage.secretRef"
+    elif (rule := _broken(url)) != "":
+        value = url
+    else:
+        return
+    yield _problem(field, value, rule, remedy, reason=INVALID_ENDPOINT_URL)
+
+
+def _broken(url: str) -> str:
+    """The rule that an endpoint breaks; empty: none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        return f"must be a URL with a port of 1 to 65535, or none ({error})"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "must be http:// or https:// and a host"
+    return "must have a port of 1 to 65535, or none" if port == 0 else ""
+
+
+def _problem(field: str, value: str, rule: str, remedy: str, *, reason: str = INVALID_STORAGE_URI) -> Problem:
+    return Problem(field=field, value=repr(value), rule=rule, remedy=remedy, reason=reason)

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.resources.run_config import PreparedDataset, render_training_run
 from deepseek_operator.validation.bounds import problems_of
-from deepseek_operator.validation.storage import check_uri
+from deepseek_operator.validation.storage import check_endpoint, check_uri
 from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.contract.run_config import Storage, TrainingRun
+from deepseek_workloads.contract.run_config import InitialExport, Storage, TrainingRun
 from deepseek_workloads.plan.architecture import ArchitectureRefused, resolve
 from deepseek_workloads.plan.problem import Problem
 from deepseek_workloads.plan.rules import check_training
@@ -35,7 +35,10 @@ def validate_training_job(job: DeepSeekTrainingJob, *, worker_image: str) -> lis
 
 
 def training_run_of(
-    job: DeepSeekTrainingJob, *, datasets: Mapping[str, PreparedDataset], init_from: Storage | None = None
+    job: DeepSeekTrainingJob,
+    *,
+    datasets: Mapping[str, PreparedDataset],
+    init_from: InitialExport | None = None,
 ) -> TrainingRun:
     """The run config of a job that `validate_training_job` let pass; `datasets` by the name in datasetRef,
     `init_from` the export that spec.model.initFrom stands for."""
@@ -47,9 +50,11 @@ def training_run_of(
 def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
     spec = job.spec
     yield from check_uri(spec.storage.uri, field="spec.storage.uri")
+    yield from check_endpoint(spec.storage.endpoint_url, field="spec.storage.endpointUrl")
     for index, source in enumerate(spec.data.sources):
         if source.uri is not None:
             yield from check_uri(source.uri, field=f"spec.data.sources[{index}].uri")
+        yield from check_endpoint(source.endpoint_url, field=f"spec.data.sources[{index}].endpointUrl")
     if not spec.image and not worker_image:
         yield no_horovod_image() if spec.backend == "horovod" else no_image()
     if spec.model.init_from is not None and spec.model.init_from.storage_uri is not None:

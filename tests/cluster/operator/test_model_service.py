@@ -98,6 +98,37 @@ def test_replicas_follow_the_spec_a_lost_one_is_replaced_and_deletion_leaves_not
     )
 
 
+def test_what_somebody_deleted_or_bent_of_a_settled_service_is_put_right(
+    operator: Any, kubectl: Kubectl, service: Any, coordinator: Any
+) -> None:
+    """No watch tells of Services and policies: the operator looks again by itself."""
+    cluster = service.roll_out("r1", coordinator)
+    serving, policies = service.endpoints(), [each for each in service.objects() if "policies" in each]
+    kubectl.delete("service", "chat")
+    kubectl.run("delete", "networkpolicies", "--all")
+    wait_until(
+        lambda: kubectl.get("service", "chat") and service.endpoints(),
+        holds=lambda endpoints: endpoints == serving,
+        what="the deleted Service to lead to the replicas again",
+        deadline_seconds=DEADLINE,
+    )
+    for selector in ({"team": "mine"}, {"deepseek.dev/cluster": "stale"}):
+        kubectl.patch("service", "chat", {"spec": {"selector": selector}})
+        wait_until(
+            lambda: (kubectl.get("service", "chat") or {})["spec"]["selector"],
+            holds=lambda found: found.get("deepseek.dev/cluster") == cluster and "team" not in found,
+            what="the selector to be put right",
+            deadline_seconds=DEADLINE,
+        )
+    wait_until(
+        service.objects,
+        holds=lambda objects: set(policies) <= set(objects),
+        what="the policies of the cluster that serves",
+        deadline_seconds=DEADLINE,
+    )
+    assert service.active() == "r1"
+
+
 def test_more_gpus_than_there_are_are_told_in_the_schedulers_words(
     operator: Any, kubectl: Kubectl, service: Any
 ) -> None:

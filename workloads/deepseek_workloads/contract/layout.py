@@ -1,8 +1,11 @@
 """Where things lie below a storage URI. Pure functions of names; no I/O."""
 
+import re
+
 LOG_PREFIX = "log/"
 DATA_PREFIX = "data/"
 DATASET_MANIFEST = "manifest.json"
+_DIGEST_IN_URI = re.compile(r"/sha256-(?P<hex>[0-9a-f]{64})/?$")
 
 
 def log_key(index: int) -> str:
@@ -26,6 +29,12 @@ def data_prefix(attempt: str) -> str:
 def export_prefix(digest: str) -> str:
     """`exports/sha256-<hex>/`: a colon is not safe in every tool that handles keys."""
     return f"exports/{digest.replace(':', '-')}/"
+
+
+def digest_in_uri(uri: str) -> str | None:
+    """The digest that the last segment of an export's URI is; None: the export was put elsewhere."""
+    named = _DIGEST_IN_URI.search(uri)
+    return f"sha256:{named['hex']}" if named else None
 
 
 def run_prefix(epoch: int) -> str:

@@ -35,6 +35,7 @@ def recipe_of(run: TrainingRun) -> Recipe:
         "architecture": document["architecture"],
         "data": {**document["data"], "sources": sources},
         "initFrom": run.init_from.uri if run.init_from else None,
+        "initFromDigest": run.init_from.digest if run.init_from else None,
         "training": training,
     }
 

@@ -82,6 +82,13 @@ def parse_record(document: bytes) -> EpochRecord | CheckpointRecord | RetireReco
     return _RECORD.validate_json(document)
 
 
+class BaseExport(TolerantWireModel):
+    """The export that training started from; its own manifest tells where that came from."""
+
+    uri: str
+    digest: str | None = None  # None: the run knew its URI only
+
+
 class Provenance(TolerantWireModel):
     """From an answer of the model back to the data it saw."""
 
@@ -94,6 +101,7 @@ class Provenance(TolerantWireModel):
     checkpoint_prefix: str
     run_config_digest: str
     dataset_digests: list[str]
+    init_from: BaseExport | None = None  # None: random weights
 
 
 class ExportManifest(TolerantWireModel):

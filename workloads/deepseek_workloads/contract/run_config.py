@@ -31,6 +31,12 @@ class Storage(WireModel):
     region: str = "us-east-1"
 
 
+class InitialExport(Storage):
+    """An export to start from: weights and tokenizer. `uri` is the export's own prefix."""
+
+    digest: str | None = None  # sha256:... of its manifest; None: only its URI is known
+
+
 class Source(WireModel):
     """A prepared dataset (a manifest and its token shards)."""
 
@@ -127,7 +133,7 @@ class TrainingRun(WireModel):
     owner: Owner
     backend: Literal["ray", "horovod"] = "ray"
     architecture: Architecture
-    init_from: Storage | None = None  # an export's prefix: weights and tokenizer to start from
+    init_from: InitialExport | None = None
     data: Data
     training: Training
     checkpoint: Checkpoint = Checkpoint()

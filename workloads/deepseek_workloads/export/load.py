@@ -4,7 +4,6 @@
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.digest import sha256_digest
-from deepseek_workloads.contract.layout import export_prefix, join_uri
+from deepseek_workloads.contract.layout import digest_in_uri, export_prefix, join_uri
 from deepseek_workloads.contract.records import ExportManifest, FileEntry
 from deepseek_workloads.data.checksum import object_checksum
 from deepseek_workloads.export.files import CONFIG, TOKENIZER, TOKENIZER_CONFIG
@@ -29,8 +28,6 @@ from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.hugging_face import from_hugging_face
 from deepseek_workloads.plan.hugging_face_config import architecture_of
 from deepseek_workloads.store.interface import ObjectStore
-
-_DIGEST_IN_URI = re.compile(r"/sha256-(?P<hex>[0-9a-f]{64})/?$")
 
 
 class ExportError(Exception):
@@ -122,8 +119,7 @@ def open_export(
     itself, held against the digest that was `recorded` elsewhere, or that the URI's last segment is, where
     there is one. Raises ExportError and StoreErrors."""
     prefix = "" if digest is None else export_prefix(digest)
-    named = _DIGEST_IN_URI.search(store.uri)
-    expected = digest or recorded or (f"sha256:{named['hex']}" if named else None)
+    expected = digest or recorded or digest_in_uri(store.uri)
     document = store.read(f"{prefix}{EXPORT_MANIFEST}")
     uri = join_uri(store.uri, f"{prefix}{EXPORT_MANIFEST}")
     found = sha256_digest(document)

@@ -22,8 +22,16 @@ def initial_model_problems(
     run: TrainingRun, datasets: Sequence[DatasetManifest], store: ObjectStore
 ) -> Iterator[str]:
     """`store` is at the export's prefix. Raises StoreErrors."""
+    document = store.read(MANIFEST)
+    recorded = run.init_from.digest if run.init_from else None
+    if recorded is not None and (found := sha256_digest(document)) != recorded:
+        yield (
+            f"{join_uri(store.uri, MANIFEST)}: digest {found}: {recorded} is recorded: restore the export, "
+            "or name another one"
+        )
+        return
     try:
-        ExportManifest.model_validate_json(store.read(MANIFEST))
+        ExportManifest.model_validate_json(document)
         theirs = architecture_of(json.loads(store.read(CONFIG)))
     except (pydantic.ValidationError, ValueError) as error:
         yield (

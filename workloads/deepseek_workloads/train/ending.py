@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
-from deepseek_workloads.contract.records import ExportRecord, Provenance
+from deepseek_workloads.contract.records import BaseExport, ExportRecord, Provenance
 from deepseek_workloads.data.held_out import held_out_batches
 from deepseek_workloads.export.files import ExportTokenizer
 from deepseek_workloads.export.gather import whole_state
@@ -154,7 +154,7 @@ def _tokenizer(setup: Setup) -> ExportTokenizer:
 
 def _provenance(setup: Setup, entry: CheckpointEntry) -> Provenance:
     """Of the checkpoint, not of the epoch that exports it: a repetition must give the same digest."""
-    owner, record = setup.run.owner, entry.record
+    owner, record, base = setup.run.owner, entry.record, setup.run.init_from
     return Provenance(
         owner_namespace=owner.namespace,
         owner_name=owner.name,
@@ -165,6 +165,7 @@ def _provenance(setup: Setup, entry: CheckpointEntry) -> Provenance:
         checkpoint_prefix=record.prefix,
         run_config_digest=setup.epoch.run_config_digest,
         dataset_digests=list(setup.data.digests),
+        init_from=BaseExport(uri=base.uri, digest=base.digest) if base else None,
     )
 
 

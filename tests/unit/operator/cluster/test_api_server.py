@@ -42,6 +42,8 @@ class Wire:
             }
         )
         status, document = self.answers.pop(0)
+        if isinstance(document, str):
+            return web.Response(text=document, status=status)
         return web.json_response(document, status=status)
 
 
@@ -92,7 +94,7 @@ async def test_create_of_what_exists_says_so(api: ApiServer, wire: Wire) -> None
 
 
 async def test_apply_is_a_forced_server_side_apply(api: ApiServer, wire: Wire) -> None:
-    wire.answers = [(200, {})]
+    wire.answers = [(200, {"kind": "Status"})]
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "research"}}
     await api.apply(SERVICE, service)
     request = wire.requests[0]
@@ -103,7 +105,7 @@ async def test_apply_is_a_forced_server_side_apply(api: ApiServer, wire: Wire) -
 
 
 async def test_delete_names_the_uid_so_that_a_successor_is_safe(api: ApiServer, wire: Wire) -> None:
-    wire.answers = [(200, {}), (409, {"message": "uid"}), (404, {})]
+    wire.answers = [(200, {"kind": "Status"}), (409, {"message": "uid"}), (404, {})]
     answers = [await api.delete(POD, name="p", namespace="research", uid="u-1") for _ in range(3)]
     assert answers == [True, False, False]
     assert wire.requests[0]["body"]["preconditions"] == {"uid": "u-1"}
@@ -147,3 +149,15 @@ async def test_every_request_is_observed(wire: Wire) -> None:
         await api.get(POD, name="p", namespace="research")
     await client.close()
     assert seen == [("get", "pods", 0)]
+
+
+@pytest.mark.parametrize("body", ["", "<html>signed in</html>", "[]", '{"items": [', "{}"])
+async def test_a_success_without_an_object_does_not_read_as_nothing_there(
+    api: ApiServer, wire: Wire, body: str
+) -> None:
+    """What a proxy in between answered: pods would be created again, and objects taken for gone."""
+    wire.answers = [(200, body), (200, body)]
+    with pytest.raises(Unavailable, match="without an object"):
+        await api.list_(POD, namespace="research")
+    with pytest.raises(Unavailable, match="without an object"):
+        await api.get(POD, name="p", namespace="research")

@@ -1,6 +1,7 @@
 """Work is done only while the Lease is held, and the Lease is given up when the work ends."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -18,6 +19,9 @@ class LockInMemory:
 
     def __init__(self) -> None:
         self.record: Any = None
+        self.renewed_at = 0.0
+        self.answers = asyncio.Event()  # not set: updates hang
+        self.answers.set()
         self.reachable = True
         self.released = False
 
@@ -30,10 +34,13 @@ class LockInMemory:
 
     async def create(self, name: str, namespace: str, election_record: Any) -> bool:
         self.record = election_record
+        self.renewed_at = time.monotonic()
         return True
 
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
+        await self.answers.wait()
         self.record = updated_record
+        self.renewed_at = time.monotonic() if self.reachable else self.renewed_at
         return self.reachable
 
     async def release(self) -> None:
@@ -86,6 +93,23 @@ async def test_a_lease_that_cannot_be_renewed_ends_the_work() -> None:
         await _lead(lock, work, asyncio.Event())
     assert ended.is_set()
     assert not lock.released  # it may be another's by now
+
+
+async def test_a_renewal_that_is_under_way_does_not_prolong_the_lease() -> None:
+    """A try that was begun in time may end when another process leads already."""
+    lock, ended = LockInMemory(), asyncio.Event()
+
+    async def work() -> None:
+        lock.answers.clear()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with pytest.raises(LeaseLost):  # and not TimeoutError: the update never ends
+        await _lead(lock, work, asyncio.Event())
+    assert ended.is_set()
+    assert not lock.released
 
 
 async def test_what_the_work_fails_with_is_not_hidden() -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.cluster.interface import AlreadyExists, Conflict, Document, Unavailable
+from deepseek_operator.cluster.interface import AlreadyExists, Conflict, Document, PushAnswer, Unavailable
 from deepseek_operator.cluster.kinds import DATASET, POD, TRAINING_JOB, Kind
 from deepseek_operator.reconcile.context import Context
 from deepseek_operator.reconcile.dependencies import Dependencies
 from deepseek_operator.reconcile.key import Key
 from deepseek_operator.reconcile.plan import Intervals
 from deepseek_operator.reconcile.reconcilers import build_reconcilers
+from deepseek_operator.reconcile.resync import Resync
 from deepseek_operator.resources.settings import BuildSettings
 from deepseek_workloads.contract.messages import Control, Progress, Verdict
 
@@ -296,19 +297,22 @@ class FakeCoordinators:
     def __init__(self) -> None:
         self.answers: dict[str, Progress] = {}
         self.pushed: list[tuple[str, Control, str]] = []
+        self.refuse = False  # its token is another one
         self.obey = True  # a pushed control is seen by all ranks at once
 
     async def progress(self, pod_ip: str) -> Progress | None:
         return self.answers.get(pod_ip)
 
-    async def push(self, pod_ip: str, *, control: Control, token: str) -> bool:
+    async def push(self, pod_ip: str, *, control: Control, token: str) -> PushAnswer:
         if pod_ip not in self.answers:
-            return False
+            return PushAnswer.UNREACHABLE
+        if self.refuse:
+            return PushAnswer.REFUSED
         self.pushed.append((pod_ip, control, token))
         if self.obey:
             seen = {"control_generation": control.generation}
             self.answers[pod_ip] = self.answers[pod_ip].model_copy(update=seen)
-        return True
+        return PushAnswer.TAKEN
 
 
 @pytest.fixture
@@ -370,6 +374,7 @@ class World:
     def __init__(self, cluster: FakeCluster, coordinators: FakeCoordinators, clock: FakeClock) -> None:
         self.cluster, self.coordinators, self.clock = cluster, coordinators, clock
         self.dependencies = Dependencies()
+        self.resync = Resync(seconds=30)
 
     def add_job(self, **spec: Any) -> None:
         self.cluster.add(TRAINING_JOB, {**JOB_DOCUMENT, "spec": {**JOB_DOCUMENT["spec"], **spec}})
@@ -387,6 +392,7 @@ class World:
             operator_key=b"k" * 64,
             operator_name="operator-1",
             intervals=Intervals(),
+            resync=self.resync,
         )
         return await build_reconcilers(context)[kind](Key(kind, "research", name))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from deepseek_operator.cluster.interface import Forbidden
 from deepseek_operator.cluster.kinds import CONFIG_MAP, DATASET, MODEL_REVISION, TRAINING_JOB
 from deepseek_workloads.contract.messages import Progress, Verdict
 
@@ -255,6 +256,81 @@ async def test_a_run_that_does_not_stop_is_deleted_after_a_while(world: Any) -> 
     assert world.cluster.active_pods() == []
 
 
+async def test_a_run_that_does_not_know_the_operator_is_ended_at_once_and_says_so(world: Any) -> None:
+    """After the operator was installed anew, with another key."""
+    world.add_job()
+    await world.start()
+    world.coordinators.refuse = True
+    world.cluster.edit_spec(TRAINING_JOB, "tiny", suspend=True)
+    await world.settle()
+    assert world.condition("ControlAccepted") == ("False", "ControlRefused")
+    assert "dsjob-tiny-token-" in world.cluster.condition(TRAINING_JOB, "tiny", "ControlAccepted")["message"]
+    assert "ControlRefused" in [reason for reason, _ in world.cluster.events()]
+    assert world.cluster.active_pods() == [COORDINATOR]  # it goes last: the checkpoint is written through it
+    world.cluster.let_go_terminating()
+    await world.settle()
+    assert world.cluster.active_pods() == []
+
+
+async def test_a_coordinator_that_is_not_reached_is_waited_for(world: Any) -> None:
+    world.add_job()
+    await world.start()
+    world.coordinators.answers.clear()
+    world.cluster.edit_spec(TRAINING_JOB, "tiny", suspend=True)
+    await world.settle()
+    assert len(world.cluster.active_pods()) == 3
+    assert world.condition("ControlAccepted") == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["Service", "NetworkPolicy"])
+async def test_what_somebody_changed_or_deleted_beside_the_pods_is_put_right(world: Any, kind: str) -> None:
+    world.add_job()
+    await world.start()
+    ((key, wanted),) = [each for each in world.cluster.objects.items() if each[0][0] == kind]
+    for change in ({"selector": {"app": "mine"}, "podSelector": {}}, None):
+        if change is None:
+            del world.cluster.objects[key]
+        else:
+            world.cluster.objects[key] = {**wanted, "spec": {**wanted["spec"], **change}}
+        await world.settle()
+        world.clock.advance(30)
+        await world.settle()
+        assert {name: world.cluster.objects[key]["spec"][name] for name in wanted["spec"]} == wanted["spec"]
+    writes = len(world.cluster.writes)
+    world.clock.advance(30)
+    await world.settle()
+    assert len(world.cluster.writes) == writes
+
+
+async def test_a_model_that_cannot_be_recorded_is_told_and_tried_again(world: Any) -> None:
+    world.add_job(runPolicy={"ttlSecondsAfterFinished": 100})
+    await world.start()
+    create = world.cluster.create
+
+    async def refuse(kind: Any, document: Any) -> Any:
+        if kind == MODEL_REVISION:
+            raise Forbidden("exceeded quota: count/deepseekmodelrevisions=5")
+        return await create(kind, document)
+
+    world.cluster.create = refuse
+    world.cluster.finish_pod(COORDINATOR, verdict=SUCCESS)
+    await world.settle()
+    world.cluster.let_go_terminating()
+    assert await world.settle() == 10.0
+    assert world.status()["state"] == "Succeeded"
+    assert world.condition("RevisionRecorded") == ("False", "RevisionRefused")
+    assert "exceeded quota" in world.cluster.condition(TRAINING_JOB, "tiny", "RevisionRecorded")["message"]
+    assert "RevisionRefused" in [reason for reason, _ in world.cluster.events()]
+    world.clock.advance(1000)  # the pod holds the verdict: its time is not over before the record
+    await world.settle()
+    assert world.cluster.pods() == [COORDINATOR]
+    world.cluster.create = create
+    await world.settle()
+    assert world.condition("RevisionRecorded") == ("True", "Recorded")
+    assert world.status()["export"]["revision"] == "tiny-dddddddd"
+    assert world.cluster.pods() == []
+
+
 async def test_a_suspended_job_goes_on_when_it_is_resumed(world: Any) -> None:
     world.add_job(suspend=True)
     await world.settle()
@@ -302,11 +378,28 @@ async def test_a_job_waits_for_the_model_to_start_from_and_pins_it(
         world.cluster.add(MODEL_REVISION, revision_document(f"base-{number}", model_name="base"))
     await world.settle()
     config = world.cluster.objects[("ConfigMap", "research", "dsjob-tiny-run")]["data"]["run-config.json"]
-    assert json.loads(config)["initFrom"]["uri"] == "s3://models/base-2"
+    pinned = json.loads(config)["initFrom"]
+    assert (pinned["uri"], pinned["digest"]) == ("s3://models/base-2", DIGEST)
 
 
-def revision_document(name: str, *, model_name: str) -> dict[str, Any]:
-    spec = {"storageUri": f"s3://models/{name}", "digest": DIGEST, "modelName": model_name}
+@pytest.mark.parametrize("reference", [{"revisionRef": {"name": "base-1"}}, {"modelName": "base"}])
+async def test_a_revision_that_nobody_can_read_is_refused_where_it_is_recorded_and_where_it_is_used(
+    world: Any, reference: dict[str, Any]
+) -> None:
+    location = {"endpointUrl": "http://s3:99999"}
+    world.cluster.add(
+        MODEL_REVISION, revision_document("base-1", model_name="base", storageLocation=location)
+    )
+    await world.settle(MODEL_REVISION, "base-1")
+    assert world.condition("Accepted", MODEL_REVISION, "base-1") == ("False", "InvalidEndpointUrl")
+    world.add_job(model={"preset": "deepseek-v3-tiny", "initFrom": reference})
+    await world.settle()
+    assert world.condition("Accepted") == ("False", "InvalidEndpointUrl")
+    assert world.cluster.pods() == []
+
+
+def revision_document(name: str, *, model_name: str, **more: Any) -> dict[str, Any]:
+    spec = {"storageUri": f"s3://models/{name}", "digest": DIGEST, "modelName": model_name, **more}
     return {
         "apiVersion": "deepseek.dev/v1alpha1",
         "kind": "DeepSeekModelRevision",

@@ -1,5 +1,6 @@
 """One pass over a key: what becomes of its result and of each kind of failure."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -51,3 +52,40 @@ async def test_success_leaves_no_failure() -> None:
 async def test_a_failed_pass_is_tried_again(error: Exception, result: str) -> None:
     outcome, queue = await _pass(_raising(error))
     assert (outcome, queue.failures(JOB)) == (result, 1)
+
+
+async def test_a_pass_that_outlives_its_limit_is_no_longer_healthy() -> None:
+    entered, now = asyncio.Event(), 1000.0
+
+    async def reconcile(key: Key) -> float | None:
+        entered.set()
+        await asyncio.Event().wait()
+        return None
+
+    queue = WorkQueue()
+    workers = Workers(
+        queue,
+        reconcilers={TRAINING_JOB: reconcile},
+        metrics=Metrics(),
+        timeout_seconds=60,
+        monotonic=lambda: now,
+    )
+    running = asyncio.create_task(workers.run(1))
+    queue.add(JOB)
+    async with asyncio.timeout(30):
+        await entered.wait()
+    now += 119
+    assert workers.hung() == ""
+    now += 1
+    assert workers.hung() == f"the pass over {JOB} has taken 120 s, its limit is 60 s"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    queue.close()
+
+
+async def test_the_depth_of_the_queue_is_the_present_one() -> None:
+    queue, metrics = WorkQueue(), Metrics()
+    metrics.watch_queue(queue.__len__)
+    for expected in (0, 1):
+        assert metrics.registry.get_sample_value("deepseek_operator_queue_depth") == expected
+        queue.add(JOB)

@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import pytest
+
 from deepseek_operator.api.model_revision import DeepSeekModelRevision
 from deepseek_operator.resources.revision import build_revision, revision_name
 from deepseek_operator.resources.run_config import PreparedDataset
 from deepseek_operator.status.training_job import build_plan
 from deepseek_operator.validation.training_job import training_run_of
 from deepseek_workloads.contract.messages import Verdict
-from deepseek_workloads.contract.run_config import Storage
+from deepseek_workloads.contract.run_config import InitialExport, Storage
 
 DIGEST = "sha256:" + "12345678" * 8
 DATASET_DIGEST = "sha256:" + "ab" * 32
@@ -25,9 +27,9 @@ VERDICT = Verdict(
 )
 
 
-def _built(job: Any) -> DeepSeekModelRevision:
+def _built(job: Any, *, init_from: InitialExport | None = None) -> DeepSeekModelRevision:
     ready = PreparedDataset(storage=Storage(uri="s3://corpus/docs"), digest=DATASET_DIGEST)
-    run = training_run_of(job, datasets={"docs": ready})
+    run = training_run_of(job, datasets={"docs": ready}, init_from=init_from)
     digest = "sha256:" + "0" * 64
     document = build_revision(job, run=run, run_config_digest=digest, verdict=VERDICT, plan=build_plan(run))
     return DeepSeekModelRevision.model_validate(document)
@@ -46,6 +48,15 @@ def test_a_revision_names_content_provenance_and_evaluation(make_job: Any) -> No
     }
     assert spec.secret_ref is not None
     assert spec.secret_ref.name == "s3-credentials"
+
+
+@pytest.mark.parametrize("digest", [DATASET_DIGEST, None])
+def test_a_fine_tuned_revision_names_the_export_that_it_came_from(make_job: Any, digest: str | None) -> None:
+    base = _built(make_job(), init_from=InitialExport(uri="s3://models/base", digest=digest))
+    assert base.spec.provenance.init_from is not None
+    assert base.spec.provenance.init_from.storage_uri == "s3://models/base"
+    assert base.spec.provenance.init_from.digest == digest
+    assert _built(make_job()).spec.provenance.init_from is None
 
 
 def test_a_revision_outlives_its_job(make_job: Any) -> None:

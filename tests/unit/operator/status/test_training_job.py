@@ -13,7 +13,9 @@ from deepseek_operator.api.custom_resource import build_schema
 from deepseek_operator.api.kinds import TRAINING_JOB
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.api.training_job_status import TrainingJobStatus
+from deepseek_operator.status.events import events_between
 from deepseek_operator.status.observed import ContainerExit, Observed
+from deepseek_operator.status.outcome import active_seconds
 from deepseek_operator.status.training_job import compute_status
 from deepseek_workloads.contract.messages import CheckpointSummary, Progress, Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
@@ -221,10 +223,23 @@ def test_suspending_and_suspended(make_job: Any, running: Observed) -> None:
 def test_resuming_adds_the_suspension_to_the_books(make_job: Any, running: Observed) -> None:
     since = (running.now - timedelta(seconds=90)).isoformat()
     suspended = {"type": "Suspended", "status": "True", "reason": "Suspended", "lastTransitionTime": since}
-    job = make_job(status={"suspendedSince": since, "suspendedSeconds": 10, "conditions": [suspended]})
+    earlier = {"suspendedSince": since, "suspendedSeconds": 10, "conditions": [suspended]}
+    job = make_job(status={**earlier, "startTime": "2026-11-22T11:00:00Z"})
     status = compute_status(job, replace(running, pods=(), progress=None))
     assert (status.suspended_since, status.suspended_seconds) == (None, 100)
     assert _conditions(status)["Suspended"][0] == "False"
+
+
+def test_a_suspension_before_the_first_start_is_not_on_the_books(make_job: Any, running: Observed) -> None:
+    """Else the time since the start, less what was suspended, would be a day short of the truth."""
+    nothing = replace(running, pods=(), progress=None)
+    job = _after(make_job({"suspend": True}), nothing)
+    assert job.status.suspended_since == running.now
+    tomorrow = running.now + timedelta(days=1)
+    resumed = make_job(status=job.status.model_dump(mode="json", by_alias=True, exclude_none=True))
+    job = _after(resumed, replace(nothing, now=tomorrow))
+    assert (job.status.suspended_since, job.status.suspended_seconds) == (None, 0)
+    assert active_seconds(job.status.model_copy(update={"start_time": tomorrow}), tomorrow) == 0
 
 
 def test_a_job_that_was_never_suspended_has_no_such_condition(make_job: Any, running: Observed) -> None:
@@ -252,7 +267,42 @@ def test_an_unreachable_coordinator_leaves_what_was_known(make_job: Any, running
     job = _after(make_job(), running)
     status = compute_status(job, replace(running, progress=None))
     assert (status.step, status.loss, status.last_checkpoint_step) == (37, "2.3457", 30)
-    assert status.eta == ""
+
+
+def test_an_answer_that_is_missed_changes_nothing_that_a_user_sees_at_a_glance(
+    make_job: Any, running: Observed
+) -> None:
+    job = _after(make_job(), running)
+    silent = replace(running, progress=None, now=running.now + timedelta(seconds=2))
+    missed = _after(job, silent)
+    assert (missed.status.state, missed.status.eta) == ("Training", job.status.eta)
+    before, after = _conditions(job.status), _conditions(missed.status)
+    assert after.pop("CoordinatorReachable") == ("False", "CoordinatorUnreachable")
+    assert after == before
+    back = _after(missed, replace(running, now=silent.now + timedelta(seconds=2)))
+    assert back.status.state == "Training"
+    assert _conditions(back.status)["CoordinatorReachable"] == ("True", "Answers")
+    assert [event.reason for event in events_between(job.status, back.status)] == []
+
+
+def test_a_coordinator_that_stays_silent_is_no_longer_believed(make_job: Any, running: Observed) -> None:
+    silent = replace(running, progress=None)
+    job = _after(_after(make_job(), running), silent)
+    for seconds in (30, 3600):
+        job = _after(job, replace(silent, now=silent.now + timedelta(seconds=seconds)))
+        assert (job.status.state, job.status.eta) == ("Unknown", "")
+        assert _conditions(job.status)["Running"] == ("Unknown", "CoordinatorUnreachable")
+        assert _conditions(job.status)["Progressing"][0] == "Unknown"
+
+
+def test_silence_of_another_coordinator_says_nothing_of_the_run_before(
+    make_job: Any, make_pod: Any, running: Observed
+) -> None:
+    job = _after(make_job(), running)
+    successor = make_pod("coordinator", incarnation=2)
+    status = compute_status(job, replace(running, pods=(successor, *running.pods[1:]), progress=None))
+    assert status.state == "Recovering"
+    assert _conditions(status)["Running"] == ("False", "Starting")
 
 
 PROGRESS = st.builds(

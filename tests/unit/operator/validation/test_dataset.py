@@ -18,6 +18,8 @@ def test_a_possible_dataset_has_no_problems(make_dataset: Any) -> None:
         ({"storage": {"uri": "corpus"}}, "spec.storage.uri"),
         ({"sources": [{"name": "a", "uri": "s3://"}]}, "spec.sources[0].uri"),
         ({"tokenizer": {"train": None, "uri": "tokenizer.json"}}, "spec.tokenizer.uri"),
+        ({"storage": {"endpointUrl": "http://s3:port"}}, "spec.storage.endpointUrl"),
+        ({"sourceStorage": {"endpointUrl": "http://s3:99999"}}, "spec.sourceStorage.endpointUrl"),
         ({"heldOutFraction": "0.7"}, "spec.heldOutFraction"),
         (
             {"tokenizer": {"train": {"specialTokens": ["<a>", "<a>"]}}},

@@ -1,10 +1,12 @@
-"""A storage URI that cannot work is refused with what to write instead."""
+"""A storage URI or an endpoint that cannot work is refused with what to write instead."""
+
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_operator.validation.storage import check_uri
+from deepseek_operator.validation.storage import check_endpoint, check_uri
 
 
 @pytest.mark.parametrize("uri", ["s3://abc", "s3://my-bucket/a/b", "s3://my.bucket/", "s3://0ab/x-y_z/1.txt"])
@@ -46,3 +48,34 @@ def test_credentials_in_a_uri_are_refused_without_being_repeated() -> None:
 @given(st.text(max_size=80))
 def test_any_text_gives_at_most_one_problem(uri: str) -> None:
     assert len(list(check_uri(uri, field="f"))) <= 1
+
+
+@pytest.mark.parametrize("url", [None, "http://s3", "https://s3.example.com:9000/", "http://[::1]:7070"])
+def test_good_endpoints_pass(url: str | None) -> None:
+    assert list(check_endpoint(url, field="spec.storage.endpointUrl")) == []
+
+
+@pytest.mark.parametrize(
+    "url", ["http://s3:99999", "http://s3:port", "http://s3:0", "http://[::1", "http://:80"]
+)
+def test_endpoints_that_nobody_can_reach_are_refused(url: str) -> None:
+    (problem,) = check_endpoint(url, field="spec.storage.endpointUrl")
+    assert (problem.field, problem.reason) == ("spec.storage.endpointUrl", "InvalidEndpointUrl")
+    assert problem.value == repr(url)
+    assert problem.remedy
+
+
+@pytest.mark.parametrize(
+    "url", ["http://KEY:SECRET@s3:7070", "https://SECRET@s3/x", "http://KEY:SECRET@s3:bad"]
+)
+def test_credentials_in_an_endpoint_are_refused_without_being_repeated(url: str) -> None:
+    (problem,) = check_endpoint(url, field="spec.storage.endpointUrl")
+    assert "secretRef" in problem.remedy
+    assert "SECRET" not in str(problem)
+
+
+@given(st.text(max_size=40))
+def test_an_endpoint_that_passes_has_a_port_or_none(text: str) -> None:
+    url = f"http://{text}"
+    if not list(check_endpoint(url, field="f")):
+        assert urlsplit(url).port != 0

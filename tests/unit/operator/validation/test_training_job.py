@@ -29,6 +29,12 @@ def _tiny(**moe: Any) -> dict[str, Any]:
             "tensorParallelDegree",
         ),
         ({"storage": {"uri": "s3:///x"}}, "spec.storage.uri", "must name a bucket"),
+        ({"storage": {"endpointUrl": "http://s3:99999"}}, "spec.storage.endpointUrl", "port"),
+        (
+            {"data": {"sources": [{"name": "a", "uri": "s3://corpus/a", "endpointUrl": "http://s3:port"}]}},
+            "spec.data.sources[0].endpointUrl",
+            "port",
+        ),
         ({"training": {"optimizer": {"learningRate": "0"}}}, "spec.training.optimizer.learningRate", "0"),
         ({"training": {"schedule": {"minRatio": "1.5"}}}, "spec.training.schedule.minRatio", "1"),
         (

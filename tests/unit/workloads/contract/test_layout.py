@@ -25,6 +25,13 @@ def test_an_export_prefix_holds_no_colon() -> None:
     assert layout.export_prefix("sha256:" + "ab" * 32) == "exports/sha256-" + "ab" * 32 + "/"
 
 
+def test_the_digest_of_an_export_is_found_in_its_uri() -> None:
+    digest = "sha256:" + "ab" * 32
+    uri = layout.join_uri("s3://bucket/prefix", layout.export_prefix(digest))
+    assert layout.digest_in_uri(uri) == layout.digest_in_uri(uri.rstrip("/")) == digest
+    assert layout.digest_in_uri("s3://bucket/my-model") is None
+
+
 @pytest.mark.parametrize("uri", ["s3://bucket/prefix", "s3://bucket/prefix/"])
 def test_a_uri_is_joined_by_one_slash(uri: str) -> None:
     assert layout.join_uri(uri, "manifest.json") == "s3://bucket/prefix/manifest.json"

@@ -18,6 +18,7 @@ from deepseek_workloads.contract.records import DatasetManifest, ExportManifest,
 from deepseek_workloads.contract.run_config import (
     Data,
     DatasetRun,
+    InitialExport,
     Owner,
     RawSource,
     Schedule,
@@ -250,7 +251,7 @@ def test_a_run_goes_on_only_from_checkpoints_of_its_own_recipe(
 
 
 def test_a_model_to_start_from_that_is_not_there(make_run: MakeRun, tmp_path: Path) -> None:
-    run = make_run().model_copy(update={"init_from": Storage(uri=f"file://{tmp_path}/nowhere")})
+    run = make_run().model_copy(update={"init_from": InitialExport(uri=f"file://{tmp_path}/nowhere")})
     (refusal,) = preflight(run, QUICK)
     assert refusal.reason == reasons.OBJECT_NOT_FOUND
     assert "spec.model.initFrom" in refusal.message
@@ -267,8 +268,8 @@ def test_a_constant_learning_rate_may_go_on_for_longer(make_run: MakeRun) -> Non
 
 def write_export(
     folder: Path, *, hidden_size: int = ARCHITECTURE.hidden_size, tokenizer: bytes = b""
-) -> Storage:
-    storage = Storage(uri=f"file://{folder}/export")
+) -> InitialExport:
+    storage = InitialExport(uri=f"file://{folder}/export")
     store = QUICK(storage)
     architecture = ARCHITECTURE.model_copy(update={"hidden_size": hidden_size})
     store.put("config.json", json.dumps(config_json(architecture)).encode())
@@ -303,6 +304,18 @@ def test_a_run_starts_from_a_model_of_its_architecture_and_its_datasets_tokenize
     found = preflight(run, QUICK)
     assert [refusal.reason for refusal in found] == [reasons.CHECKPOINT_MISMATCH] * len(expected)
     assert all(words in refusal.message for words, refusal in zip(expected, found, strict=True))
+
+
+def test_a_model_to_start_from_is_the_one_that_was_recorded(make_run: MakeRun, tmp_path: Path) -> None:
+    storage = write_export(tmp_path)
+    digest = sha256_digest((tmp_path / "export/manifest.json").read_bytes())
+    recorded = storage.model_copy(update={"digest": digest})
+    run = make_run().model_copy(update={"init_from": recorded})
+    assert preflight(run, QUICK) == []
+    other = recorded.model_copy(update={"digest": "sha256:" + "0" * 64})
+    (refusal,) = preflight(run.model_copy(update={"init_from": other}), QUICK)
+    assert refusal.reason == reasons.CHECKPOINT_MISMATCH
+    assert digest in refusal.message
 
 
 # ---- datasets

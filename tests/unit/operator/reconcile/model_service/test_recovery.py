@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from deepseek_operator.cluster.interface import Forbidden
 from deepseek_operator.cluster.kinds import MODEL_SERVICE
 
@@ -42,6 +44,29 @@ async def test_a_lost_service_is_made_again_and_a_bent_one_put_right(serving: An
     service = serving.cluster.objects[("Service", "research", "chat")]
     assert service["spec"]["selector"]["deepseek.dev/cluster"] == active
     assert serving.status()["active"]["clusterId"] == active
+
+
+@pytest.mark.parametrize("change", [{"selector": {"team": "chat"}}, {"ports": [{"port": 80}]}])
+async def test_one_key_more_in_the_selector_or_another_port_is_put_right(
+    serving: Any, change: dict[str, Any]
+) -> None:
+    await serving.serve_r1()
+    service = serving.cluster.objects[("Service", "research", "chat")]
+    wanted = dict(service["spec"])
+    for name, value in change.items():
+        merged = {**wanted[name], **value} if isinstance(value, dict) else value
+        service["spec"] = {**wanted, name: merged}
+    await serving.settle()
+    assert serving.cluster.objects[("Service", "research", "chat")]["spec"] == wanted
+
+
+async def test_policies_of_the_cluster_that_serves_come_back(serving: Any) -> None:
+    await serving.serve_r1()
+    policies = serving.objects("NetworkPolicy")
+    for name in policies:
+        del serving.cluster.objects[("NetworkPolicy", "research", name)]
+    await serving.pass_time(30)
+    assert serving.objects("NetworkPolicy") == policies
 
 
 async def test_a_lost_status_is_learned_again_from_what_is_there(serving: Any) -> None:

@@ -13,6 +13,17 @@ async def test_the_newest_revision_of_the_model_is_served(serving: Any) -> None:
     assert serving.status()["candidate"]["revision"] == "r1"
 
 
+async def test_a_revision_that_is_being_deleted_is_not_brought_up(serving: Any) -> None:
+    serving.add_revision("r1")
+    serving.clock.advance(60)
+    serving.add_revision("r2")
+    going = serving.cluster.objects[("DeepSeekModelRevision", "research", "r2")]
+    going["metadata"]["deletionTimestamp"] = "2026-11-22T12:01:00Z"
+    serving.add_service()
+    await serving.settle()
+    assert serving.status()["candidate"]["revision"] == "r1"
+
+
 async def test_a_job_can_name_the_service_for_its_revision(serving: Any) -> None:
     serving.add_revision("r1")
     serving.clock.advance(60)
