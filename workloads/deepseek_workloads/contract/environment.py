@@ -8,7 +8,7 @@ POD_IP = "POD_IP"
 WORKER_INDEX = "DEEPSEEK_WORKER_INDEX"  # 0..numNodes-1, stable over replacements
 INCARNATION = "DEEPSEEK_INCARNATION"  # counts the replacements of this (role, index)
 COORDINATOR_HOST = "DEEPSEEK_COORDINATOR_HOST"  # headless Service of the coordinator
-# The job's own token, from the Secret `<name>-token`, key `token`; it is also Ray's.
+# The run's own token, from its Secret `<kind>-<name>-token-<8 digits of its uid>`; it is also Ray's.
 JOB_TOKEN = "DEEPSEEK_JOB_TOKEN"  # noqa: S105
 RAY_AUTH_TOKEN = "RAY_AUTH_TOKEN"  # noqa: S105
 JOB_TOKEN_SECRET_KEY = "token"  # noqa: S105

@@ -88,8 +88,9 @@ def start_serve(run: ServingRun) -> None:
         },
         logging_config=_logging(),
     )
-    if _status_of(serve.status()) is ApplicationStatus.DEPLOY_FAILED:  # under the driver before this one
-        serve.delete(APPLICATION)
+    status = serve.status()
+    if _status_of(status) is ApplicationStatus.DEPLOY_FAILED and not _running(status):
+        serve.delete(APPLICATION)  # it failed under the driver before this one
 
 
 def deploy(run: ServingRun, document: str, *, replicas: int) -> None:
@@ -123,14 +124,15 @@ def wanted_replicas(replicas: int, *, nodes: int, ready: int) -> int:
 
 
 def ready_replicas(status: Any) -> int:
-    """Of `serve.status()`. Raises ReplicasFailed."""
+    """Of `serve.status()`. Raises ReplicasFailed, where there is none that answers."""
     application = status.applications.get(APPLICATION)
     if application is None:
         return 0
-    deployment = application.deployments.get(APPLICATION)
-    if application.status is ApplicationStatus.DEPLOY_FAILED:
+    ready = _running(status)
+    if application.status is ApplicationStatus.DEPLOY_FAILED and not ready:
+        deployment = application.deployments.get(APPLICATION)
         raise ReplicasFailed((deployment.message if deployment else "") or application.message)
-    return deployment.replica_states.get(ReplicaState.RUNNING, 0) if deployment else 0
+    return ready
 
 
 def progress_of(replicas: int, ready: int, *, checked: bool) -> Progress:
@@ -162,6 +164,12 @@ def _try_again(reason: str, error: Exception, exit_code: int) -> Verdict:
 def _status_of(status: Any) -> ApplicationStatus | None:
     application = status.applications.get(APPLICATION)
     return application.status if application else None
+
+
+def _running(status: Any) -> int:
+    application = status.applications.get(APPLICATION)
+    deployment = application.deployments.get(APPLICATION) if application else None
+    return int(deployment.replica_states.get(ReplicaState.RUNNING, 0)) if deployment else 0
 
 
 def _logging() -> LoggingConfig:

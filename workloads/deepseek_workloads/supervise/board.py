@@ -14,7 +14,7 @@ from deepseek_workloads.contract.messages import (
     Report,
     ServingProgress,
 )
-from deepseek_workloads.supervise.coordinator_machine import Child, CoordinatorState
+from deepseek_workloads.supervise.coordinator_state import Child, CoordinatorState
 from deepseek_workloads.supervise.serving_figures import merged
 
 MAX_TEXT = 600

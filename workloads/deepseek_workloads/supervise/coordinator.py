@@ -1,6 +1,7 @@
 """PID 1 of a coordinator pod: carries out what `coordinator_machine` decides."""
 
 import asyncio
+import random
 import signal
 import sys
 import time
@@ -16,7 +17,9 @@ from deepseek_workloads.contract.run_config import AnyRun, ServingRun, TrainingR
 from deepseek_workloads.supervise import children, connections, coordinator_machine, outcomes
 from deepseek_workloads.supervise import coordinator_events as events
 from deepseek_workloads.supervise.backend import Backend, backend_of
+from deepseek_workloads.supervise.backoff import spread
 from deepseek_workloads.supervise.board import DRIVER_RANK, ProgressBoard
+from deepseek_workloads.supervise.coordinator_state import CoordinatorState, Policy
 from deepseek_workloads.supervise.epoch_server import EpochServer
 from deepseek_workloads.supervise.event_log import log
 from deepseek_workloads.supervise.http_api import Api, application
@@ -25,6 +28,10 @@ from deepseek_workloads.supervise.settings import Settings
 PREFLIGHT, HEAD, DRIVER = "preflight", "ray-head", "driver"
 DISMISS_SECONDS = 3.0
 CONTROL_STOP_SECONDS = 900.0
+NO_PROGRESS_SECONDS = (
+    3600.0  # of accelerators that wait for a store; an outage is over by then, or will not be
+)
+BACKOFFS = frozenset({events.Timer.PREFLIGHT_BACKOFF, events.Timer.HEAD_BACKOFF, events.Timer.DRIVER_BACKOFF})
 TERMINATION_RESERVE_SECONDS = 3.0
 EXIT_CODES = {"Succeeded": 0, "Stopped": 0, "Retry": 75}
 
@@ -36,7 +43,7 @@ class Coordinator:
         self._backend = backend_of(
             run, token=settings.token, run_config=str(settings.run_config_path), environ=environ
         )
-        self._state = coordinator_machine.CoordinatorState(policy_of(run, settings, self._backend))
+        self._state = CoordinatorState(policy_of(run, settings, self._backend))
         self._events: asyncio.Queue[events.Event] = asyncio.Queue()
         self._timers: dict[events.Timer, asyncio.TimerHandle] = {}
         self._children = children.Children(self._child_exited)
@@ -44,6 +51,7 @@ class Coordinator:
         self._board = ProgressBoard(run.workers.world_size)
         self._control = Control()
         self._driver_started = 0.0
+        self._furthest = (0, 0)
         self._ready = False
         self._ranks_must_stop = False
         self._exit_code: int | None = None
@@ -58,6 +66,7 @@ class Coordinator:
         self._settings.drain_file.unlink(missing_ok=True)
         self._events.put_nowait(events.Started())
         serving = asyncio.create_task(self._serve())
+        serving.add_done_callback(self._servers_ended)
         while self._exit_code is None:
             event = await self._events.get()
             log("event", what=type(event).__name__, detail=str(event)[:500])
@@ -86,6 +95,10 @@ class Coordinator:
 
     # ---- events
 
+    def _servers_ended(self, serving: asyncio.Task[None]) -> None:
+        if not serving.cancelled() and (error := serving.exception()) is not None:
+            self._events.put_nowait(events.ServerFailed(f"{type(error).__name__}: {error}"))
+
     def _child_exited(self, ended: children.Exit) -> None:
         log("ended", process=ended.name, exit_code=ended.exit_code, uptime=round(ended.uptime_seconds, 1))
         code, uptime = ended.exit_code, ended.uptime_seconds
@@ -102,17 +115,28 @@ class Coordinator:
         if 0 < report.attempt < self._state.attempts:
             return self._effective_control()  # of a rank whose driver is gone; it has not noticed yet
         self._board.take(report, now=time.monotonic())
+        self._note_position(report)
         # Replicas, unlike ranks, outlive the driver and do not lead the run.
         led_by_ranks = not isinstance(self._run, ServingRun)
+        if not self._state.served and has_ready_replica(report):
+            self._events.put_nowait(events.ReplicaReady())
         if led_by_ranks and report.rank != DRIVER_RANK and not self._state.ranks_running:
             self._events.put_nowait(events.RanksRunning())
         if report.failure is not None:
-            self._board.forget_ranks()
+            if led_by_ranks:
+                self._board.forget_ranks()
             missing = len(self._epochs.connected()) < self._run.workers.num_nodes
             uptime = time.monotonic() - self._driver_started
             step = self._progress().step
             self._events.put_nowait(events.GroupFailed(report.failure, step, missing, uptime))
         return self._effective_control()
+
+    def _note_position(self, report: Report) -> None:
+        position = position_of(report)
+        if position > self._furthest:
+            self._furthest = position
+            if self._state.store_failures:
+                self._events.put_nowait(events.Advanced())
 
     def _take_control(self, control: Control) -> Control:
         if control.generation >= self._control.generation:
@@ -169,12 +193,13 @@ class Coordinator:
                 await self._finish(verdict, dismiss_workers=dismiss_workers)
 
     async def _drain_connections(self) -> None:
-        """Workers let their clients go, then leave; the head, which they need for that, comes last."""
+        """Workers that end with this pod let their clients go, and need the head for it. Those that stay are
+        not waited for: they answer on without it, until the next coordinator is there."""
         self._settings.drain_file.write_text(f"{time.time():.3f}\n")
 
         def busy() -> bool:
             clients = connections.established(environment.SERVE_PORT)
-            return bool(self._epochs.connected()) or clients > 0
+            return bool(self._epochs.leaving()) or clients > 0
 
         await connections.until_quiet(busy, limit_seconds=self._settings.grace_seconds)
         self._events.put_nowait(events.Drained())
@@ -193,6 +218,8 @@ class Coordinator:
     def _set_timer(self, timer: events.Timer, seconds: float) -> None:
         if timer in self._timers:
             self._timers[timer].cancel()
+        if timer in BACKOFFS:
+            seconds = spread(seconds, uniform=random.random)
         loop = asyncio.get_running_loop()
         self._timers[timer] = loop.call_later(seconds, self._events.put_nowait, events.TimerFired(timer))
 
@@ -210,16 +237,29 @@ class Coordinator:
         return self._settings.scratch / f"{name}-verdict.json"
 
 
-def policy_of(run: AnyRun, settings: Settings, backend: Backend) -> coordinator_machine.Policy:
-    return coordinator_machine.Policy(
+def policy_of(run: AnyRun, settings: Settings, backend: Backend) -> Policy:
+    return Policy(
         backoff_limit=run.run_policy.backoff_limit,
         preflight_seconds=float(run.run_policy.startup_deadline_seconds),
         control_stop_seconds=CONTROL_STOP_SECONDS,
+        no_progress_seconds=None if isinstance(run, ServingRun) else NO_PROGRESS_SECONDS,
         termination_stop_seconds=max(0.0, settings.grace_seconds - TERMINATION_RESERVE_SECONDS),
         graceful_stop=isinstance(run, TrainingRun),
         drain_connections=isinstance(run, ServingRun),
         epoch_per_attempt=backend.epoch_per_attempt,
     )
+
+
+def position_of(report: Report) -> tuple[int, int]:
+    """Step of a training run, shards done of a dataset's stages: what is lost is made again below it."""
+    progress = report.progress or Progress()
+    return max(report.step, progress.step), sum(stage.done for stage in progress.stages)
+
+
+def has_ready_replica(report: Report) -> bool:
+    """The driver counts them."""
+    serving = report.progress.serving if report.progress is not None else None
+    return report.rank == DRIVER_RANK and serving is not None and serving.ready_replicas > 0
 
 
 def read_verdict(path: Path) -> Verdict | None:

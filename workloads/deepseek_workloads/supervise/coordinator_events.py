@@ -38,6 +38,23 @@ class RanksRunning:
 
 
 @dataclass(frozen=True)
+class Advanced:
+    """The run is further than it ever was in this pod."""
+
+
+@dataclass(frozen=True)
+class ReplicaReady:
+    """Of a serving run: a replica has passed its check and answers."""
+
+
+@dataclass(frozen=True)
+class ServerFailed:
+    """Workers, ranks and the operator cannot reach this supervisor, and never will."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class GroupFailed:
     """The driver says why its group ended; Ray Train's starts the group again unless it is told to end."""
 
@@ -72,6 +89,7 @@ class Timer(Enum):
     HEAD_BACKOFF = "head backoff"
     DRIVER_BACKOFF = "driver backoff"
     PREFLIGHT_DEADLINE = "preflight deadline"
+    NO_PROGRESS = "no progress"
     STOP_DEADLINE = "stop deadline"
 
 
@@ -86,6 +104,9 @@ Event = (
     | HeadExited
     | DriverExited
     | RanksRunning
+    | Advanced
+    | ReplicaReady
+    | ServerFailed
     | GroupFailed
     | StopRequested
     | StopWithdrawn

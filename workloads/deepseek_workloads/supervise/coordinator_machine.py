@@ -2,12 +2,13 @@
 
 Preflight, then the driver beside the Ray head; a dead head takes all with it and comes back as a new Ray
 cluster, a dead driver comes back alone. Without a head (Horovod) each attempt is an epoch: a dead driver or a
-broken group takes all with it. Only failures of the run itself count against `backoff_limit`.
+broken group takes all with it. Only failures of the run itself count against `backoff_limit`, and only until
+a serving run has answered: from then on it is tried for ever, and what fails beside it is told, no more. A
+store that is lost does not count, but has a time of its own in which the run must get on.
 Nothing here knows processes, sockets or clocks.
 """
 
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
@@ -16,6 +17,7 @@ from deepseek_workloads.supervise import outcomes
 from deepseek_workloads.supervise.backoff import next_delay
 from deepseek_workloads.supervise.coordinator_events import (
     Action,
+    Advanced,
     AskRanksToGoOn,
     AskRanksToStop,
     BecomeReady,
@@ -30,6 +32,8 @@ from deepseek_workloads.supervise.coordinator_events import (
     KillAll,
     PreflightExited,
     RanksRunning,
+    ReplicaReady,
+    ServerFailed,
     SetTimer,
     StartDriver,
     Started,
@@ -41,51 +45,7 @@ from deepseek_workloads.supervise.coordinator_events import (
     Timer,
     TimerFired,
 )
-
-
-class Child(Enum):
-    ABSENT = "absent"
-    RUNNING = "running"
-    BACKING_OFF = "backing off"
-    PASSED = "passed"  # of preflight only
-
-
-class Stop(Enum):
-    CONTROL = "control"
-    TERMINATION = "termination"
-
-
-@dataclass(frozen=True)
-class Policy:
-    backoff_limit: int
-    preflight_seconds: float  # until a store that cannot be reached ends the run
-    control_stop_seconds: float  # for the last checkpoint
-    termination_stop_seconds: float  # below the pod's grace period
-    graceful_stop: bool  # ranks write a checkpoint; otherwise (datasets) stopping loses nothing
-    drain_connections: bool = False  # clients are connected: they are let go before this pod ends
-    epoch_per_attempt: bool = False  # a group that ended starts again only with its driver, on new processes
-
-
-@dataclass(frozen=True)
-class CoordinatorState:
-    policy: Policy
-    preflight: Child = Child.ABSENT
-    head: Child = Child.ABSENT
-    driver: Child = Child.ABSENT
-    ranks_running: bool = False
-    epoch: int = 0  # of Ray clusters in this pod
-    attempts: int = 0  # starts of the driver
-    restarts: int = 0  # of the driver or of its group
-    failures: int = 0  # those that count
-    last_failure: Failure | None = None
-    last_driver_failure_counted: bool = False
-    step_of_last_peer_loss: int | None = None
-    preflight_delay: float | None = None
-    head_delay: float | None = None
-    driver_delay: float | None = None
-    stop: Stop | None = None
-    finished: bool = False
-
+from deepseek_workloads.supervise.coordinator_state import Child, CoordinatorState, Stop
 
 Step = tuple[CoordinatorState, list[Action]]
 
@@ -104,6 +64,12 @@ def step(state: CoordinatorState, event: Event) -> Step:
             return _driver_exited(state, event)
         case RanksRunning():
             return replace(state, ranks_running=state.driver is Child.RUNNING), []
+        case Advanced():
+            return replace(state, store_failures=0), []
+        case ReplicaReady():
+            return replace(state, served=True, failures=0, last_driver_failure_counted=False), []
+        case ServerFailed(message):
+            return _finish(state, outcomes.server_failed(message))
         case GroupFailed():
             return _group_failed(state, event)
         case StopRequested():
@@ -176,19 +142,19 @@ def _driver_exited(state: CoordinatorState, event: DriverExited) -> Step:
         return _driver_gave_verdict(state, ending)
     if state.stop is not None:
         return _finish(state, outcomes.stopped(state.stop is Stop.CONTROL, ending.message))
-    counted = ending.kind == "failed"
+    counted = ending.kind == "failed" and not state.served
     state = _with_failure(state, ending)
     if counted and state.failures > state.policy.backoff_limit:
         return _finish(state, outcomes.backoff_limit_exceeded(ending, state.policy.backoff_limit))
     state = replace(state, restarts=state.restarts + 1, last_driver_failure_counted=counted)
-    return _back_off_driver(state, event.uptime_seconds)
+    return _back_off_driver(*_note_store_failure(state, ending), event.uptime_seconds)
 
 
-def _back_off_driver(state: CoordinatorState, uptime_seconds: float) -> Step:
+def _back_off_driver(state: CoordinatorState, actions: list[Action], uptime_seconds: float) -> Step:
     delay = next_delay(state.driver_delay, uptime_seconds=uptime_seconds)
     state = replace(state, driver=Child.BACKING_OFF, driver_delay=delay)
     end: list[Action] = [EndEpoch(), KillAll()] if state.policy.epoch_per_attempt else []
-    return state, [*end, SetTimer(Timer.DRIVER_BACKOFF, delay)]
+    return state, [*actions, *end, SetTimer(Timer.DRIVER_BACKOFF, delay)]
 
 
 def _driver_gave_verdict(state: CoordinatorState, verdict: Verdict) -> Step:
@@ -204,7 +170,10 @@ def _driver_gave_verdict(state: CoordinatorState, verdict: Verdict) -> Step:
 def _group_failed(state: CoordinatorState, event: GroupFailed) -> Step:
     if state.driver is not Child.RUNNING or state.stop is not None:
         return state, []
-    failure = _with_cause(state, event)
+    stuck = state.step_of_last_peer_loss is not None and event.step <= state.step_of_last_peer_loss
+    failure = outcomes.explained(event.failure, workers_missing=event.workers_missing, stuck=stuck)
+    if state.served:  # one replica; the others answer on
+        return replace(state, last_failure=failure), []
     state = replace(
         _with_failure(state, failure),
         restarts=state.restarts + 1,
@@ -215,19 +184,31 @@ def _group_failed(state: CoordinatorState, event: GroupFailed) -> Step:
         return _finish(state, outcomes.failed(failure))
     if failure.kind == "failed" and state.failures > state.policy.backoff_limit:
         return _finish(state, outcomes.backoff_limit_exceeded(failure, state.policy.backoff_limit))
-    return _back_off_driver(state, event.uptime_seconds) if state.policy.epoch_per_attempt else (state, [])
+    state, actions = _note_store_failure(state, failure)
+    if state.policy.epoch_per_attempt:
+        return _back_off_driver(state, actions, event.uptime_seconds)
+    return state, actions
 
 
-def _with_cause(state: CoordinatorState, event: GroupFailed) -> Failure:
-    """A broken collective tells that a rank has gone, not why. A pod that is missing explains it. Otherwise a
-    process crashes: once may be chance; again, with no step gained, it is the run's own failure."""
-    failure = event.failure
-    if failure.reason != reasons.PEER_LOST:
-        return failure
-    if event.workers_missing:
-        return failure.model_copy(update={"kind": "lost", "reason": reasons.NODE_LOST})
-    stuck = state.step_of_last_peer_loss is not None and event.step <= state.step_of_last_peer_loss
-    return failure.model_copy(update={"kind": "failed"}) if stuck else failure
+def _note_store_failure(state: CoordinatorState, failure: Failure) -> Step:
+    """From the first one on the run has its time to get on. One that has lost a node waits for that."""
+    if failure.kind == "lost":
+        return replace(state, store_failures=0), []
+    seconds = state.policy.no_progress_seconds
+    if failure.reason != reasons.STORE_UNREACHABLE or failure.kind != "try-again" or seconds is None:
+        return state, []
+    first = state.store_failures == 0
+    state = replace(state, store_failures=state.store_failures + 1)
+    return state, [SetTimer(Timer.NO_PROGRESS, seconds)] if first else []
+
+
+def _no_progress(state: CoordinatorState) -> Step:
+    """One failure, and then work that takes long, is no reason to end it."""
+    assert state.last_failure is not None
+    if state.store_failures < 2 or state.stop is not None:
+        return replace(state, store_failures=0), []
+    seconds = state.policy.no_progress_seconds or 0
+    return _finish(state, outcomes.no_progress(state.last_failure, seconds=seconds))
 
 
 def _stop(state: CoordinatorState, stop: Stop) -> Step:
@@ -273,6 +254,8 @@ def _timer_fired(state: CoordinatorState, timer: Timer) -> Step:
                 kind="final", reason=reasons.STORE_UNREACHABLE, message="preflight did not end in time"
             )
             return _finish(state, outcomes.failed(failure))
+        case Timer.NO_PROGRESS if state.store_failures:
+            return _no_progress(state)
         case Timer.STOP_DEADLINE if state.stop is not None:
             return _finish(
                 state, outcomes.stopped(state.stop is Stop.CONTROL, "what ran did not end in time")
@@ -282,7 +265,7 @@ def _timer_fired(state: CoordinatorState, timer: Timer) -> Step:
 
 
 def _with_failure(state: CoordinatorState, failure: Failure) -> CoordinatorState:
-    counted = 1 if failure.kind == "failed" else 0
+    counted = 1 if failure.kind == "failed" and not state.served else 0
     return replace(state, failures=state.failures + counted, last_failure=failure)
 
 

@@ -21,9 +21,10 @@ class EpochListener:
 
 
 async def follow_epochs(
-    host: str, port: int, *, hello: epoch_protocol.Hello, listener: EpochListener
+    host: str, port: int, *, hello: epoch_protocol.Hello, listener: EpochListener, leaving: asyncio.Event
 ) -> None:
-    """Runs until dismissed or cancelled. `disconnected` follows every `connected`."""
+    """Runs until dismissed or cancelled. `disconnected` follows every `connected`; once `leaving` is set the
+    coordinator is told."""
     retry_seconds = FIRST_RETRY_SECONDS
     while True:
         try:
@@ -34,6 +35,7 @@ async def follow_epochs(
             await asyncio.sleep(retry_seconds)
             retry_seconds = min(LAST_RETRY_SECONDS, 1.5 * retry_seconds)
             continue
+        saying = asyncio.create_task(_say_when_leaving(writer, leaving))
         try:
             keep_alive(writer)
             writer.write(epoch_protocol.hello_line(hello))
@@ -42,9 +44,15 @@ async def follow_epochs(
         except (OSError, ValueError):  # reset, keepalive, a line too long
             pass
         finally:
+            saying.cancel()
             writer.close()
         retry_seconds = FIRST_RETRY_SECONDS
         await asyncio.sleep(retry_seconds)
+
+
+async def _say_when_leaving(writer: asyncio.StreamWriter, leaving: asyncio.Event) -> None:
+    await leaving.wait()
+    writer.write(epoch_protocol.LEAVING)
 
 
 async def _follow(

@@ -1,8 +1,8 @@
 """The lines on the epoch connection between a worker's supervisor and the coordinator's. Pure.
 
-worker -> coordinator: one hello line (JSON with the job's token). coordinator -> worker: `epoch N` once a Ray
-head of this epoch has been started, `done` when the run is over. The end of the connection says the rest: the
-Ray cluster of this epoch is gone, kill everything and come back.
+worker -> coordinator: one hello line (JSON with the job's token), and `leaving` when its pod ends.
+coordinator -> worker: `epoch N` once a Ray head of this epoch has been started, `done` when the run is over.
+The end of the connection says the rest: the Ray cluster of this epoch is gone; what needs it must be killed.
 """
 
 import hmac
@@ -14,6 +14,7 @@ from deepseek_workloads.contract.wire import TolerantWireModel
 
 MAX_LINE_BYTES = 4096
 DONE = b"done\n"
+LEAVING = b"leaving\n"
 
 
 class Hello(TolerantWireModel):

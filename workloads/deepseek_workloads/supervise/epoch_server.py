@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deepseek_workloads.supervise import epoch_protocol
 
@@ -18,6 +18,7 @@ KEEPALIVE_COUNT = 3
 class Peer:
     pod: str
     index: int
+    leaving: bool = False  # its pod ends
 
 
 @dataclass
@@ -62,6 +63,9 @@ class EpochServer:
     def connected(self) -> list[Peer]:
         return sorted((p for p in self._peers.values() if p is not None), key=lambda peer: peer.index)
 
+    def leaving(self) -> list[Peer]:
+        return [peer for peer in self.connected() if peer.leaving]
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         keep_alive(writer)
         self._peers[writer] = None
@@ -72,10 +76,13 @@ class EpochServer:
             await self._began.wait()
             if writer not in self._peers or self._epoch is None:
                 return
-            self._peers[writer] = Peer(hello.pod, hello.index)
+            peer = Peer(hello.pod, hello.index)
+            self._peers[writer] = peer
             self._note_peers()
             writer.write(epoch_protocol.epoch_line(self._epoch))
-            await reader.read()  # until it hangs up; a worker says nothing more
+            while line := await reader.readline():  # until it hangs up
+                if line == epoch_protocol.LEAVING and writer in self._peers:
+                    self._peers[writer] = replace(peer, leaving=True)
         except (OSError, ValueError):  # reset, keepalive, a line too long
             pass
         finally:

@@ -74,10 +74,11 @@ async def _refuse_malformed(request: web.Request, handler: Handler) -> web.Strea
 
 def _authorize(request: web.Request, token: str) -> None:
     """Raises HTTPUnauthorized. Compared in constant time."""
-    given = request.headers.get("Authorization", "")
-    if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+    # As aiohttp has decoded it: a header may hold any bytes.
+    given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+    if not hmac.compare_digest(given, f"Bearer {token}".encode()):
         raise web.HTTPUnauthorized(
-            text="Authorization: must be `Bearer` and this run's token (Secret <name>-token, key token)\n",
+            text="Authorization: must be `Bearer` and this run's token, which only its pods have\n",
             headers={"WWW-Authenticate": "Bearer"},
         )
 

@@ -49,6 +49,16 @@ def most_telling(failures: Iterable[Failure]) -> Failure:
     return min(failures, key=lambda failure: order[failure.kind])
 
 
+def explained(failure: Failure, *, workers_missing: bool, stuck: bool) -> Failure:
+    """A broken collective tells that a rank has gone, not why. A pod that is missing explains it. Otherwise a
+    process crashes: once may be chance; again, with no step gained (`stuck`), it is the run's own failure."""
+    if failure.reason != reasons.PEER_LOST:
+        return failure
+    if workers_missing:
+        return failure.model_copy(update={"kind": "lost", "reason": reasons.NODE_LOST})
+    return failure.model_copy(update={"kind": "failed"}) if stuck else failure
+
+
 def failed(failure: Failure) -> Verdict:
     return Verdict(
         outcome="Failed", reason=failure.reason, message=failure.message, exit_code=failure.exit_code
@@ -62,6 +72,24 @@ def backoff_limit_exceeded(failure: Failure, limit: int) -> Verdict:
         reason=reasons.BACKOFF_LIMIT_EXCEEDED,
         message=message,
         exit_code=failure.exit_code,
+    )
+
+
+def no_progress(failure: Failure, *, seconds: float) -> Verdict:
+    message = (
+        f"no step was gained for {seconds / 60:.0f} minutes: {failure.message}: see that the object store "
+        "answers, and apply the resource again; it goes on from its last checkpoint"
+    )
+    return Verdict(outcome="Failed", reason=failure.reason, message=message, exit_code=failure.exit_code)
+
+
+def server_failed(message: str) -> Verdict:
+    """Another pod has a network of its own."""
+    return Verdict(
+        outcome="Retry",
+        reason=reasons.INTERNAL_ERROR,
+        message=f"the coordinator's servers ended: {message}",
+        exit_code=ExitCode.TRY_AGAIN,
     )
 
 

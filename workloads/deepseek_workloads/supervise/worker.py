@@ -1,6 +1,7 @@
 """PID 1 of a worker pod: carries out what `worker_machine` decides."""
 
 import asyncio
+import random
 import shutil
 import signal
 import time
@@ -13,6 +14,7 @@ from deepseek_workloads.contract.run_config import AnyRun, ServingRun
 from deepseek_workloads.supervise import children, connections, haproxy, memory
 from deepseek_workloads.supervise import worker_machine as machine
 from deepseek_workloads.supervise.backend import backend_of
+from deepseek_workloads.supervise.backoff import spread
 from deepseek_workloads.supervise.epoch_client import EpochListener, follow_epochs
 from deepseek_workloads.supervise.epoch_protocol import Hello
 from deepseek_workloads.supervise.event_log import log
@@ -30,13 +32,14 @@ class Worker:
         self._backend = backend_of(
             run, token=settings.token, run_config=str(settings.run_config_path), environ=environ
         )
-        self._state = machine.WorkerState()
+        self._state = machine.WorkerState(serves=isinstance(run, ServingRun))
         self._events: asyncio.Queue[machine.Event] = asyncio.Queue()
         self._children = children.Children(self._child_exited)
         self._head_ip = ""
         self._starts = 0
         self._exit_code: int | None = None
         self._draining: asyncio.Task[None] | None = None
+        self._leaving = asyncio.Event()
 
     async def run(self) -> int:
         """Until the run is over or the pod must go. Returns the pod's exit code."""
@@ -66,7 +69,13 @@ class Worker:
             dismissed=lambda: self._events.put_nowait(machine.Dismissed()),
         )
         hello = Hello(token=settings.token, pod=settings.pod_name, index=settings.worker_index)
-        await follow_epochs(settings.coordinator_host, environment.EPOCH_PORT, hello=hello, listener=listener)
+        await follow_epochs(
+            settings.coordinator_host,
+            environment.EPOCH_PORT,
+            hello=hello,
+            listener=listener,
+            leaving=self._leaving,
+        )
 
     def _connected(self, epoch: int, head_ip: str) -> None:
         self._head_ip = head_ip
@@ -92,13 +101,15 @@ class Worker:
             case machine.KillAll():
                 await self._kill_all()
             case machine.DrainRay():
+                self._leaving.set()
                 self._settings.drain_file.write_text(f"{time.time():.3f}\n")
                 if isinstance(self._run, ServingRun):
                     self._draining = asyncio.create_task(self._drain_connections(self._run))
                 else:
                     self._children.signal(NODE, signal.SIGTERM)
             case machine.SetBackoff(seconds):
-                loop.call_later(seconds, self._events.put_nowait, machine.BackoffOver())
+                wait = spread(seconds, uniform=random.random)
+                loop.call_later(wait, self._events.put_nowait, machine.BackoffOver())
             case machine.SetDrainDeadline():
                 seconds = max(0.0, self._settings.grace_seconds - EXIT_RESERVE_SECONDS)
                 loop.call_later(seconds, self._events.put_nowait, machine.DrainDeadline())

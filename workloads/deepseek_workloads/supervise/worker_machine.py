@@ -1,6 +1,7 @@
 """What the supervisor of a worker pod does next: an event in, a new state and actions out. Pure.
 
 Ray (or in its place the process that starts Horovod's ranks) runs exactly while the epoch connection is up.
+Only replicas, which need no head to answer, go on without it until there is a new one.
 Nothing here knows processes, sockets or clocks.
 """
 
@@ -110,6 +111,7 @@ class Ray(Enum):
 
 @dataclass(frozen=True)
 class WorkerState:
+    serves: bool = False  # replicas; of no use without a head are ranks and tasks
     epoch: int | None = None  # of the connection; None: not connected
     ray: Ray = Ray.ABSENT
     delay: float | None = None  # what was waited before Ray's last start
@@ -146,7 +148,7 @@ def _connected(state: WorkerState, epoch: int) -> Step:
     if state.draining or state.epoch == epoch:
         return state, []
     actions: list[Action] = []
-    if state.ray is not Ray.ABSENT:  # a new epoch without an end of the old one
+    if state.ray is not Ray.ABSENT:  # of the head before this one
         actions.append(KillAll())
     state = replace(state, epoch=epoch, ray=Ray.RUNNING, delay=None)
     return state, [*actions, StartRay(epoch)]
@@ -155,6 +157,8 @@ def _connected(state: WorkerState, epoch: int) -> Step:
 def _disconnected(state: WorkerState) -> Step:
     if state.epoch is None:
         return state, []
+    if state.serves:
+        return replace(state, epoch=None), []
     if state.draining:  # without a head no checkpoint can come of it
         return _exit(state, EXIT_TERMINATED)
     return replace(state, epoch=None, ray=Ray.ABSENT, delay=None), [KillAll()]

@@ -1,10 +1,21 @@
 """What the driver of a serving run decides and says."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+from ray.serve.schema import ApplicationStatus, ReplicaState
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.launch.ray_cluster import NotInTime
-from deepseek_workloads.launch.ray_serve import ReplicasFailed, progress_of, verdict_of, wanted_replicas
+from deepseek_workloads.launch.ray_serve import (
+    APPLICATION,
+    ReplicasFailed,
+    progress_of,
+    ready_replicas,
+    verdict_of,
+    wanted_replicas,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +30,23 @@ from deepseek_workloads.launch.ray_serve import ReplicasFailed, progress_of, ver
 )
 def test_replicas_follow_the_nodes(replicas: int, nodes: int, ready: int, wanted: int) -> None:
     assert wanted_replicas(replicas, nodes=nodes, ready=ready) == wanted
+
+
+def status(application: ApplicationStatus, **states: int) -> Any:
+    """As `serve.status()` has it."""
+    replicas = {ReplicaState[name]: number for name, number in states.items()}
+    deployment = SimpleNamespace(message="no such export", replica_states=replicas)
+    found = SimpleNamespace(status=application, message="", deployments={APPLICATION: deployment})
+    return SimpleNamespace(applications={APPLICATION: found})
+
+
+def test_a_failed_deployment_with_a_replica_that_answers_goes_on() -> None:
+    assert ready_replicas(status(ApplicationStatus.DEPLOY_FAILED, RUNNING=1, STARTING=1)) == 1
+
+
+def test_a_failed_deployment_without_one_says_why() -> None:
+    with pytest.raises(ReplicasFailed, match="no such export"):
+        ready_replicas(status(ApplicationStatus.DEPLOY_FAILED, STARTING=2))
 
 
 def test_it_serves_from_the_first_replica_that_has_passed_the_check() -> None:

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_workloads.supervise.backoff import CAP_SECONDS, STABLE_SECONDS, next_delay
+from deepseek_workloads.supervise.backoff import CAP_SECONDS, STABLE_SECONDS, next_delay, spread
 
 
 def test_the_first_failure_is_answered_at_once() -> None:
@@ -18,3 +18,8 @@ def test_quick_failures_in_a_row_are_answered_more_and_more_slowly() -> None:
 @given(st.floats(0, 1000), st.floats(STABLE_SECONDS, 1e6))
 def test_a_stable_run_starts_with_a_clean_slate(previous: float, uptime: float) -> None:
     assert next_delay(previous, uptime_seconds=uptime) == 0
+
+
+@given(st.floats(0, CAP_SECONDS), st.floats(0, 1, exclude_max=True))
+def test_a_wait_is_spread_over_its_second_half(delay: float, drawn: float) -> None:
+    assert delay / 2 <= spread(delay, uniform=lambda: drawn) <= delay

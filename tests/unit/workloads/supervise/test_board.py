@@ -12,9 +12,9 @@ from deepseek_workloads.contract.messages import (
     StageProgress,
 )
 from deepseek_workloads.supervise.board import DRIVER_RANK, ProgressBoard
-from deepseek_workloads.supervise.coordinator_machine import Child, CoordinatorState, Policy, Stop
+from deepseek_workloads.supervise.coordinator_state import Child, CoordinatorState, Policy, Stop
 
-POLICY = Policy(2, 600, 900, 27, graceful_stop=True)
+POLICY = Policy(2, 600, 900, 27, 3600, graceful_stop=True)
 STARTED = CoordinatorState(POLICY, preflight=Child.RUNNING, head=Child.RUNNING, epoch=1)
 WAITING = replace(STARTED, preflight=Child.PASSED, driver=Child.RUNNING)
 TRAINING = replace(WAITING, ranks_running=True)

@@ -10,6 +10,7 @@ from deepseek_workloads.contract.messages import Failure, Verdict
 from deepseek_workloads.supervise import coordinator_machine as machine
 from deepseek_workloads.supervise.coordinator_events import (
     Action,
+    Advanced,
     AskRanksToGoOn,
     AskRanksToStop,
     BecomeReady,
@@ -24,6 +25,8 @@ from deepseek_workloads.supervise.coordinator_events import (
     KillAll,
     PreflightExited,
     RanksRunning,
+    ReplicaReady,
+    ServerFailed,
     SetTimer,
     StartDriver,
     Started,
@@ -35,13 +38,14 @@ from deepseek_workloads.supervise.coordinator_events import (
     Timer,
     TimerFired,
 )
-from deepseek_workloads.supervise.coordinator_machine import CoordinatorState, Policy
+from deepseek_workloads.supervise.coordinator_state import CoordinatorState, Policy
 
 POLICY = Policy(
     backoff_limit=2,
     preflight_seconds=600,
     control_stop_seconds=900,
     termination_stop_seconds=27,
+    no_progress_seconds=3600,
     graceful_stop=True,
 )
 SUCCEEDED = Verdict(outcome="Succeeded", reason=reasons.COMPLETED, step=100)
@@ -144,6 +148,40 @@ def test_a_lost_store_never_counts() -> None:
     assert state.failures == 0
 
 
+LOST_STORE = group_failed("try-again", reasons.STORE_UNREACHABLE)
+AN_HOUR = SetTimer(Timer.NO_PROGRESS, 3600)
+AN_HOUR_LATER = TimerFired(Timer.NO_PROGRESS)
+
+
+def test_a_lost_store_starts_the_time_in_which_the_run_must_get_on() -> None:
+    assert run(*TRAINING, LOST_STORE)[1] == [AN_HOUR]
+    assert run(*TRAINING, LOST_STORE, LOST_STORE)[1] == []
+    assert AN_HOUR in run(*TRAINING, DriverExited(ExitCode.TRY_AGAIN, STORE_AWAY, 5))[1]
+
+
+def test_a_store_that_stays_away_gives_the_accelerators_back() -> None:
+    verdict = finish_of(run(*TRAINING, LOST_STORE, LOST_STORE, AN_HOUR_LATER)[1]).verdict
+    assert (verdict.outcome, verdict.reason) == ("Failed", reasons.STORE_UNREACHABLE)
+    assert "no step was gained for 60 minutes: rank 1: oh no" in verdict.message
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        [LOST_STORE],  # once; what followed takes long
+        [LOST_STORE, LOST_STORE, Advanced()],
+        [LOST_STORE, LOST_STORE, group_failed("lost", reasons.NODE_LOST)],  # it waits for a node
+        [LOST_STORE, LOST_STORE, Advanced(), LOST_STORE],
+    ],
+)
+def test_a_run_that_got_on_or_waits_for_something_else_is_left_alone(since: list[Event]) -> None:
+    assert run(*TRAINING, *since, AN_HOUR_LATER)[1] == []
+
+
+def test_a_served_model_waits_for_its_store_for_ever() -> None:
+    assert run(*PASSED, LOST_STORE, LOST_STORE, policy=SERVING)[1] == []
+
+
 @pytest.mark.parametrize(
     ("exit_code", "reason"),
     [
@@ -236,11 +274,11 @@ def test_stop_before_any_rank_runs_stops_at_once() -> None:
 
 
 def test_a_dataset_run_stops_at_once() -> None:
-    policy = Policy(2, 600, 900, 27, graceful_stop=False)
+    policy = replace(POLICY, graceful_stop=False)
     assert finish_of(run(*TRAINING, StopRequested(), policy=policy)[1]).verdict.outcome == "Stopped"
 
 
-SERVING = Policy(2, 600, 900, 27, graceful_stop=False, drain_connections=True)
+SERVING = replace(POLICY, graceful_stop=False, drain_connections=True, no_progress_seconds=None)
 
 
 def test_sigterm_lets_the_clients_of_a_serving_run_go_first() -> None:
@@ -269,6 +307,41 @@ def test_a_replica_that_failed_its_check_ends_a_serving_run() -> None:
 
     assert isinstance(actions[0], Finish)
     assert (actions[0].verdict.outcome, actions[0].verdict.reason) == ("Failed", reasons.CHECK_FAILED)
+
+
+ANSWERING = [*PASSED, ReplicaReady()]
+
+
+@pytest.mark.parametrize("kind", ["final", "failed", "try-again"])
+def test_one_replica_that_fails_takes_none_down_that_answers(kind: str) -> None:
+    """Its export was deleted, its credentials were revoked."""
+    failures = [group_failed(kind, reasons.EXPORT_INVALID)] * 9
+    state, actions = run(*ANSWERING, *failures, policy=SERVING)
+
+    assert actions == []
+    assert state.last_failure is not None
+    assert (state.last_failure.reason, state.failures) == (reasons.EXPORT_INVALID, 0)
+
+
+def test_failures_of_a_start_are_forgotten_once_a_replica_answers() -> None:
+    state, _ = run(*PASSED, group_failed("failed"), group_failed("failed"), ReplicaReady(), policy=SERVING)
+    assert state.failures == 0
+
+
+def test_a_serving_run_that_has_answered_is_started_again_for_ever() -> None:
+    _, actions = run(*ANSWERING, *[CRASHED, DRIVER_AGAIN] * 9, policy=SERVING)
+    assert actions == [StartDriver(10)]
+
+
+def test_replicas_that_never_came_up_end_a_serving_run() -> None:
+    verdict = finish_of(run(*PASSED, *[group_failed("failed")] * 3, policy=SERVING)[1]).verdict
+    assert verdict.reason == reasons.BACKOFF_LIMIT_EXCEEDED
+
+
+def test_a_supervisor_that_nobody_can_reach_ends_and_says_why() -> None:
+    verdict = finish_of(run(*TRAINING, ServerFailed("OSError: address in use"))[1]).verdict
+    assert (verdict.outcome, verdict.reason) == ("Retry", reasons.INTERNAL_ERROR)
+    assert "address in use" in verdict.message
 
 
 def test_a_run_that_ends_while_it_is_asked_to_stop_has_succeeded() -> None:
@@ -320,6 +393,11 @@ def test_without_a_head_a_broken_group_ends_every_process_and_starts_as_a_new_ep
     state, actions = machine.step(state, DRIVER_AGAIN)
     assert actions == [EndEpoch(), StartHead(2), StartDriver(2)]
     assert state.restarts == 1
+
+
+def test_without_a_head_a_lost_store_has_its_time_as_well() -> None:
+    _, actions = run(*TRAINING, LOST_STORE, policy=HOROVOD)
+    assert actions == [AN_HOUR, EndEpoch(), KillAll(), SetTimer(Timer.DRIVER_BACKOFF, 0.0)]
 
 
 def test_without_a_head_groups_that_break_again_and_again_wait_longer() -> None:
@@ -412,7 +490,8 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
         workers_missing=st.booleans(),
     ),
     st.builds(TimerFired, st.sampled_from(Timer)),
-    st.sampled_from([RanksRunning(), StopRequested(), StopWithdrawn(), Terminated()]),
+    st.sampled_from([RanksRunning(), Advanced(), ReplicaReady()]),
+    st.sampled_from([StopRequested(), StopWithdrawn(), Terminated()]),
 )
 
 

@@ -25,7 +25,10 @@ class Follower:
             dismissed=lambda: self.told.append("dismissed"),
         )
         hello = Hello(token=token, pod="worker-0-0", index=0)
-        self.task = asyncio.create_task(follow_epochs("127.0.0.1", port, hello=hello, listener=listener))
+        self.leaving = asyncio.Event()
+        self.task = asyncio.create_task(
+            follow_epochs("127.0.0.1", port, hello=hello, listener=listener, leaving=self.leaving)
+        )
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -53,6 +56,17 @@ async def test_a_worker_waits_until_there_is_a_head(server: tuple[EpochServer, i
     epochs.begin(1)
     await until(lambda: follower.told == ["epoch 1 at 127.0.0.1"])
     assert epochs.connected() == [Peer("worker-0-0", 0)]
+    follower.task.cancel()
+
+
+async def test_a_worker_whose_pod_ends_says_so(server: tuple[EpochServer, int]) -> None:
+    epochs, port = server
+    epochs.begin(1)
+    follower = Follower(port)
+    await until(lambda: len(follower.told) == 1)
+    assert epochs.leaving() == []
+    follower.leaving.set()
+    await until(lambda: epochs.leaving() == [Peer("worker-0-0", 0, leaving=True)])
     follower.task.cancel()
 
 

@@ -1,5 +1,6 @@
 """The API over a real socket."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
@@ -60,6 +61,18 @@ async def test_control_and_report_need_the_token(served: Served) -> None:
             answer = await served[1].post(path, data=b"{}", headers=headers)
             assert answer.status == 401
     assert served[0].reports == []
+
+
+async def test_a_token_of_any_bytes_is_refused(served: Served) -> None:
+    """No client library sends such a header."""
+    server = served[1].server
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    head = b"POST /control HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\r\nContent-Length: 2\r\n\r\n{}"
+    writer.write(head)
+
+    assert (await reader.readline()).split()[1] == b"401"
+
+    writer.close()
 
 
 async def test_a_malformed_message_is_refused_with_the_field(served: Served) -> None:

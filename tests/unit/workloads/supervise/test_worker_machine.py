@@ -48,6 +48,35 @@ def test_the_end_of_the_connection_kills_everything_and_a_new_epoch_starts_ray_a
     assert run(Connected(1), Disconnected(), Connected(2))[1] == [StartRay(2)]
 
 
+REPLICA = WorkerState(serves=True)
+
+
+def of_replica(*events: Event) -> tuple[WorkerState, list[Action]]:
+    state, actions = REPLICA, []
+    for event in events:
+        state, actions = machine.step(state, event)
+    return state, actions
+
+
+def test_a_replica_answers_on_without_a_head_until_there_is_another() -> None:
+    """The next coordinator counts its epochs from 1 again."""
+    assert of_replica(Connected(1), Disconnected())[1] == []
+    assert of_replica(Connected(1), Disconnected(), Connected(1))[1] == [KillAll(), StartRay(1)]
+
+
+def test_a_replica_whose_ray_has_given_up_waits_for_the_next_head() -> None:
+    events = [Connected(1), Disconnected(), EXITED]
+    assert of_replica(*events, BackoffOver())[1] == []
+    assert of_replica(*events, BackoffOver(), Connected(1))[1] == [KillAll(), StartRay(1)]
+
+
+def test_a_replica_that_drains_is_not_cut_by_the_end_of_the_head() -> None:
+    events = [Connected(1), Terminated(), Disconnected()]
+    assert of_replica(*events)[1] == []
+    assert of_replica(*events, EXITED)[1] == [KillAll(), Exit(143)]
+    assert of_replica(*events, DrainDeadline())[1] == [KillAll(), Exit(143)]
+
+
 def test_ray_that_dies_alone_is_started_again_in_place() -> None:
     assert run(Connected(1), EXITED)[1] == [KillAll(), SetBackoff(0)]
     assert run(Connected(1), EXITED, BackoffOver())[1] == [StartRay(1)]
