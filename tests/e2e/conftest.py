@@ -10,16 +10,18 @@ from pathlib import Path
 
 import pytest
 from harness import platform as harness_platform
-from harness.kubectl import condition, conditions_in_words
+from harness.kubectl import Kubectl, condition, conditions_in_words
 from harness.platform import BUCKET, Platform
+from harness.probe import RESTRICTED, probe, probe_pod, wait_ready
 
 from deepseek_demo.corpus import build_corpus
-from local_kubernetes import Cluster, Settings, attach, down, up
+from local_kubernetes import Cluster, Settings, attach, down, up, write_static_archive
 from local_kubernetes.settings import volumes_dir
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "deepseek-operator"
 RAW_PREFIX = "raw/"
 RAW_BYTES = 2_000_000
+FOREIGN_NAMESPACE = "outsiders"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -83,3 +85,21 @@ def undisturbed(platform: Platform, dataset: str) -> str:
     job = platform.wait_until_finished(name)
     assert condition(job, "Succeeded")["status"] == "True", conditions_in_words(job)
     return name
+
+
+@pytest.fixture(scope="session")
+def outsiders(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Kubectl, str]]:
+    """A pod in another namespace, and one beside the jobs that is of none."""
+    archive = tmp_path_factory.mktemp("images") / "probe.tar"
+    write_static_archive(probe(), archive)
+    platform.cluster.load_image_archive(archive)
+    foreign = platform.kubectl.in_namespace(FOREIGN_NAMESPACE)
+    foreign.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": FOREIGN_NAMESPACE}})
+    places = [(foreign, "outsider-foreign"), (platform.kubectl, "outsider-beside")]
+    for kubectl, name in places:
+        pod = probe_pod(name, change={"automountServiceAccountToken": False})
+        pod["spec"]["containers"][0]["securityContext"] = RESTRICTED
+        kubectl.apply(pod)
+    for kubectl, name in places:
+        wait_ready(kubectl, name)
+    return places

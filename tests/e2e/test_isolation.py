@@ -1,23 +1,16 @@
 """What a running job is protected from: its neighbours' connections, control without its token, leaks."""
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from harness.kubectl import Kubectl, KubectlError
-from harness.platform import NAMESPACE, OPERATOR_NAMESPACE, Platform
-from harness.probe import RESTRICTED, probe, probe_pod, reaches, wait_ready
-
-from local_kubernetes import write_static_archive
+from harness.platform import NAMESPACE, Platform
+from harness.probe import listening_ports, reaches
+from harness.secrecy import NAMESPACES, leaks, readable_places, secret_values
 
 JOB = "held"
-FOREIGN_NAMESPACE = "outsiders"
 COORDINATOR_PORTS = (8080, 8081, 6379)  # progress and control, epochs, Ray's GCS
-TCP_LISTEN = "0A"
-# Objects that a user of the namespace, or of the cluster, may read without being allowed to read Secrets.
-KINDS = "pods,services,configmaps,networkpolicies,dsjob,dsdata,dsrev,dsserve,deployments,replicasets,leases"
 
 
 @dataclass(frozen=True)
@@ -43,46 +36,6 @@ def held(platform: Platform, dataset: str) -> Iterator[HeldJob]:
         secrets=secret_values(platform),
     )
     platform.kubectl.delete("dsjob", JOB)
-
-
-def listening_ports(kubectl: Kubectl, pod: str) -> tuple[int, ...]:
-    """Of IPv4 sockets that are bound to more than the loopback."""
-    table = kubectl.run("exec", pod, "--", "cat", "/proc/net/tcp", "/proc/net/tcp6")
-    rows = [line.split() for line in table.splitlines() if ":" in line]
-    sockets = [row[1].rsplit(":", 1) for row in rows if len(row) > 3 and row[3] == TCP_LISTEN]
-    return tuple(sorted({int(port, 16) for address, port in sockets if address != "0100007F"}))
-
-
-def secret_values(platform: Platform) -> dict[str, str]:
-    """All values of all Secrets around the job, by where they are; account names are no secrets."""
-    found = {}
-    for namespace in (NAMESPACE, OPERATOR_NAMESPACE, "object-store"):
-        for secret in platform.kubectl.in_namespace(namespace).items("secrets"):
-            if secret["type"] != "Opaque":
-                continue
-            for key, value in secret["data"].items():
-                if key not in ("AWS_ACCESS_KEY_ID", "accessKey"):
-                    name = f"{namespace}/{secret['metadata']['name']}/{key}"
-                    found[name] = base64.b64decode(value).decode()
-    return found
-
-
-@pytest.fixture(scope="module")
-def outsiders(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Kubectl, str]]:
-    """A pod in another namespace, and one beside the job that is not of it."""
-    archive = tmp_path_factory.mktemp("images") / "probe.tar"
-    write_static_archive(probe(), archive)
-    platform.cluster.load_image_archive(archive)
-    foreign = platform.kubectl.in_namespace(FOREIGN_NAMESPACE)
-    foreign.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": FOREIGN_NAMESPACE}})
-    places = [(foreign, "outsider-foreign"), (platform.kubectl, "outsider-beside")]
-    for kubectl, name in places:
-        pod = probe_pod(name, change={"automountServiceAccountToken": False})
-        pod["spec"]["containers"][0]["securityContext"] = RESTRICTED
-        kubectl.apply(pod)
-    for kubectl, name in places:
-        wait_ready(kubectl, name)
-    return places
 
 
 def test_nobody_else_reaches_the_coordinator_or_a_worker(
@@ -162,37 +115,8 @@ def test_no_secret_is_in_an_object_an_event_a_log_or_a_command_line(
     platform: Platform, held: HeldJob, undisturbed: str
 ) -> None:
     """`undisturbed` and the dataset have finished: their logs and objects are searched, too."""
-    assert {name.split("/")[0] for name in held.secrets} == {NAMESPACE, OPERATOR_NAMESPACE, "object-store"}
-    places = {"command lines": command_lines(), "the audit log": platform.cluster.audit_log.read_text()}
-    for namespace in (NAMESPACE, OPERATOR_NAMESPACE, "object-store"):
-        kubectl = platform.kubectl.in_namespace(namespace)
-        places[f"objects of {namespace}"] = kubectl.run("get", KINDS, "-o", "json")
-        places[f"events of {namespace}"] = kubectl.run("get", "events", "-o", "json")
-        for pod in kubectl.items("pods"):
-            name = pod["metadata"]["name"]
-            places[f"the log of {namespace}/{name}"] = log_of(kubectl, name)
+    assert {name.split("/")[0] for name in held.secrets} == set(NAMESPACES)
+    places = readable_places(platform)
     assert JOB in places[f"objects of {NAMESPACE}"]
     assert "deepseek_workloads" in places["command lines"]
-    leaks = [
-        f"{secret} in {place}"
-        for place, text in places.items()
-        for secret, value in held.secrets.items()
-        if value in text or base64.b64encode(value.encode()).decode() in text
-    ]
-    assert leaks == []
-
-
-def log_of(kubectl: Kubectl, pod: str) -> str:
-    command = ["logs", pod, "--all-containers"]
-    return kubectl.run(*command)
-
-
-def command_lines() -> str:
-    """Of every process of the machine: the nodes' are among them."""
-    texts = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            texts.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:  # it has ended
-            continue
-    return "\n".join(texts)
+    assert leaks(held.secrets, places) == []

@@ -1,57 +1,35 @@
 """A finished model answers; a new revision replaces it under load; one that is no good gets no request."""
 
-import json
-import subprocess
-import sys
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
-from harness.kubectl import condition, conditions_in_words
+from harness.kubectl import Kubectl
 from harness.platform import Object, Platform
+from harness.probe import listening_ports, reaches
 from harness.resources import model_revision, model_service
-from harness.waiting import wait_until
+from harness.secrecy import leaks, readable_places, secret_values
+from harness.serving import (
+    DEADLINE,
+    PORT,
+    base_url,
+    constant_load,
+    lost,
+    post,
+    replica_pods,
+    wait_for_active,
+)
 
-HARNESS = Path(__file__).parent
 NAME = "chat"
-DEADLINE = 180.0
+KEYS = "chat-api-keys"
+INNER_PORTS = (8080, 8081, 6379)  # of the coordinator: progress and control, epochs, Ray's GCS
 # Long enough for every client of the load to be in the middle of something.
 REQUESTS_BEFORE_THE_SWITCH = 10
 
 
-def wait_for_active(platform: Platform, revision: str) -> Object:
-    """Until it serves alone: nothing is left of the revision before."""
-
-    def settled(service: Object) -> bool:
-        status = service.get("status", {})
-        active = (status.get("active") or {}).get("revision")
-        return active == revision and status.get("state") == "Serving" and not status.get("retired")
-
-    def given_up(service: Object) -> str:
-        seen = service.get("status", {}).get("observedGeneration") == service["metadata"]["generation"]
-        failed = condition(service, "RevisionFailed")["status"] == "True"
-        return conditions_in_words(service) if seen and failed else ""
-
-    return wait_until(
-        lambda: platform.get("dsserve", NAME),
-        holds=settled,
-        what=f"{revision} to serve",
-        deadline_seconds=DEADLINE,
-        give_up=given_up,
-        describe=conditions_in_words,
-    )
-
-
-def base_url(platform: Platform) -> str:
-    """As this machine reaches the Service: by its address, through kube-proxy."""
-    return f"http://{platform.get('service', NAME)['spec']['clusterIP']}:8000"
-
-
-def replica_pods(platform: Platform) -> list[Object]:
-    return platform.pods(NAME, role="worker")
+def service_of(revision: str) -> Object:
+    return model_service(NAME, revision=revision, change={"apiKeysSecretRef": {"name": KEYS}})
 
 
 @pytest.fixture(scope="module")
@@ -61,46 +39,62 @@ def revision(platform: Platform, undisturbed: str) -> Object:
 
 
 @pytest.fixture(scope="module")
-def served(platform: Platform, revision: Object) -> Iterator[Object]:
+def api_key(platform: Platform) -> str:
+    """One of two that the service takes."""
+    keys = {"team-a": secrets.token_hex(24), "team-b": secrets.token_hex(24)}
+    platform.create_secret(KEYS, keys)
+    return keys["team-b"]
+
+
+@pytest.fixture(scope="module")
+def served(platform: Platform, revision: Object, api_key: str) -> Iterator[Object]:
     """The service, with that revision active."""
     name = revision["metadata"]["name"]
-    platform.kubectl.apply(model_service(NAME, revision=name))
-    yield wait_for_active(platform, name)
+    platform.kubectl.apply(service_of(name))
+    yield wait_for_active(platform, NAME, revision=name)
     platform.kubectl.delete("dsserve", NAME, "--wait=true")
 
 
-@contextmanager
-def constant_load(url: str, *, report: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
-    """Another process sends requests meanwhile; afterwards `report` says what became of them."""
-    command = [sys.executable, "-m", "harness.serving_load", url, NAME]
-    with subprocess.Popen(
-        command, cwd=HARNESS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as load:
-        try:
-            yield load
-            output, _ = load.communicate(timeout=120)
-            report |= json.loads(output)
-        finally:
-            load.kill()
-
-
-async def post(url: str, path: str, body: Object) -> Object:
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(f"{url}{path}", json=body, raise_for_status=True) as response,
-    ):
-        return dict(await response.json())
-
-
 async def test_the_model_of_a_job_answers_in_openais_terms(
-    platform: Platform, served: Object, revision: Object
+    platform: Platform, served: Object, revision: Object, api_key: str
 ) -> None:
     body = {"model": NAME, "prompt": "The", "max_tokens": 8, "temperature": 0}
-    answer = await post(base_url(platform), "/v1/completions", body)
+    status, answer = await post(f"{base_url(platform, NAME)}/v1/completions", body, api_key=api_key)
+    assert status == 200, answer
     assert 0 < answer["usage"]["completion_tokens"] <= 8
     assert answer["model"] == NAME
     digest = revision["spec"]["digest"].removeprefix("sha256:")
     assert digest.startswith(answer["system_fingerprint"].removeprefix("fp_"))
+
+
+@pytest.mark.parametrize("key", ["", "wrong"])
+async def test_a_request_without_a_key_of_the_secret_is_refused(
+    platform: Platform, served: Object, key: str
+) -> None:
+    body = {"model": NAME, "prompt": "The", "max_tokens": 1}
+    status, answer = await post(f"{base_url(platform, NAME)}/v1/completions", body, api_key=key)
+    assert (status, answer["error"]["code"]) == (401, "invalid_api_key")
+
+
+def test_others_reach_the_service_through_its_port_and_nothing_behind_it(
+    platform: Platform, served: Object, outsiders: list[tuple[Kubectl, str]]
+) -> None:
+    (coordinator,) = platform.pods(NAME, role="coordinator")
+    (replica,) = replica_pods(platform, NAME)
+    inside = [f"{coordinator['status']['podIP']}:{port}" for port in INNER_PORTS]
+    ports = listening_ports(platform.kubectl, replica["metadata"]["name"])
+    inside += [f"{replica['status']['podIP']}:{port}" for port in ports if port != PORT]
+    assert len(inside) > len(INNER_PORTS), "a replica listens for its head: that is to be protected"
+    address = base_url(platform, NAME).removeprefix("http://")
+    for kubectl, pod in outsiders:
+        assert reaches(kubectl, pod, address), pod
+        assert [a for a in inside if reaches(kubectl, pod, a)] == [], pod
+
+
+def test_no_key_can_be_read_outside_its_secret(platform: Platform, served: Object) -> None:
+    keys = {name: value for name, value in secret_values(platform).items() if f"/{KEYS}/" in name}
+    assert len(keys) == 2
+    assert leaks(keys, readable_places(platform)) == []
 
 
 def test_kubectl_shows_what_serves(platform: Platform, served: Object, revision: Object) -> None:
@@ -123,27 +117,27 @@ def test_the_answers_fingerprint_leads_back_to_the_dataset(
 def test_a_revision_whose_export_was_altered_gets_no_request(
     platform: Platform, served: Object, revision: Object
 ) -> None:
-    serving = [pod["metadata"]["name"] for pod in replica_pods(platform)]
+    serving = [pod["metadata"]["name"] for pod in replica_pods(platform, NAME)]
     bad = model_revision("altered", of=revision, change={"digest": "sha256:" + "0" * 64})
-    platform.kubectl.apply(bad, model_service(NAME, revision="altered"))
+    platform.kubectl.apply(bad, service_of("altered"))
     service = platform.wait_for_condition(
         NAME, "RevisionFailed", kind="dsserve", reason="ExportInvalid", deadline_seconds=DEADLINE
     )
     assert service["status"]["active"]["revision"] == revision["metadata"]["name"]
-    assert [pod["metadata"]["name"] for pod in replica_pods(platform)] == serving
+    assert [pod["metadata"]["name"] for pod in replica_pods(platform, NAME)] == serving
     assert "ExportInvalid" in [event["reason"] for event in platform.kubectl.events(NAME)]
 
 
 def test_a_switch_under_constant_load_loses_no_request_and_no_stream(
-    platform: Platform, served: Object, revision: Object
+    platform: Platform, served: Object, revision: Object, api_key: str
 ) -> None:
-    url, report = base_url(platform), dict[str, Any]()
+    report = dict[str, Any]()
     platform.kubectl.apply(model_revision("second", of=revision))
-    with constant_load(url, report=report):
-        platform.kubectl.apply(model_service(NAME, revision="second"))
-        status = wait_for_active(platform, "second")["status"]
+    with constant_load(platform, NAME, report=report, api_key=api_key):
+        platform.kubectl.apply(service_of("second"))
+        status = wait_for_active(platform, NAME, revision="second")["status"]
     assert [switch["revision"] for switch in status["history"]] == ["second", revision["metadata"]["name"]]
-    assert {name: tally["failures"] for name, tally in report.items()} == {name: [] for name in report}
+    assert lost(report) == {}
     for name, tally in report.items():
         assert tally["requests"] >= REQUESTS_BEFORE_THE_SWITCH, name
         assert sum(tally["fingerprints"].values()) == tally["requests"], name

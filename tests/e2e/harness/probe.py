@@ -8,6 +8,7 @@ from local_kubernetes import StaticImage, binary
 
 Object = dict[str, Any]
 TOLERATE_POOL = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+TCP_LISTEN = "0A"
 RESTRICTED = {
     "runAsNonRoot": True,
     "runAsUser": 65532,
@@ -72,3 +73,11 @@ def reaches(kubectl: Kubectl, pod: str, address: str) -> bool:
     except KubectlError:
         return False
     return True
+
+
+def listening_ports(kubectl: Kubectl, pod: str) -> tuple[int, ...]:
+    """Of sockets of a pod that has `cat` which are bound to more than IPv4's loopback."""
+    table = kubectl.run("exec", pod, "--", "cat", "/proc/net/tcp", "/proc/net/tcp6")
+    rows = [line.split() for line in table.splitlines() if ":" in line]
+    sockets = [row[1].rsplit(":", 1) for row in rows if len(row) > 3 and row[3] == TCP_LISTEN]
+    return tuple(sorted({int(port, 16) for address, port in sockets if address != "0100007F"}))

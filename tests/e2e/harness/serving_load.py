@@ -1,6 +1,6 @@
 """A constant load on a served model, from a process of its own: whole answers and streams, no client retries.
 
-    python -m harness.serving_load URL MODEL
+    OPENAI_API_KEY=... python -m harness.serving_load URL MODEL
 
 It sends until its standard input is closed, finishes what it has begun, and prints what became of it as JSON:
 by kind of client, requests, failures in words, and answers by system_fingerprint.
@@ -8,6 +8,7 @@ by kind of client, requests, failures in words, and answers by system_fingerprin
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
@@ -31,6 +32,11 @@ class Tally:
 class Target:
     url: str
     model: str
+    api_key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
 
     def body(self, *, tokens: int, stream: bool) -> dict[str, object]:
         body: dict[str, object] = {"model": self.model, "prompt": PROMPT, "max_tokens": tokens}
@@ -71,7 +77,7 @@ async def client(
 ) -> None:
     connector = aiohttp.TCPConnector(force_close=not keep_alive)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=target.headers) as session:
         while not stop.is_set():
             tally.requests += 1
             try:
@@ -99,7 +105,8 @@ async def run(target: Target) -> dict[str, Tally]:
 
 
 def main() -> None:
-    tallies = asyncio.run(run(Target(url=sys.argv[1], model=sys.argv[2])))
+    target = Target(url=sys.argv[1], model=sys.argv[2], api_key=os.environ.get("OPENAI_API_KEY", ""))
+    tallies = asyncio.run(run(target))
     print(json.dumps({name: asdict(tally) for name, tally in tallies.items()}))
 
 
