@@ -267,6 +267,10 @@ def test_a_digest_comes_before_a_tag(render: Render) -> None:
         ({"networkPolicy": {"storagePorts": [70000]}}, "storagePorts"),
         ({"image": {"digest": "latest"}}, "digest"),
         ({"leaderElection": {"renewDeadlineSeconds": 20}}, "leaderElection"),
+        ({"resources": {"limit": {"memory": "1Gi"}}}, "resources"),
+        ({"resources": {"limits": {"memory": "1 GB"}}}, "resources"),
+        ({"tolerations": [{"key": "gpu", "operator": "exists"}]}, "tolerations"),
+        ({"affinity": {"nodeAfinity": {}}}, "affinity"),
     ],
 )
 def test_wrong_values_are_refused_by_name(helm_template: Any, values: Document, words: str) -> None:
@@ -283,6 +287,18 @@ def test_the_schema_names_every_value_and_no_other(root: Path) -> None:
     for name, part in schema["properties"].items():
         if part.get("additionalProperties") is False:
             assert set(part["properties"]) == set(values[name]), name
+
+
+def test_every_value_is_described(root: Path) -> None:
+    schema = json.loads((root / CHART / "values.schema.json").read_text())
+
+    def undescribed(properties: Document, at: str) -> Iterator[str]:
+        for name, part in properties.items():
+            if not part.get("description"):
+                yield at + name
+            yield from undescribed(part.get("properties", {}), f"{at}{name}.")
+
+    assert list(undescribed(schema["properties"], "")) == []
 
 
 def test_one_version_everywhere(root: Path) -> None:
