@@ -1,11 +1,13 @@
-"""`make bench-recovery`: seconds from a kill to the next step of all ranks, by what was killed."""
+"""`make bench-recovery`: seconds from a kill to the next step of all ranks, by what was killed; and from a
+power cut of the leader's node to the operator's standby that leads."""
 
 import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.platform import Platform
+from harness.kubectl import Kubectl
+from harness.platform import OPERATOR_NAMESPACE, Platform
 from harness.processes import kill_in_pod
 from platform_under_test import endless, job_records, platform, prepare_dataset
 from report import Point, emit, say
@@ -14,6 +16,7 @@ from timeline import Record, first_step_after, last_epoch
 RUNS = 5
 WARM_STEPS = 15  # past a checkpoint
 DEADLINE_SECONDS = 300.0
+TAKE_OVER_GOAL_SECONDS = 15.0
 POLL_SECONDS = 0.5
 
 
@@ -74,6 +77,31 @@ def _records(found: Platform, job: str) -> list[Record]:
     return job_records(found, job, role="worker")
 
 
+def take_over(found: Platform) -> float:
+    """From the end of the leader's node to another holder of the Lease; afterwards the node is back."""
+    system = found.kubectl.in_namespace(OPERATOR_NAMESPACE)
+    leader = _holder(system)
+    pod = system.get("pod", leader)
+    assert pod is not None, f"the Lease's holder {leader!r} is no pod"
+    node = pod["spec"]["nodeName"]
+    struck = time.time()
+    found.cluster.kill_node(node)
+    try:
+        while _holder(system) in ("", leader):
+            if time.time() - struck > DEADLINE_SECONDS:
+                raise TimeoutError(f"nobody follows {leader} after {DEADLINE_SECONDS:.0f} s")
+            time.sleep(POLL_SECONDS)
+        return time.time() - struck
+    finally:
+        found.cluster.start_node(node)
+        system.run("rollout", "status", "deployment/deepseek-operator", "--timeout=180s", timeout=190)
+
+
+def _holder(system: Kubectl) -> str:
+    lease = system.get("lease", "deepseek-operator")
+    return "" if lease is None else str(lease["spec"].get("holderIdentity", ""))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=RUNS)
@@ -90,6 +118,9 @@ def main() -> None:
                 values.append(recover(found, job, fault))
                 say(f"{fault.name}, run {number + 1} of {runs}: {values[-1]:.1f} s")
             emit(Point("recovery", fault.name, values, unit="s", goal=fault.goal_seconds))
+        found.kubectl.delete("dsjob", job)
+        values = [take_over(found) for _ in range(runs)]
+        emit(Point("recovery", "operator's standby", values, unit="s", goal=TAKE_OVER_GOAL_SECONDS))
 
 
 if __name__ == "__main__":
