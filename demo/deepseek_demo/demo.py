@@ -141,12 +141,14 @@ def _revision_of_an_earlier_run(kubectl: Kubectl, job: Object) -> str:
 
 def _begin(settings: DemoSettings, console: Console) -> tuple[Place, BuiltImages, Corpus]:
     """What needs nothing else: the cluster, the images, the text."""
+    place.require(settings)
     with console.step("tools to build images with"):
         packages.ensure(packages.IMAGE_PROGRAMS)
     with side_by_side(console) as steps:
         where = steps.start(_enter, settings, console)
         built = steps.start(_build_images, settings, console)
         text = steps.start(_build_corpus, settings, console)
+        steps.start(_build_programs, settings, console)
     return where.result(), built.result(), text.result()
 
 
@@ -162,7 +164,15 @@ def _build_images(settings: DemoSettings, console: Console) -> BuiltImages:
         step.say(f"operator; log: {settings.images.log}")
         operator = builder.build_one("operator")
         step.say(f"worker, with torch and Ray; log: {settings.images.log}")
-        return BuiltImages(operator=operator, worker=builder.build_one("worker"))
+        built = BuiltImages(operator=operator, worker=builder.build_one("worker"))
+    with console.step("unpack the worker's image (the first time, gigabytes)"):
+        place.prepare_images(settings, built)
+    return built
+
+
+def _build_programs(settings: DemoSettings, console: Console) -> None:
+    with console.step("build the S3 server and helm"):
+        place.prepare_programs(settings)
 
 
 def _build_corpus(settings: DemoSettings, console: Console) -> Corpus:
@@ -177,7 +187,7 @@ def _install(settings: DemoSettings, console: Console, where: Place, built: Buil
     """The S3 server; the operator runs."""
     with console.step("give the images to the nodes") as step:
         # Heavy images first: they are cheap for a node only while no pod runs there.
-        step.say("worker: the first time, gigabytes are unpacked")
+        step.say("worker")
         worker = where.deliver(built.worker)
         step.say("operator")
         operator = where.deliver(built.operator)

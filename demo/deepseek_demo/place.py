@@ -12,11 +12,11 @@ from typing import Protocol
 
 from deepseek_demo import images, object_store
 from deepseek_demo.commands import StepFailed, output
-from deepseek_demo.images import Builder, BuiltImage
+from deepseek_demo.images import Builder, BuiltImage, BuiltImages
 from deepseek_demo.kubectl import Kubectl
 from deepseek_demo.object_store import ObjectStore
 from deepseek_demo.settings import LOCAL_CLUSTER, DemoSettings
-from local_kubernetes import Cluster, Settings, attach, binary, up
+from local_kubernetes import Cluster, Settings, attach, binary, image_store, up
 from local_kubernetes import down as remove_cluster
 
 
@@ -147,6 +147,25 @@ class CurrentPlace:
     def address(self, service: str, port: int, *, namespace: str) -> Iterator[str]:
         with self.kubectl.forwarded(f"service/{service}", port, namespace=namespace) as address:
             yield address
+
+
+def require(settings: DemoSettings) -> None:
+    """Before anything is built for it. Raises StepFailed when there is no place to enter."""
+    if settings.registry is not None:
+        _current_context()
+
+
+def prepare_programs(settings: DemoSettings) -> None:
+    """Build what installs into the place: minutes where they were never built, and not needed before it is
+    there."""
+    for program in ("versitygw",) if shutil.which("helm") and settings.registry else ("versitygw", "helm"):
+        binary(program)
+
+
+def prepare_images(settings: DemoSettings, built: BuiltImages) -> None:
+    """Unpack the heavy layers while the place is not there yet: nodes of a local one start from them."""
+    if settings.registry is None:
+        images.load_dependencies(image_store(), built.worker, Builder(settings.images))
 
 
 def enter(settings: DemoSettings, *, say: Callable[[str], None] = lambda _: None) -> Place:

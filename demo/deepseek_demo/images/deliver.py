@@ -37,14 +37,21 @@ def load(target: ImageTarget, built: BuiltImage, builder: Builder) -> None:
     """Import the image and what it depends on, each unless the target has it."""
     if target.has_image(built.ref):
         return
-    dependencies = [_image(builder, ref) for ref in built.dependencies]
-    missing = [image for image in dependencies if not target.has_image(image.ref)]
-    present = {layer.digest for image in dependencies if image not in missing for layer in image.layers}
-    work = builder.settings.cache
-    with tempfile.TemporaryDirectory(dir=work) as directory:
-        if missing:
-            _load_dependencies(target, missing, builder, work=Path(directory), omit=present)
+    load_dependencies(target, built, builder)
+    with tempfile.TemporaryDirectory(dir=builder.settings.cache) as directory:
         _load_code(target, _image(builder, built.ref), builder, work=Path(directory))
+
+
+def load_dependencies(target: ImageTarget, built: BuiltImage, builder: Builder) -> None:
+    """Import what lies below our code, which is heavy, unless the target has it."""
+    missing = [ref for ref in built.dependencies if not target.has_image(ref)]
+    if not missing:
+        return
+    images = [_image(builder, ref) for ref in missing]
+    below = [_image(builder, ref) for ref in built.dependencies if ref not in missing]
+    omit = {layer.digest for image in below for layer in image.layers}
+    with tempfile.TemporaryDirectory(dir=builder.settings.cache) as directory:
+        _load_dependencies(target, images, builder, work=Path(directory), omit=omit)
 
 
 def push(ref: str, builder: Builder, *, registry: str) -> str:

@@ -9,7 +9,7 @@ namespaced process trees. Made for tests and demonstrations; it knows nothing of
 
 from local_kubernetes.archives import StaticImage, write_static_archive
 from local_kubernetes.build import binary
-from local_kubernetes.cluster import Cluster, attach, down, up
+from local_kubernetes.cluster import Cluster, attach, down, image_store, up
 from local_kubernetes.errors import InTheWayError, LocalKubernetesError
 from local_kubernetes.settings import Settings
 
@@ -22,6 +22,7 @@ __all__ = [
     "attach",
     "binary",
     "down",
+    "image_store",
     "up",
     "write_static_archive",
 ]

@@ -13,9 +13,9 @@ from local_kubernetes.build import binary
 from local_kubernetes.commands import wait_until
 from local_kubernetes.errors import InTheWayError, LocalKubernetesError
 from local_kubernetes.golden import GoldenStore
-from local_kubernetes.images import Loader, bring_up_to_date, thin_archives
+from local_kubernetes.images import ImageStore, Loader, bring_up_to_date, thin_archives
 from local_kubernetes.node import Node
-from local_kubernetes.settings import Network, Paths, Settings, volumes_dir
+from local_kubernetes.settings import Network, Paths, Settings, differences, volumes_dir
 from local_kubernetes.teardown import end_processes, read_settings, teardown
 
 _NODE_READY_SECONDS = 120
@@ -205,9 +205,8 @@ def up(settings: Settings, *, report: boot.Report = lambda _: None) -> Cluster:
         if running is not None and running.settings != settings:
             raise InTheWayError(
                 f"state folder {settings.state_dir}: holds a running cluster with other settings "
-                f"({running.settings}); remove it first (PYTHONPATH=tests/cluster .venv/bin/python "
-                f"-m local_kubernetes down --state "
-                f"{settings.state_dir})"
+                f"({differences(running.settings, settings)}); remove it first (PYTHONPATH=tests/cluster "
+                f".venv/bin/python -m local_kubernetes down --state {settings.state_dir})"
             )
         if running is None:
             if settings.state_dir.exists():
@@ -219,6 +218,11 @@ def up(settings: Settings, *, report: boot.Report = lambda _: None) -> Cluster:
             for name in running.nodes:
                 running._start(running._node(name))
     return running
+
+
+def image_store() -> ImageStore:
+    """Of this machine: for images that are at hand before a cluster is."""
+    return ImageStore(GoldenStore())
 
 
 def attach(state_dir: Path) -> Cluster | None:
@@ -234,7 +238,17 @@ def down(state_dir: Path) -> None:
     """Removes the cluster, whatever state it is in; data in its volumes folder stay. Raises
     LocalKubernetesError that names what could not be removed."""
     with slots.state_locked(state_dir):
+        settings = read_settings(state_dir)
         teardown(state_dir)
+    if settings is not None:
+        _remove_empty(volumes_dir(settings))
+
+
+def _remove_empty(volumes: Path) -> None:
+    """The folder, and the one of all clusters around it; data in them stay."""
+    for folder in (volumes, volumes.parent):
+        if folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _existing(settings: Settings) -> Cluster:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from local_kubernetes import packages
 from local_kubernetes.addons import COREDNS_IMAGE
 from local_kubernetes.archives import Archive, StaticImage, read_archive, write_static_archive
 from local_kubernetes.build import binary
@@ -31,6 +32,23 @@ def add_system_images(golden: GoldenStore, scratch: Path) -> None:
         write_static_archive(image, target)
         golden.add(read_archive(target))
         target.unlink()
+
+
+class ImageStore:
+    """What every node starts from. Images that it is given before a boot are there when the nodes are, and
+    the time to unpack them is not added to the boot's."""
+
+    def __init__(self, golden: GoldenStore) -> None:
+        self._golden = golden
+
+    def has_image(self, reference: str) -> bool:
+        """Whether nodes that boot from now on have an image of that full name."""
+        return reference in self._golden.identities()
+
+    def load_image_archive(self, path: Path) -> None:
+        """Unpacks the images of an OCI or docker archive. Raises LocalKubernetesError."""
+        packages.ensure(packages.NODE_PROGRAMS)
+        self._golden.add(read_archive(path))
 
 
 def thin_archives(folder: Path) -> list[Archive]:

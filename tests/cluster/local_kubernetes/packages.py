@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from local_kubernetes.errors import LocalKubernetesError
+from local_kubernetes.settings import ROOT
+from local_kubernetes.slots import locked
 
 # Program -> the Debian package that carries it.
 NODE_PROGRAMS = {
@@ -24,6 +26,7 @@ CONTROL_PLANE_PROGRAMS = {"openssl": "openssl"}
 IMAGE_PROGRAMS = {"buildah": "buildah", "debootstrap": "debootstrap"}
 
 _NO_STARTS = Path("/usr/sbin/policy-rc.d")
+_LOCK = ROOT / "locks" / "packages"
 
 
 def ensure(programs: dict[str, str]) -> None:
@@ -31,8 +34,14 @@ def ensure(programs: dict[str, str]) -> None:
 
     Raises LocalKubernetesError on a machine without apt-get, or when it fails.
     """
+    if _missing(programs):
+        with locked(_LOCK):
+            _install(programs)
+
+
+def _install(programs: dict[str, str]) -> None:
     missing = sorted({programs[program] for program in _missing(programs)})
-    if not missing:
+    if not missing:  # another process has installed them meanwhile
         return
     if shutil.which("apt-get") is None:
         raise LocalKubernetesError(

@@ -69,6 +69,14 @@ class Settings:
         return cls(**{**fields, "state_dir": Path(fields["state_dir"])})
 
 
+def differences(found: Settings, wanted: Settings) -> str:
+    """In words: each field in which they differ, as it is and as it is asked for."""
+    before, after = asdict(found), asdict(wanted)
+    return ", ".join(
+        f"{name} is {before[name]}, asked for {after[name]}" for name in before if before[name] != after[name]
+    )
+
+
 @dataclass(frozen=True)
 class Network:
     """The addresses of one cluster: everything follows from its slot, so that clusters do not meet."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local_kubernetes.errors import LocalKubernetesError
-from local_kubernetes.settings import ROOT, SLOTS, Network, Settings, volumes_dir
+from local_kubernetes.settings import ROOT, SLOTS, Network, Settings, differences, volumes_dir
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,10 @@ def test_a_relative_state_folder_means_the_same_one_from_everywhere(
 def test_settings_survive_the_state_folder() -> None:
     settings = Settings(name="mine", mode="control-plane", nodes=3, gpus_per_node=8, state_dir=Path("/s"))
     assert Settings.from_json(settings.to_json()) == settings
+
+
+def test_a_difference_is_told_as_it_is_and_as_it_was_asked_for() -> None:
+    assert differences(Settings(nodes=3), Settings(nodes=2)) == "nodes is 3, asked for 2"
 
 
 def test_only_the_first_node_has_no_gpus() -> None:
