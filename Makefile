@@ -45,21 +45,24 @@ cluster-status: setup ## What it is and how to reach it
 	@python -m local_kubernetes status
 
 # ---- tests -------------------------------------------------------------------------------------------------
-# `test` goes through every tier, also after a failure. The cluster's programs and images are built meanwhile,
-# on the core that the first tiers leave idle; the log says what that did.
+# `test` goes through every tier, also after a failure. What needs a cluster is built and tested beside what needs
+# none, so that both cores have work; the end-to-end tests then have the machine to themselves.
 PREPARE_LOG := reports/prepare-cluster.log
+BESIDE := --no-print-directory --jobs=2 --keep-going --output-sync=target
 
 .PHONY: test test-unit test-parity test-parity-full test-cluster test-e2e prepare-cluster
-test: setup ## All tests, a tier after the other
+.PHONY: test-without-cluster test-with-control-plane
+test: setup ## All tests
+	@status=0; $(MAKE) $(BESIDE) test-without-cluster test-with-control-plane || status=1; \
+	$(MAKE) --no-print-directory test-e2e || status=1; exit $$status
+
+test-without-cluster: setup
+	@status=0; for tier in test-unit test-parity; do $(MAKE) --no-print-directory $$tier || status=1; done; exit $$status
+
+test-with-control-plane: setup
 	@mkdir -p $(dir $(PREPARE_LOG))
-	@{ $(MAKE) --no-print-directory horovod && $(MAKE) --no-print-directory prepare-cluster; } \
-	    > $(PREPARE_LOG) 2>&1 & prepare=$$!; \
-	trap 'kill $$prepare 2>/dev/null || true' EXIT; status=0; \
-	$(MAKE) --no-print-directory --keep-going test-unit test-parity || status=$$?; \
-	echo "waiting for the cluster's programs and images ($(PREPARE_LOG))"; \
-	wait $$prepare || { tail -n 30 $(PREPARE_LOG); status=1; }; \
-	$(MAKE) --no-print-directory --keep-going test-cluster test-e2e || status=$$?; \
-	exit $$status
+	@$(MAKE) --no-print-directory horovod prepare-cluster > $(PREPARE_LOG) 2>&1 || { tail -n 30 $(PREPARE_LOG); exit 1; }
+	@$(MAKE) --no-print-directory test-cluster
 
 prepare-cluster: setup ## Build what the cluster tiers need ahead: Kubernetes, the S3 server, the images
 	@for program in kubernetes coredns pause probe kwok helm versitygw; do \
@@ -68,7 +71,7 @@ prepare-cluster: setup ## Build what the cluster tiers need ahead: Kubernetes, t
 	@nice python -m deepseek_demo images operator worker worker-horovod
 
 test-unit: setup ## Pure functions, properties, golden files
-	@$(TEST_ENV) pytest tests/unit
+	@$(TEST_ENV) pytest tests/unit --numprocesses=2
 
 test-parity: setup ## Model, gradients, checkpoints, the loop: against reference libraries and against themselves
 	@$(TEST_ENV) pytest tests/parity -m "not slow"
