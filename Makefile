@@ -71,19 +71,19 @@ prepare-cluster: setup ## Build what the cluster tiers need ahead: Kubernetes, t
 	@nice python -m deepseek_demo images operator worker worker-horovod
 
 test-unit: setup ## Pure functions, properties, golden files
-	@$(TEST_ENV) pytest tests/unit --numprocesses=2
+	@$(TEST_ENV) pytest tests/unit --numprocesses=2 --durations=5
 
 test-parity: setup ## Model, gradients, checkpoints, the loop: against reference libraries and against themselves
-	@$(TEST_ENV) pytest tests/parity -m "not slow"
+	@$(TEST_ENV) pytest tests/parity -m "not slow" --durations=15
 
 test-parity-full: setup ## The wider matrix
 	@$(TEST_ENV) pytest tests/parity
 
 test-cluster: setup ## The operator on a real API server with KWOK nodes
-	@$(TEST_ENV) pytest tests/cluster
+	@$(TEST_ENV) pytest tests/cluster --durations=10
 
 test-e2e: setup ## The whole path on the local Kubernetes: images, S3, Ray, kills, bad input
-	@$(TEST_ENV) pytest tests/e2e
+	@$(TEST_ENV) pytest tests/e2e --durations=25
 
 # ---- Horovod -----------------------------------------------------------------------------------------------
 .PHONY: horovod horovod-image
