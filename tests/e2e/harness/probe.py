@@ -1,6 +1,7 @@
 """A pod that listens on 8080 and can ask what it reaches: one static program, nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from harness.kubectl import Kubectl, KubectlError
@@ -73,6 +74,13 @@ def reaches(kubectl: Kubectl, pod: str, address: str) -> bool:
     except KubectlError:
         return False
     return True
+
+
+def reached(kubectl: Kubectl, pod: str, addresses: Sequence[str]) -> list[str]:
+    """Those that `reaches` is true of; all are tried at once, for a closed one takes the time limit."""
+    with ThreadPoolExecutor(max_workers=max(1, len(addresses))) as pool:
+        open_ones = pool.map(lambda address: reaches(kubectl, pod, address), addresses)
+        return [address for address, is_open in zip(addresses, open_ones, strict=True) if is_open]
 
 
 def listening_ports(kubectl: Kubectl, pod: str) -> tuple[int, ...]:
