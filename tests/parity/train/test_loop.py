@@ -1,6 +1,8 @@
 """One rank, a real store: what a run leaves behind, how it ends, and how it goes on."""
 
+import shutil
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from training_cases import (
@@ -19,7 +21,7 @@ from training_cases import (
 from deepseek_workloads.contract.messages import Control
 from deepseek_workloads.contract.records import CheckpointRecord, ExportRecord
 from deepseek_workloads.contract.run_config import Storage, TrainingRun
-from deepseek_workloads.export.load import open_export
+from deepseek_workloads.export.load import ExportError, open_export
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CommitLog, Fenced, live_checkpoints
 from deepseek_workloads.store.open import open_store
@@ -259,6 +261,27 @@ def test_other_data_is_refused_instead_of_going_on(run: TrainingRun, tmp_path: P
     data = run.data.model_copy(update={"sources": [source]})
     with pytest.raises(CheckpointMismatch, match="datasets"):
         train_alone(run.model_copy(update={"data": data}))
+
+
+def test_a_run_starts_from_the_export_that_was_recorded_or_not_at_all(
+    undisturbed: TrainingRun, dataset: str, tmp_path: Path
+) -> None:
+    """At a URI that does not tell the digest."""
+    (exported,) = [
+        each.record for each in log_entries(undisturbed.storage.uri) if each.record.kind == "export"
+    ]
+    base = tmp_path / "base"
+    shutil.copytree(Path(urlsplit(undisturbed.storage.uri).path) / exported.prefix, base)
+    recorded = {"uri": f"file://{base}", "digest": exported.digest}
+    run = run_config(f"file://{tmp_path}/tuned", dataset, init_from=recorded)
+    verdict = train_alone(run)
+    assert verdict.outcome == "Succeeded", verdict.message
+    origin = open_export(opened(run), verdict.digest).manifest.provenance.init_from
+    assert origin is not None
+    assert (origin.uri, origin.digest) == (recorded["uri"], exported.digest)
+    (base / "manifest.json").write_text((base / "manifest.json").read_text().replace("owner", "owned", 1))
+    with pytest.raises(ExportError, match=exported.digest):
+        train_alone(run_config(f"file://{tmp_path}/altered", dataset, init_from=recorded))
 
 
 def test_files_of_an_interrupted_checkpoint_are_removed_by_the_next_epoch(run: TrainingRun) -> None:
