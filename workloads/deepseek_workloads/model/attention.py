@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.batch_cache import BatchCache
+from deepseek_workloads.model.chunked_attention import attend_in_chunks
 from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.rope import rotate, softmax_scale
 
@@ -109,9 +110,13 @@ class MultiHeadLatentAttention(nn.Module):
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """[B, T, A, D], [B, S, A, D], [B, S, A, value] -> [B, T, A * value].
 
-        The fused kernels want one width for all three; without it attention would hold T*S weights a head.
+        A GPU's fused kernels want one width for all three; without it attention would hold T*S weights.
         """
         new, seen = queries.shape[1], keys.shape[1]
+        if new == seen and queries.device.type == "cpu":
+            by_head = (part.transpose(1, 2).flatten(0, 1) for part in (queries, keys, values))
+            attended = attend_in_chunks(*by_head, self.scale).unflatten(0, (-1, self.heads))
+            return attended.transpose(1, 2).flatten(-2)
         width = max(queries.shape[-1], self.value)
         query, key, value = (
             F.pad(part, (0, width - part.shape[-1])).transpose(1, 2) for part in (queries, keys, values)

@@ -5,7 +5,6 @@ It is the unit that `train.parallelise` shards.
 
 from typing import NamedTuple
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import Architecture
@@ -13,6 +12,7 @@ from deepseek_workloads.model.attention import Cache, MultiHeadLatentAttention
 from deepseek_workloads.model.experts import RoutedExperts
 from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.router import Router
+from deepseek_workloads.model.swiglu import swiglu
 
 
 class LayerOutput(NamedTuple):
@@ -33,7 +33,7 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(inner, hidden, bias=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        projected: Tensor = self.down_proj(F.silu(self.gate_proj(hidden)) * self.up_proj(hidden))
+        projected: Tensor = self.down_proj(swiglu(self.gate_proj(hidden), self.up_proj(hidden)))
         return projected
 
 

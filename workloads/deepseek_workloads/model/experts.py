@@ -1,4 +1,4 @@
-"""The routed experts of a layer: tokens sorted by expert, two grouped products, tokens put back.
+"""The routed experts of a layer: tokens sorted by expert, grouped networks, tokens put back.
 
 It knows a choice of experts (`router`), not how it was made.
 """
@@ -6,13 +6,10 @@ It knows a choice of experts (`router`), not how it was made.
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import Architecture
-
-_GROUPED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-_ROW_ALIGNMENT = 16  # bytes: what `F.grouped_mm` asks of every row
+from deepseek_workloads.model.grouped_network import grouped_network
 
 
 class RoutedExperts(nn.Module):
@@ -34,9 +31,7 @@ class RoutedExperts(nn.Module):
         order = chosen.flatten().argsort(stable=True)
         back = torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device=order.device))
         grouped: Tensor = _Dispatch.apply(tokens.to(dtype), order, back, chosen.shape[1])  # type: ignore[no-untyped-call]
-        gate_up = _grouped_linear(grouped, self.gate_up_proj.to(dtype), counts)
-        gate, up = gate_up.chunk(2, dim=-1)
-        outputs = _grouped_linear(F.silu(gate) * up, self.down_proj.to(dtype), counts)
+        outputs = grouped_network(grouped, self.gate_up_proj.to(dtype), self.down_proj.to(dtype), counts)
         returned: Tensor = _Permute.apply(outputs, back, order)  # type: ignore[no-untyped-call]
         returned = returned.view(*chosen.shape, -1)
         return torch.bmm(weights.to(dtype).unsqueeze(1), returned).squeeze(1).to(tokens.dtype)
@@ -46,17 +41,6 @@ def _compute_dtype(tokens: Tensor) -> torch.dtype:
     """Autocast does not know grouped products."""
     device = tokens.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tokens.dtype
-
-
-def _grouped_linear(tokens: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
-    """`tokens` [M, in] sorted by expert, `weights` [E, out, in] -> [M, out]."""
-    aligned = all(size * tokens.element_size() % _ROW_ALIGNMENT == 0 for size in weights.shape[1:])
-    if aligned and tokens.dtype in _GROUPED_DTYPES:
-        return F.grouped_mm(tokens, weights.transpose(-2, -1), offs=counts.cumsum(0, dtype=torch.int32))
-    groups = torch.split(tokens, counts.tolist())
-    return torch.cat(
-        [F.linear(group, weight) for group, weight in zip(groups, weights.unbind(), strict=True)]
-    )
 
 
 class _Dispatch(torch.autograd.Function):

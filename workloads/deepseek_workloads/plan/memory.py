@@ -12,7 +12,7 @@ from deepseek_workloads.plan.tensors import elements, layer_shapes, parameter_sh
 
 MASTER_BYTES = 4  # weights, gradients and each Adam moment are kept in float32
 ADAM_MOMENTS = 2
-_NORM, _GATED = 3, 4  # tensors that these keep for the backward pass
+_NORM, _GATED = 2, 3  # tensors that these keep for the backward pass: input, output; gate, up, product
 COMPUTE_BYTES = {"fp32": 4, "bf16": 2}
 # Logits in memory at a time (`model.head` cuts the tokens by it), by whether there is a GPU: a CPU's caches
 # want few, a GPU's many units want many.
@@ -63,8 +63,7 @@ def estimate_memory(
 
 
 def activation_elements_per_token(architecture: Architecture) -> int:
-    """Elements that the backward pass needs, per token, without recomputation. A norm keeps three tensors of
-    its width (input, scaled input, output), a gated network four (gate, up, activated gate, product)."""
+    """Elements that the backward pass needs, per token, without recomputation."""
     a = architecture
     dense = min(a.moe.first_k_dense_replace, a.num_hidden_layers)
     sparse = a.num_hidden_layers - dense
@@ -80,8 +79,7 @@ def activation_elements_per_token(architecture: Architecture) -> int:
 
 def _attention_elements(a: Architecture) -> int:
     head = a.qk_nope_head_dim + a.qk_rope_head_dim
-    width = max(head, a.v_head_dim)  # values are padded to it for the fused kernel
-    heads = a.num_attention_heads * (4 * width + a.v_head_dim)  # queries, keys, values, output; its cut
+    heads = a.num_attention_heads * 2 * (head + a.v_head_dim)  # queries and keys, values and output
     latent = _NORM * a.kv_lora_rank + a.qk_rope_head_dim
     queries = _NORM * a.q_lora_rank if a.q_lora_rank is not None else 0
     return heads + latent + queries
@@ -89,7 +87,8 @@ def _attention_elements(a: Architecture) -> int:
 
 def _mixture_elements(a: Architecture) -> int:
     moe, gated = a.moe, _GATED * a.moe.moe_intermediate_size
-    routed = moe.num_experts_per_tok * (2 * a.hidden_size + gated)  # what goes in and comes out is kept too
+    # What goes in and comes out is kept too; gate and up, of which the product is made again.
+    routed = moe.num_experts_per_tok * 2 * (a.hidden_size + moe.moe_intermediate_size)
     return routed + moe.n_shared_experts * gated + 4 * moe.n_routed_experts
 
 

@@ -1,0 +1,89 @@
+"""Gated feed-forward networks for rows that are sorted by network: two grouped products and the gate.
+
+On a GPU one kernel makes a grouped product; on a CPU, where sizes are at hand, it is a loop of products.
+The backward pass keeps the rows and what the first product made; the gate is made again.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_GROUPED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_ROW_ALIGNMENT = 16  # bytes: what `F.grouped_mm` asks of every row
+# A CPU's products in low precision are generated for each shape and then kept (oneDNN): any numbers of rows
+# would have code generated in every step. So they are rounded to multiples of this.
+_ROWS = 32
+
+
+def grouped_network(rows: Tensor, gate_up: Tensor, down: Tensor, counts: Tensor) -> Tensor:
+    """`rows` [M, H] of which the first counts[0] pass network 0 and so on, `gate_up` [E, 2I, H], `down`
+    [E, H, I], `counts` int64 [E] with the sum M -> [M, H]. One dtype."""
+    outputs: Tensor = _GroupedNetwork.apply(rows, gate_up, down, counts)  # type: ignore[no-untyped-call]
+    return outputs
+
+
+class _GroupedNetwork(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, gate_up: Tensor, down: Tensor, counts: Tensor) -> Tensor:
+        inner = grouped_linear(rows, gate_up.transpose(1, 2), counts)
+        gate, up = inner.chunk(2, dim=-1)
+        ctx.save_for_backward(rows, gate_up, down, counts, inner)
+        return grouped_linear(F.silu(gate).mul_(up), down.transpose(1, 2), counts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        rows, gate_up, down, counts, inner = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        gate, up = inner.chunk(2, dim=-1)
+        activated = F.silu(gate)
+        of_down = grouped_outer(gradient, activated * up, counts)
+        of_product = grouped_linear(gradient, down, counts)
+        of_inner = torch.empty_like(inner)
+        of_gate, of_up = of_inner.chunk(2, dim=-1)
+        torch.mul(of_product, activated, out=of_up)
+        torch.ops.aten.silu_backward.grad_input(of_product.mul_(up), gate, grad_input=of_gate)
+        of_gate_up = grouped_outer(of_inner, rows, counts)
+        return grouped_linear(of_inner, gate_up, counts), of_gate_up, of_down, None
+
+
+def grouped_linear(rows: Tensor, matrices: Tensor, counts: Tensor) -> Tensor:
+    """`rows` [M, in] sorted by group, `matrices` [E, in, out] -> [M, out]."""
+    if _has_grouped_kernel(rows, matrices):
+        return F.grouped_mm(rows, matrices, offs=counts.cumsum(0, dtype=torch.int32))
+    products = rows.new_empty(rows.shape[0], matrices.shape[2])
+    start, multiple = 0, _multiple(rows)
+    for size, matrix in zip(counts.tolist(), matrices.unbind(), strict=True):
+        end = min(start + size + -size % multiple, rows.shape[0])  # the next group's rows are written again
+        torch.mm(rows[start:end], matrix, out=products[start:end])
+        start += size
+    return products
+
+
+def grouped_outer(left: Tensor, right: Tensor, counts: Tensor) -> Tensor:
+    """`left` [M, a] and `right` [M, b] sorted by group -> [E, a, b], zeros where a group has no rows."""
+    if _has_grouped_kernel(left, right):
+        return F.grouped_mm(left.t(), right, offs=counts.cumsum(0, dtype=torch.int32))
+    products = left.new_empty(counts.numel(), left.shape[1], right.shape[1])
+    start, multiple = 0, _multiple(left)
+    for size, product in zip(counts.tolist(), products.unbind(), strict=True):
+        middle, end = start + size - size % multiple, start + size
+        torch.mm(left[start:middle].t(), right[start:middle], out=product)
+        if middle < end:
+            product.addmm_(left[middle:end].t(), right[middle:end])
+        start = end
+    return products
+
+
+def _multiple(rows: Tensor) -> int:
+    return _ROWS if rows.dtype in (torch.bfloat16, torch.float16) else 1
+
+
+def _has_grouped_kernel(*operands: Tensor) -> bool:
+    return all(
+        operand.device.type != "cpu"
+        and operand.dtype in _GROUPED_DTYPES
+        and max(operand.stride()[-2:]) * operand.element_size() % _ROW_ALIGNMENT == 0
+        for operand in operands
+    )
