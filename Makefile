@@ -111,7 +111,7 @@ format: setup ## Format the code
 	ruff format .
 
 # ---- benchmarks --------------------------------------------------------------------------------------------
-.PHONY: bench-start bench-recovery bench-serve
+.PHONY: bench-start bench-recovery bench-serve bench-train bench-memory bench-gpu
 bench-start: setup ## Where the time goes from kubectl apply to the first step
 	@$(TEST_ENV) python bench/start.py
 
@@ -120,3 +120,12 @@ bench-recovery: setup ## Seconds from a kill to the next step, by what was kille
 
 bench-serve: setup ## Milliseconds a token of 1 and 8 requests at once, against Hugging Face generate
 	@$(TEST_ENV) python bench/serve.py
+
+bench-train: setup ## Tokens a second and memory of training on one thread, against Hugging Face's model
+	@$(TEST_ENV) python bench/train.py
+
+bench-memory: setup ## Peak memory of training, a parameter and a token, against the plan's estimate
+	@$(TEST_ENV) python bench/memory.py
+
+bench-gpu: setup ## The same at 1.2 billion parameters in bf16 on an NVIDIA GPU, with MFU; refused without one
+	@$(TEST_ENV) python bench/gpu.py

@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Point:
-    """`values` are of single runs, in `unit`; lower is better where `goal` is a time."""
+    """`values` are of single runs, in `unit`. `goal` is of the ratio where there is a peer."""
 
     bench: str
     name: str
@@ -22,11 +22,13 @@ class Point:
     goal: float | None = None
     peer: str | None = None
     peer_values: Sequence[float] = ()
+    higher_is_better: bool = False  # a rate rather than a time or a size
 
 
 def line(point: Point) -> dict[str, Any]:
-    """With a peer the ratio is the median over pairs of peer/ours: more than 1 is better than the peer."""
-    ratios = [theirs / ours for ours, theirs in zip(point.values, point.peer_values, strict=False)]
+    """With a peer the ratio is the median over pairs, the way round that makes more than 1 better than it."""
+    pairs = list(zip(point.values, point.peer_values, strict=False))
+    ratios = [ours / theirs if point.higher_is_better else theirs / ours for ours, theirs in pairs]
     return {
         "bench": point.bench,
         "point": point.name,

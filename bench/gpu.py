@@ -1,0 +1,101 @@
+"""`make bench-gpu`: a model of the 1B class on one GPU: tokens a second and MFU, against Hugging Face's.
+
+As `train`, in bfloat16 (float32 weights under autocast on both sides), with the peer's fastest setting found
+by trying. MFU is the step's floating-point operations over those of the fastest square product measured here.
+Without a GPU it says so and exits with 3.
+"""
+
+import argparse
+import sys
+import time
+
+import torch
+from report import Point, emit, say
+from roofline import peak_flops, synchronize
+from training_step import PEER_SETTINGS, PeerSetting, Step, batch, our_step, peer_step
+
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.plan.estimate import flops_per_token
+from deepseek_workloads.plan.presets import PRESETS
+
+RUNS, WARM_UP = 5, 2
+STEPS = 5  # of a run: what starts and ends it is small beside them
+SEQUENCES, LENGTH = 8, 2048
+EDGE = 8192
+FASTER, MFU, LESS_MEMORY = 2.0, 0.4, 0.6
+NO_GPU = 3
+DEVICE = "cuda"
+
+_LITE = PRESETS["deepseek-v3-16b"]
+# 1.2 billion parameters, 0.4 of them active: the shapes of the 16B preset at half the width and depth.
+ONE_BILLION: Architecture = _LITE.model_copy(
+    update={
+        "vocab_size": 65536,
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 8,
+        "moe": _LITE.moe.model_copy(
+            update={"n_routed_experts": 32, "num_experts_per_tok": 4, "moe_intermediate_size": 896}
+        ),
+    }
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=RUNS)
+    runs = parser.parse_args().runs
+    if not torch.cuda.is_available():
+        say("bench-gpu: torch sees no CUDA device here: run it on a machine with an NVIDIA GPU and driver")
+        sys.exit(NO_GPU)
+    peak = peak_flops(torch.bfloat16, device=DEVICE, edge=EDGE)
+    say(f"{torch.cuda.get_device_name()}: {peak / 1e12:.0f} TFLOP/s in bf16")
+    ids = batch(ONE_BILLION, sequences=SEQUENCES, length=LENGTH, device=DEVICE)
+    rates = {setting: _peer_rate(setting, ids) for setting in PEER_SETTINGS}
+    setting = max(rates, key=rates.__getitem__)
+    ours, our_memory = _measured(our_step(ONE_BILLION, torch.bfloat16, device=DEVICE), ids, runs)
+    peer = peer_step(ONE_BILLION, torch.bfloat16, setting, device=DEVICE)
+    theirs, their_memory = _measured(peer, ids, runs)
+    roof = peak / flops_per_token(ONE_BILLION, sequence_length=LENGTH)
+    name, rate = f"1B-{LENGTH}-bf16", "tokens/s"
+    emit(Point("gpu", name, ours, rate, FASTER, str(setting), theirs, higher_is_better=True))
+    emit(Point("gpu", f"{name}-mfu", ours, rate, MFU, "peak", [roof] * runs, higher_is_better=True))
+    memory = [our_memory / 2**20], [their_memory / 2**20]
+    emit(Point("gpu", f"{name}-memory", memory[0], "MiB", 1 / LESS_MEMORY, str(setting), memory[1]))
+
+
+def _peer_rate(setting: PeerSetting, ids: torch.Tensor) -> float:
+    """0 for one that does not fit or that this GPU lacks."""
+    try:
+        step = peer_step(ONE_BILLION, torch.bfloat16, setting, device=DEVICE)
+        step(ids)
+        rate = _rate(step, ids, steps=1)
+    except (torch.cuda.OutOfMemoryError, RuntimeError) as error:
+        say(f"{setting}: {type(error).__name__}: {str(error).splitlines()[0]}")
+        rate = 0.0
+    torch.cuda.empty_cache()
+    say(f"{setting}: {rate:.0f} tokens/s")
+    return rate
+
+
+def _measured(step: Step, ids: torch.Tensor, runs: int) -> tuple[list[float], int]:
+    """Tokens a second of each run, and the most bytes allocated."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    for _ in range(WARM_UP):
+        step(ids)
+    return [_rate(step, ids, steps=STEPS) for _ in range(runs)], torch.cuda.max_memory_allocated()
+
+
+def _rate(step: Step, ids: torch.Tensor, *, steps: int) -> float:
+    synchronize(DEVICE)
+    begun = time.perf_counter()
+    for _ in range(steps):
+        step(ids)
+    synchronize(DEVICE)
+    return steps * ids.shape[0] * (ids.shape[1] - 1) / (time.perf_counter() - begun)
+
+
+if __name__ == "__main__":
+    main()
