@@ -114,9 +114,9 @@ class MultiHeadLatentAttention(nn.Module):
         """
         new, seen = queries.shape[1], keys.shape[1]
         if new == seen and queries.device.type == "cpu":
-            by_head = (part.transpose(1, 2).flatten(0, 1) for part in (queries, keys, values))
-            attended = attend_in_chunks(*by_head, self.scale).unflatten(0, (-1, self.heads))
-            return attended.transpose(1, 2).flatten(-2)
+            query, key, value = (part.transpose(1, 2).flatten(0, 1) for part in (queries, keys, values))
+            attended = attend_in_chunks(query, key, value, self.scale)
+            return attended.view(-1, self.heads, *attended.shape[1:]).transpose(1, 2).flatten(-2)
         width = max(queries.shape[-1], self.value)
         query, key, value = (
             F.pad(part, (0, width - part.shape[-1])).transpose(1, 2) for part in (queries, keys, values)

@@ -33,10 +33,11 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         rows = x.to(torch.promote_types(x.dtype, torch.float32))
-        squares = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).square_()
+        squares: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).square_()
         scale = squares.div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
-        return (rows * scale).mul_(weight).to(x.dtype)
+        normed = torch.mul(rows, scale)
+        return normed.mul_(weight).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
