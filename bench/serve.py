@@ -105,9 +105,7 @@ def hugging_face(model: DeepseekV3ForCausalLM) -> Any:
         (Path(folder) / CONFIG).write_text(json.dumps(config))
         state = {
             name: tensor.clone().contiguous()
-            for name, tensor in to_hugging_face(
-                model.state_dict().items(), tied=model.architecture.tie_word_embeddings
-            )
+            for name, tensor in to_hugging_face(model.state_dict().items(), model.architecture)
         }
         save_file(state, Path(folder) / "model.safetensors", metadata={"format": "pt"})
         return AutoModelForCausalLM.from_pretrained(folder).eval()

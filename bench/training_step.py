@@ -15,29 +15,29 @@ from torch import Tensor, nn
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import Optimizer
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.plan.architecture import resolve
 from deepseek_workloads.plan.hugging_face_config import config_json
-from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.train.optimizers import build_optimizer
 
 CLIP_NORM = 1.0
 SEED = 17
 Step = Callable[[Tensor], Tensor]  # int64 [B, T+1] -> the detached loss before the update
 
-_TINY, _SMALL = PRESETS["deepseek-v3-tiny"], PRESETS["deepseek-v3-small"]
 # By what they hold: 8.1 and 58.4 million parameters, 5.5 and 30.0 million of them active.
 MODELS: Mapping[str, Architecture] = MappingProxyType(
     {
-        "8M": _TINY.model_copy(
-            update={
+        "8M": resolve(
+            "deepseek-v3-tiny",
+            {
                 "hidden_size": 192,
                 "intermediate_size": 512,
                 "num_hidden_layers": 5,
                 "num_attention_heads": 6,
                 "q_lora_rank": 128,
-                "moe": _TINY.moe.model_copy(update={"moe_intermediate_size": 192}),
-            }
+                "moe": {"moe_intermediate_size": 192},
+            },
         ),
-        "60M": _SMALL.model_copy(update={"num_hidden_layers": 9}),
+        "60M": resolve("deepseek-v3-small", {"num_hidden_layers": 9}),
     }
 )
 DTYPES: Mapping[str, torch.dtype] = MappingProxyType({"fp32": torch.float32, "bf16": torch.bfloat16})

@@ -37,9 +37,58 @@ class RopeScalingOverrides(SpecModel):
     )
 
 
+class AttentionOverrides(SpecModel):
+    """Which attention, and the sizes of those that are not latent."""
+
+    kind: Literal["mla", "gqa", "slidingWindow", "lsh"] | None = Field(
+        default=None,
+        description=(
+            "mla: multi-head latent attention. gqa: groups of queries share keys and values. slidingWindow: "
+            "gqa to the newest tokens. lsh: gqa to tokens whose hash falls into the same bucket."
+        ),
+    )
+    num_key_value_heads: Size | None = Field(
+        default=None, description="Heads of keys and values, but for mla; divides numAttentionHeads."
+    )
+    head_dim: Annotated[int, Field(ge=2, le=65_536)] | None = Field(
+        default=None, description="Features of a head, but for mla; by default hiddenSize by the heads."
+    )
+    sliding_window: Size | None = Field(
+        default=None, description="Tokens that slidingWindow sees, the own one included."
+    )
+    num_buckets: Annotated[int, Field(ge=1, le=65_536)] | None = Field(
+        default=None, description="Buckets of lsh: 1, or an even number."
+    )
+    num_hashes: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        default=None, description="Rounds of hashing of lsh."
+    )
+
+
+class IndexerOverrides(SpecModel):
+    """DeepSeek sparse attention: which tokens latent attention sees."""
+
+    index_n_heads: Size | None = Field(default=None, description="Heads of the indexer.")
+    index_head_dim: Annotated[int, Field(ge=2, le=65_536)] | None = Field(
+        default=None, description="Features of such a head; at least qkRopeHeadDim."
+    )
+    index_topk: Size | None = Field(default=None, description="Tokens that attention sees.")
+    stage: Literal["warmup", "sparse"] | None = Field(
+        default=None,
+        description=(
+            "warmup: attention sees everything and only the indexer is trained, to find what attention "
+            "looks at. sparse: both are trained, each by its own loss."
+        ),
+    )
+    loss_weight: Decimal | None = Field(default=None, description="Weight of the indexer's loss.")
+
+
 class MoEOverrides(SpecModel):
     """The mixture of experts."""
 
+    scoring_func: Literal["sigmoid", "softmax"] | None = Field(
+        default=None,
+        description="Gates: sigmoid, balanced by a bias, or softmax, balanced by loadBalanceLossWeight.",
+    )
     n_routed_experts: Size | None = Field(default=None, description="Routed experts of a layer.")
     n_shared_experts: Count | None = Field(default=None, description="Experts that every token passes.")
     num_experts_per_tok: Size | None = Field(default=None, description="Routed experts that a token passes.")
@@ -64,6 +113,17 @@ class MoEOverrides(SpecModel):
     sequence_balance_loss_weight: Decimal | None = Field(
         default=None, description="Weight of the balance loss within a sequence; 0 turns it off."
     )
+    load_balance_loss_weight: Decimal | None = Field(
+        default=None,
+        description="Weight of the load-balance loss over the global batch; 0 turns it off.",
+    )
+    expert_capacity_factor: Decimal | None = Field(
+        default=None,
+        description=(
+            "In training an expert takes this many times its even share of a sequence's tokens; later ones "
+            "pass it by. 0: all that choose it."
+        ),
+    )
 
 
 class ArchitectureOverrides(SpecModel):
@@ -78,6 +138,12 @@ class ArchitectureOverrides(SpecModel):
         default=None, description="Transformer layers."
     )
     num_attention_heads: Size | None = Field(default=None, description="Attention heads.")
+    attention: AttentionOverrides | None = Field(
+        default=None, description="Which attention, and the sizes of those that are not latent."
+    )
+    indexer: IndexerOverrides | None = Field(
+        default=None, description="Beside mla: sparse attention as in DeepSeek-V3.2."
+    )
     q_lora_rank: Annotated[int, Field(ge=0, le=16_777_216)] | None = Field(
         default=None, description="Rank of the compressed query; 0 is one full projection instead."
     )
@@ -102,6 +168,11 @@ class ArchitectureOverrides(SpecModel):
         default=None, description="Whether the output layer shares the embedding's weights."
     )
     attention_bias: bool | None = Field(default=None, description="Whether attention has biases.")
+    num_nextn_predict_layers: Annotated[int, Field(ge=0, le=16)] | None = Field(
+        default=None,
+        description="Modules that are trained to predict one token further ahead each; 0: none.",
+    )
+    mtp_loss_weight: Decimal | None = Field(default=None, description="Weight of these modules' mean loss.")
     moe: MoEOverrides | None = Field(default=None, description="The mixture of experts.")
 
     def to_overrides(self) -> dict[str, Any]:
@@ -115,4 +186,7 @@ class ArchitectureOverrides(SpecModel):
         if self.rope_scaling is not None:
             scaling = overrides["ropeScaling"]
             overrides["ropeScaling"] = scaling if scaling.pop("type") == "yarn" else None
+        capacity = self.moe.expert_capacity_factor if self.moe is not None else None
+        if capacity is not None and float(capacity) == 0:
+            overrides["moe"]["expertCapacityFactor"] = None
         return overrides

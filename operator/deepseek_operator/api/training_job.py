@@ -53,7 +53,10 @@ class Model(SpecModel):
     """What is trained."""
 
     preset: DnsLabel = Field(
-        description="Named architecture: deepseek-v3-tiny, -small, -16b, or deepseek-v3 itself.",
+        description=(
+            "Named architecture: transformer-5m, moe-30m, deepseek-v3-tiny, -small, -128m, -1b, -16b, -236b, "
+            "deepseek-v3 itself (671B) or deepseek-v32."
+        ),
     )
     architecture: ArchitectureOverrides | None = Field(
         default=None, description="Fields of the preset to change."

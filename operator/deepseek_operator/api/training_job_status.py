@@ -25,6 +25,10 @@ class PlanStatus(StatusModel):
     precision: ShortText = Field(default="", description="Numbers of the matrix products.")
     memory_per_rank: ShortText = Field(default="", description="Estimated memory of a process.")
     memory_per_node: ShortText = Field(default="", description="Estimated memory of a worker pod.")
+    smallest_gpu_pool: ShortText = Field(
+        default="",
+        description="Fewest GPUs of 80 GiB that the model could be trained on by sharding, and how; or none.",
+    )
 
 
 class CheckpointStatus(StatusModel):

@@ -11,6 +11,7 @@ from deepseek_operator.resources.metadata import Document
 from deepseek_operator.resources.names import LABEL_MANAGED_BY, LABEL_RESOURCE, LABEL_UID, MANAGED_BY
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.hugging_face_config import class_of
 
 _DIGEST_DIGITS = 8
 _MAX_MEASUREMENTS = 32
@@ -64,6 +65,7 @@ def build_revision(
             **_secret(job),
             "digest": verdict.digest,
             "modelName": metadata.name,
+            "architecture": class_of(run.architecture),
             **({"serviceRef": {"name": job.spec.rollout.service_ref.name}} if job.spec.rollout else {}),
             **({"parameters": plan.parameters, "activeParameters": plan.active_parameters} if plan else {}),
             "evaluation": [

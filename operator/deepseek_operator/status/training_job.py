@@ -19,6 +19,7 @@ from deepseek_operator.status.view import View
 from deepseek_workloads.contract.messages import Progress, Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.plan.estimate import estimate
+from deepseek_workloads.plan.pool import GPU_MEMORY_BYTES, smallest_pool
 
 _CONDITIONS = (
     CONDITIONS[0],
@@ -49,6 +50,12 @@ def compute_status(job: DeepSeekTrainingJob, observed: Observed) -> TrainingJobS
 def build_plan(run: TrainingRun) -> PlanStatus:
     """What the run needs, from `plan.estimate`."""
     needed = estimate(run)
+    pool = smallest_pool(
+        run.architecture,
+        sequence_length=run.data.sequence_length,
+        precision=run.training.precision,
+        gpu_memory_bytes=GPU_MEMORY_BYTES,
+    )
     per_rank = run.training.global_batch_size // run.workers.world_size
     return PlanStatus(
         parameters=needed.parameters,
@@ -62,6 +69,7 @@ def build_plan(run: TrainingRun) -> PlanStatus:
         precision=run.training.precision,
         memory_per_rank=format_bytes(needed.memory.total),
         memory_per_node=format_bytes(needed.memory.total * run.workers.num_proc_per_node),
+        smallest_gpu_pool="none" if pool is None else str(pool),
     )
 
 

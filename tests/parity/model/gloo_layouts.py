@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM, LossParts
 
 RANKS = 2
-ARCHITECTURE = with_moe(sequence_balance_loss_weight=0.1)
+ARCHITECTURE = with_moe(sequence_balance_loss_weight=0.1).model_copy(update={"num_nextn_predict_layers": 1})
 _POLICY = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
 
 
@@ -30,7 +30,7 @@ def sharded(*, reshard: bool, policy: MixedPrecisionPolicy | None = None) -> Dee
     with torch.device("meta"):
         model = DeepseekV3ForCausalLM(ARCHITECTURE)
     options = {"mesh": mesh, "reshard_after_forward": reshard, "mp_policy": policy or MixedPrecisionPolicy()}
-    for layer in model.model.layers:
+    for layer in model.layers():
         fully_shard(layer, **options)
     fully_shard(model, **options)
     model.to_empty(device="cpu")

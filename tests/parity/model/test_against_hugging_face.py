@@ -6,7 +6,7 @@ from hugging_face_oracle import exact, pair, token_ids
 from small_architectures import ARCHITECTURES, BASE
 
 from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.model.attention import LatentCache
+from deepseek_workloads.model.caches import LayerCache
 
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES.keys())
 
@@ -74,7 +74,7 @@ def test_decoding_token_by_token_from_latents_gives_the_logits_of_one_pass(
 ) -> None:
     ours, _ = pair(architecture, dtype=torch.float64)
     ids = token_ids(architecture, sequences=2, length=24)
-    caches = [LatentCache() for _ in range(architecture.num_hidden_layers)]
+    caches = [LayerCache() for _ in range(architecture.num_hidden_layers)]
 
     pieces = [ours(ids[:, :10], caches=caches), ours(ids[:, 10:15], start=10, caches=caches)]
     pieces += [ours(ids[:, place : place + 1], start=place, caches=caches) for place in range(15, 24)]

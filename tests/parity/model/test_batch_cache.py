@@ -5,8 +5,8 @@ import torch
 from small_architectures import ARCHITECTURES, BASE
 
 from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.model.attention import LatentCache
 from deepseek_workloads.model.batch_cache import BatchCaches
+from deepseek_workloads.model.caches import LayerCache
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 
 STEPS = 6
@@ -33,7 +33,7 @@ def sequence(seed: int, length: int) -> torch.Tensor:
 
 
 def join(model: DeepseekV3ForCausalLM, caches: BatchCaches, prompt: torch.Tensor) -> int:
-    layers = [LatentCache() for _ in model.model.layers]
+    layers = [LayerCache() for _ in model.model.layers]
     model(prompt.unsqueeze(0), caches=layers)
     return caches.join(layers)
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_architectures import ARCHITECTURES, BASE
+from small_architectures import ARCHITECTURES, BASE, NEXTN, OWN, PLAIN, SPARSE
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
@@ -10,7 +10,8 @@ from deepseek_workloads.model.hugging_face import from_hugging_face, to_hugging_
 from deepseek_workloads.plan.hugging_face_config import architecture_of, config_json
 from deepseek_workloads.plan.presets import PRESETS
 
-_EVERY = {**ARCHITECTURES, **PRESETS}
+_TENSORS = {**ARCHITECTURES, **PLAIN, **OWN, "modules for more than the next token": NEXTN, "indexer": SPARSE}
+_EVERY = {**_TENSORS, **PRESETS}
 
 
 @pytest.mark.parametrize("architecture", _EVERY.values(), ids=_EVERY.keys())
@@ -77,7 +78,7 @@ def test_the_config_of_the_published_model_is_the_preset() -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"model_type": "llama"}, "model_type is 'llama'"),
+        ({"model_type": "gpt2"}, "model_type is 'gpt2'"),
         ({"rope_interleave": False}, "rope_interleave"),
         ({"rope_scaling": {"type": "linear", "factor": 2}}, "'linear'"),
     ],
@@ -87,26 +88,62 @@ def test_a_config_that_computes_something_else_is_refused(change: dict[str, obje
         architecture_of({**config_json(BASE), **change})
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES.keys())
+@pytest.mark.parametrize("architecture", _TENSORS.values(), ids=_TENSORS.keys())
 def test_tensors_come_back_unchanged(architecture: Architecture) -> None:
     state = DeepseekV3ForCausalLM(architecture).state_dict()
-    tied = architecture.tie_word_embeddings
 
-    returned = from_hugging_face(to_hugging_face(state.items(), tied=tied), tied=tied)
+    returned = from_hugging_face(to_hugging_face(state.items(), architecture), architecture)
 
     torch.testing.assert_close(returned, dict(state), atol=0, rtol=0)
 
 
 def test_experts_are_single_on_disk() -> None:
-    names = dict(to_hugging_face(DeepseekV3ForCausalLM(BASE).state_dict().items()))
+    names = dict(to_hugging_face(DeepseekV3ForCausalLM(BASE).state_dict().items(), BASE))
 
     assert names["model.layers.2.mlp.experts.7.up_proj.weight"].shape == (24, 32)
     assert not [name for name in names if "gate_up_proj" in name]
 
 
 def test_a_missing_part_of_an_expert_is_named() -> None:
-    tensors = dict(to_hugging_face(DeepseekV3ForCausalLM(BASE).state_dict().items()))
+    tensors = dict(to_hugging_face(DeepseekV3ForCausalLM(BASE).state_dict().items(), BASE))
     del tensors["model.layers.1.mlp.experts.3.up_proj.weight"]
 
     with pytest.raises(ValueError, match=r"model\.layers\.1\.mlp\.experts\.3\.up_proj\.weight"):
-        from_hugging_face(tensors.items())
+        from_hugging_face(tensors.items(), BASE)
+
+
+def test_modules_for_more_than_the_next_token_lie_behind_the_last_layer_as_published() -> None:
+    state = DeepseekV3ForCausalLM(NEXTN).state_dict()
+    names = dict(to_hugging_face(state.items(), NEXTN))
+
+    of_second = {name for name in names if name.startswith("model.layers.4.")}
+    assert {
+        "model.layers.4.enorm.weight",
+        "model.layers.4.hnorm.weight",
+        "model.layers.4.eh_proj.weight",
+        "model.layers.4.shared_head.norm.weight",
+        "model.layers.4.shared_head.head.weight",
+        "model.layers.4.embed_tokens.weight",
+        "model.layers.4.self_attn.kv_b_proj.weight",
+        "model.layers.4.mlp.experts.7.up_proj.weight",
+    } <= of_second
+    assert torch.equal(names["model.layers.4.shared_head.head.weight"], state["lm_head.weight"])
+
+
+def test_a_model_with_fewer_modules_leaves_the_others_out() -> None:
+    state = DeepseekV3ForCausalLM(NEXTN).state_dict()
+    plain = NEXTN.model_copy(update={"num_nextn_predict_layers": 0})
+
+    returned = from_hugging_face(to_hugging_face(state.items(), NEXTN), plain)
+
+    assert returned.keys() == DeepseekV3ForCausalLM(plain).state_dict().keys()
+
+
+def test_what_only_training_needs_is_not_on_disk_and_begins_anew() -> None:
+    trained = BASE.model_copy(update={"moe": BASE.moe.model_copy(update={"load_balance_loss_weight": 0.1})})
+    state = DeepseekV3ForCausalLM(trained).state_dict()
+
+    names = dict(to_hugging_face(state.items(), trained))
+
+    assert not [name for name in names if "expert_frequency" in name]
+    assert from_hugging_face(names.items(), trained).keys() == state.keys()

@@ -35,7 +35,7 @@ def by_definition(module: RoutedExperts, tokens: torch.Tensor, chosen: torch.Ten
 )
 def test_experts_and_their_gradients_by_definition(dtype: torch.dtype, used: list[int]) -> None:
     generator = torch.Generator().manual_seed(2)
-    module = RoutedExperts(BASE).to(dtype)
+    module = RoutedExperts(BASE.moe, hidden=BASE.hidden_size).to(dtype)
     tokens = torch.randn(20, BASE.hidden_size, generator=generator).to(dtype).requires_grad_()
     chosen = torch.stack(
         [torch.tensor(used)[torch.randperm(len(used), generator=generator)[:3]] for _ in range(20)]
@@ -91,7 +91,7 @@ def test_following_the_load_evens_it_out() -> None:
 
 def test_the_balance_loss_follows_equations_17_to_20_of_the_report() -> None:
     moe = with_moe(sequence_balance_loss_weight=0.3)
-    router = Router(moe)
+    router = Router(moe.moe, hidden=BASE.hidden_size)
     hidden = torch.randn(2, 9, BASE.hidden_size, generator=torch.Generator().manual_seed(3))
     experts, choices = moe.moe.n_routed_experts, moe.moe.num_experts_per_tok
 
@@ -103,7 +103,7 @@ def test_the_balance_loss_follows_equations_17_to_20_of_the_report() -> None:
             frequency = experts / (choices * len(sequence)) * float((best == expert).sum())
             expected += 0.3 * frequency * float((scores / scores.sum(1, keepdim=True))[:, expert].mean()) / 2
 
-    assert float(router(hidden).balance_loss) == pytest.approx(expected, rel=1e-5)
+    assert float(router(hidden).losses["balanceLoss"]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_balance_loss_is_part_of_the_loss_and_trains_the_router_only_in_training() -> None:
@@ -114,17 +114,45 @@ def test_the_balance_loss_is_part_of_the_loss_and_trains_the_router_only_in_trai
     trained.eval()
     evaluated = trained.loss(ids)
 
-    assert float(parts.balance_loss) > 0
-    torch.testing.assert_close(parts.loss.detach(), parts.lm_loss + parts.balance_loss)
-    assert float(evaluated.balance_loss) == 0
+    assert float(parts.auxiliary["balanceLoss"]) > 0
+    torch.testing.assert_close(parts.loss.detach(), parts.lm_loss + parts.auxiliary["balanceLoss"])
+    assert evaluated.auxiliary == {}
     torch.testing.assert_close(evaluated.lm_loss, parts.lm_loss)
 
 
 def test_scores_are_computed_in_float32_under_autocast() -> None:
-    router = Router(BASE)
+    router = Router(BASE.moe, hidden=BASE.hidden_size)
     hidden = torch.randn(2, 9, BASE.hidden_size)
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
         routing = router(hidden)
 
     torch.testing.assert_close(routing.weights, router(hidden).weights, atol=0, rtol=0)
+
+
+def test_the_load_balance_loss_is_that_of_the_switch_transformer_over_the_step_before() -> None:
+    moe = with_moe(load_balance_loss_weight=0.3)
+    router = Router(moe.moe, hidden=BASE.hidden_size)
+    hidden = torch.randn(2, 9, BASE.hidden_size, generator=torch.Generator().manual_seed(3))
+    counts = torch.tensor([40, 0, 8, 8, 8, 16, 0, 0])
+
+    first = float(router(hidden).losses["loadBalanceLoss"])
+    router.update(counts)
+    scores = torch.sigmoid(hidden.flatten(0, 1) @ router.weight.T)
+    share = (scores / scores.sum(1, keepdim=True)).mean(0)
+    expected = 0.3 * 8 * float((counts / 80 * share).sum())
+
+    assert first == 0  # nothing is known of the load yet
+    assert float(router(hidden).losses["loadBalanceLoss"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_gradient_of_the_load_balance_loss_is_the_mean_over_passes() -> None:
+    router = Router(with_moe(load_balance_loss_weight=0.3).moe, hidden=BASE.hidden_size)
+    router.update(torch.tensor([40, 0, 8, 8, 8, 16, 0, 0]))
+    hidden = torch.randn(4, 9, BASE.hidden_size, generator=torch.Generator().manual_seed(3))
+
+    def gradient(part: torch.Tensor) -> torch.Tensor:
+        return torch.autograd.grad(router(part).losses["loadBalanceLoss"], router.weight)[0]
+
+    of_passes = torch.stack([gradient(part) for part in hidden.chunk(2)]).mean(0)
+    torch.testing.assert_close(of_passes, gradient(hidden))

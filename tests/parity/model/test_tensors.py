@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_architectures import ARCHITECTURES
+from small_architectures import ARCHITECTURES, NEXTN, OWN, PLAIN, SPARSE
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
@@ -10,7 +10,14 @@ from deepseek_workloads.plan.estimate import parameters
 from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.plan.tensors import ROUTER_BIAS, parameter_shapes
 
-_EVERY = {**ARCHITECTURES, **PRESETS}
+_EVERY = {
+    **ARCHITECTURES,
+    **PLAIN,
+    **OWN,
+    "modules for more than the next token": NEXTN,
+    "indexer": SPARSE,
+    **PRESETS,
+}
 
 
 def model_without_memory(architecture: Architecture) -> DeepseekV3ForCausalLM:
@@ -29,10 +36,17 @@ def test_parameters_are_those_of_the_plan(architecture: Architecture) -> None:
 
 
 @pytest.mark.parametrize("architecture", _EVERY.values(), ids=_EVERY.keys())
-def test_the_only_buffers_are_the_router_biases(architecture: Architecture) -> None:
+def test_the_only_buffers_that_inference_needs_are_the_router_biases(architecture: Architecture) -> None:
     model = model_without_memory(architecture)
 
-    assert [name for name, _ in model.named_buffers()] == [
-        f"model.layers.{index}{ROUTER_BIAS}"
-        for index in range(architecture.moe.first_k_dense_replace, architecture.num_hidden_layers)
-    ]
+    moe = architecture.moe
+    mixtures = [] if moe is None or moe.scoring_func != "sigmoid" else moe_layers(architecture)
+    of_inference = [name for name, _ in model.named_buffers() if not name.endswith(".expert_frequency")]
+    assert of_inference == [f"{name}{ROUTER_BIAS}" for name in mixtures]
+
+
+def moe_layers(architecture: Architecture) -> list[str]:
+    dense, layers = architecture.moe.first_k_dense_replace, architecture.num_hidden_layers
+    modules = architecture.num_nextn_predict_layers
+    names = [f"model.layers.{index}" for index in range(dense, layers)]
+    return names + [f"model.nextn_predict_layers.{index}" for index in range(modules)]

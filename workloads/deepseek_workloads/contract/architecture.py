@@ -1,7 +1,9 @@
-"""A model's architecture: one frozen type with the names of Hugging Face's DeepseekV3 configuration.
+"""A model's architecture: one frozen type with the names of Hugging Face's, DeepseekV3's where it has one.
 
 It does not know presets (`plan.presets`), what is allowed together (`plan.rules`), or tensors (`model`).
 """
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -20,7 +22,10 @@ class RopeScaling(WireModel):
 
 
 class MoE(WireModel):
-    """DeepSeekMoE with sigmoid gates and aux-loss-free balancing (DeepSeek-V3, arXiv:2412.19437, 2.1.2)."""
+    """DeepSeekMoE with sigmoid gates and aux-loss-free balancing (DeepSeek-V3, arXiv:2412.19437, 2.1.2), or
+    softmax gates as in Mixtral (arXiv:2401.04088), which no bias moves."""
+
+    scoring_func: Literal["sigmoid", "softmax"] = "sigmoid"
 
     n_routed_experts: int = Field(ge=1)
     n_shared_experts: int = Field(default=1, ge=0)
@@ -33,6 +38,36 @@ class MoE(WireModel):
     first_k_dense_replace: int = Field(default=1, ge=0)
     bias_update_speed: float = Field(default=0.001, ge=0)
     sequence_balance_loss_weight: float = Field(default=0.0001, ge=0)
+    # alpha of the Switch Transformer's loss (arXiv:2101.03961, equation 4), over the whole global batch
+    load_balance_loss_weight: float = Field(default=0.0, ge=0)
+    # Training only: an expert takes ceil(factor * T * K / E) tokens of a sequence. None: all that choose it.
+    expert_capacity_factor: float | None = Field(default=None, gt=0)
+
+
+class Attention(WireModel):
+    """Which attention, and the sizes of those that are not latent (mla has its own in Architecture).
+
+    gqa: queries in groups that share keys and values. The others are gqa that sees less: slidingWindow the
+    newest tokens, lsh those whose hash falls into the same bucket.
+    """
+
+    kind: Literal["mla", "gqa", "slidingWindow", "lsh"] = "mla"
+    num_key_value_heads: int | None = Field(default=None, ge=1)  # None: as many as attention heads
+    head_dim: int | None = Field(default=None, ge=2)  # None: hidden_size / num_attention_heads
+    sliding_window: int = Field(default=4096, ge=1)  # tokens, the own one included
+    num_buckets: int = Field(default=64, ge=1)
+    num_hashes: int = Field(default=4, ge=1)  # rounds
+
+
+class Indexer(WireModel):
+    """The lightning indexer of DeepSeek sparse attention (DeepSeek-V3.2), beside latent attention."""
+
+    index_n_heads: int = Field(default=64, ge=1)
+    index_head_dim: int = Field(default=128, ge=2)
+    index_topk: int = Field(default=2048, ge=1)  # tokens that attention sees
+    # warmup: training attends to everything and changes the indexer only. Evaluation is sparse in both.
+    stage: Literal["warmup", "sparse"] = "sparse"
+    loss_weight: float = Field(default=1.0, ge=0)
 
 
 class Architecture(WireModel):
@@ -43,11 +78,13 @@ class Architecture(WireModel):
     intermediate_size: int = Field(ge=1)  # of the dense layers
     num_hidden_layers: int = Field(ge=1)
     num_attention_heads: int = Field(ge=1)
+    attention: Attention = Attention()
     q_lora_rank: int | None = Field(default=None, ge=1)  # None: one full query projection
-    kv_lora_rank: int = Field(ge=1)
-    qk_nope_head_dim: int = Field(ge=1)
-    qk_rope_head_dim: int = Field(ge=2)
-    v_head_dim: int = Field(ge=1)
+    kv_lora_rank: int = Field(default=512, ge=1)
+    qk_nope_head_dim: int = Field(default=128, ge=1)
+    qk_rope_head_dim: int = Field(default=64, ge=2)
+    v_head_dim: int = Field(default=128, ge=1)
+    indexer: Indexer | None = None  # None: attention sees everything before a token
     max_position_embeddings: int = Field(default=4096, ge=1)  # tokens
     rope_theta: float = Field(default=10000.0, gt=0)
     rope_scaling: RopeScaling | None = None
@@ -55,4 +92,41 @@ class Architecture(WireModel):
     initializer_range: float = Field(default=0.02, gt=0)
     tie_word_embeddings: bool = False
     attention_bias: bool = False
-    moe: MoE
+    # Multi-token prediction (DeepSeek-V3, 2.2): modules that each predict one token further ahead.
+    num_nextn_predict_layers: int = Field(default=0, ge=0)
+    mtp_loss_weight: float = Field(default=0.3, ge=0)  # lambda, of the mean over the modules
+    moe: MoE | None = None  # None: every layer is dense
+
+    @property
+    def latent(self) -> bool:
+        """Whether attention is multi-head latent attention."""
+        return self.attention.kind == "mla"
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether training changes the indexer only."""
+        return self.indexer is not None and self.indexer.stage == "warmup"
+
+    @property
+    def key_value_heads(self) -> int:
+        """Of attention that is not latent."""
+        return self.attention.num_key_value_heads or self.num_attention_heads
+
+    @property
+    def head_dim(self) -> int:
+        """Features of a query, key and value where attention is not latent."""
+        return self.attention.head_dim or self.hidden_size // self.num_attention_heads
+
+    @property
+    def rotary_width(self) -> int:
+        """Features of a head that positions turn."""
+        return self.qk_rope_head_dim if self.latent else self.head_dim
+
+    @property
+    def routed_experts(self) -> int:
+        """Of a layer; 0 without a mixture."""
+        return self.moe.n_routed_experts if self.moe is not None else 0
+
+    def mixture_of(self, index: int) -> MoE | None:
+        """Of decoder layer `index`; modules for more than the next token follow the last."""
+        return self.moe if self.moe is not None and index >= self.moe.first_k_dense_replace else None

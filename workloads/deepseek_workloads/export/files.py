@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.export.held_out import HELD_OUT_TEXT, to_document
 from deepseek_workloads.model.hugging_face import to_hugging_face
-from deepseek_workloads.plan.hugging_face_config import config_json
+from deepseek_workloads.plan.configs import own
+from deepseek_workloads.plan.hugging_face_config import config_json, model_type_of
 from deepseek_workloads.plan.tensors import ROUTER_BIAS
 
 CONFIG = "config.json"
@@ -70,7 +72,9 @@ def hugging_face_files(
     }
     if held_out:
         documents[HELD_OUT_TEXT] = to_document(held_out)
-    tensors = dict(to_hugging_face(state.items(), tied=architecture.tie_word_embeddings))
+    if model_type_of(architecture) == own.MODEL_TYPE:
+        documents[own.MODELING_FILE] = Path(__file__).with_name(own.MODELING_FILE).read_bytes()
+    tensors = dict(to_hugging_face(state.items(), architecture))
     weights = _weight_files(tensors, dtype=dtype, max_shard_bytes=max_shard_bytes)
     return [*(ExportFile(name, partial(bytes, content)) for name, content in documents.items()), *weights]
 

@@ -1,4 +1,4 @@
-"""Continues a prompt token by token from the layers' latent caches. One sequence; it knows token ids only.
+"""Continues a prompt token by token from the layers' caches. One sequence; it knows token ids only.
 
 The serving engine is another thing: this is for a look at a model.
 """
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepseek_workloads.model.attention import LatentCache
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 
 GREEDY_BELOW = 1e-5  # a temperature: what float32 leaves of a smaller one divides 0 by 0
@@ -51,7 +50,7 @@ def generate(
         raise ValueError(f"prompt: {len(prompt)} tokens: must be 1..{limit - 1}; shorten it")
     device = model.lm_head.weight.device
     generator = torch.Generator(device).manual_seed(sampling.seed)
-    caches = [LatentCache() for _ in model.model.layers]
+    caches = model.caches()
     pending = torch.tensor([list(prompt)], device=device)
     position = 0
     for _ in range(min(sampling.max_tokens, limit - len(prompt))):

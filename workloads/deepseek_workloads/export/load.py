@@ -27,7 +27,7 @@ from deepseek_workloads.export.publish import EXPORT_MANIFEST
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.hugging_face import from_hugging_face
 from deepseek_workloads.plan.hugging_face_config import architecture_of
-from deepseek_workloads.store.interface import ObjectStore
+from deepseek_workloads.store.interface import ObjectInfo, ObjectStore
 
 
 class ExportError(Exception):
@@ -55,6 +55,20 @@ class ExportReader:
     prefix: str
     manifest: ExportManifest
     digest: str
+
+    @property
+    def uri(self) -> str:
+        return join_uri(self.store.uri, self.prefix.rstrip("/"))
+
+    def info(self, entry: FileEntry) -> ObjectInfo:
+        """Raises StoreErrors, and ExportError when the size is not what the manifest says."""
+        info = self.store.stat(f"{self.prefix}{entry.key}")
+        if info.size != entry.size:
+            raise ExportError(
+                f"{self._uri(entry.key)}: {info.size} bytes: must be {entry.size}; restore the object, or "
+                "export the model again"
+            )
+        return info
 
     def has(self, name: str) -> bool:
         return any(entry.key == name for entry in self.manifest.files)
@@ -87,9 +101,10 @@ class ExportReader:
         except ValueError as error:
             raise ExportError(f"{self._uri(HELD_OUT_TEXT)}: {error}") from error
 
-    def state(self) -> dict[str, Tensor]:
-        """The state dict of `DeepseekV3ForCausalLM`."""
-        return from_hugging_face(self.tensors(), tied=self.architecture().tie_word_embeddings)
+    def state(self, architecture: Architecture) -> dict[str, Tensor]:
+        """The state dict of a `DeepseekV3ForCausalLM` of this architecture, which may differ from the
+        export's in what is about training, and have fewer modules for more than the next token."""
+        return from_hugging_face(self.tensors(), architecture)
 
     def download(self, directory: Path) -> None:
         """A folder for `from_pretrained`, with the manifest beside it."""
@@ -142,11 +157,14 @@ def load_export(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
 ) -> LoadedExport:
-    """The model in `dtype` on `device`, in evaluation mode, with its tokenizer. See `open_export`."""
+    """The model in `dtype` on `device`, in evaluation mode and without modules for more than the next token,
+    with its tokenizer. See `open_export`."""
     reader = open_export(store, digest, recorded=recorded)
+    architecture = reader.architecture().model_copy(update={"num_nextn_predict_layers": 0})
     with torch.device("meta"):
-        model = DeepseekV3ForCausalLM(reader.architecture())
-    model.load_state_dict({name: tensor.to(device) for name, tensor in reader.state().items()}, assign=True)
+        model = DeepseekV3ForCausalLM(architecture)
+    state = {name: tensor.to(device) for name, tensor in reader.state(architecture).items()}
+    model.load_state_dict(state, assign=True)
     eos: int | None = json.loads(reader.read(CONFIG)).get("eos_token_id")
     return LoadedExport(
         model=model.to(dtype).eval(),

@@ -16,6 +16,7 @@ from deepseek_workloads.contract.records import ExportManifest, FileEntry, Prove
 from deepseek_workloads.data.checksum import object_checksum
 from deepseek_workloads.export.files import ExportFile, ExportTokenizer, hugging_face_files
 from deepseek_workloads.plan.estimate import parameters
+from deepseek_workloads.plan.hugging_face_config import class_of
 from deepseek_workloads.store.interface import AlreadyExists, ObjectChanged, ObjectStore
 
 EXPORT_MANIFEST = "manifest.json"
@@ -64,6 +65,7 @@ def export_model(
         provenance=provenance,
         evaluation=dict(evaluation),
         parameters=parameters(architecture),
+        architecture=class_of(architecture),
     )
     document = manifest.to_json()
     digest = sha256_digest(document)

@@ -10,12 +10,21 @@ from deepseek_workloads.contract.layout import join_uri
 from deepseek_workloads.contract.recipe import differences
 from deepseek_workloads.contract.records import DatasetManifest, ExportManifest
 from deepseek_workloads.contract.run_config import TrainingRun
-from deepseek_workloads.plan.hugging_face_config import architecture_of
+from deepseek_workloads.plan.hugging_face_config import architecture_of, config_json
 from deepseek_workloads.store.interface import ObjectStore
 
 MANIFEST, CONFIG, TOKENIZER = "manifest.json", "config.json", "tokenizer.json"
 # Fields of training, not of the weights: a run may set them anew.
-_FREE = ("initializerRange", "moe.biasUpdateSpeed", "moe.sequenceBalanceLossWeight")
+_FREE = (
+    "initializerRange",
+    "mtpLossWeight",
+    "indexer.stage",
+    "indexer.lossWeight",
+    "moe.biasUpdateSpeed",
+    "moe.sequenceBalanceLossWeight",
+    "moe.loadBalanceLossWeight",
+    "moe.expertCapacityFactor",
+)
 
 
 def initial_model_problems(
@@ -39,9 +48,15 @@ def initial_model_problems(
             "(status.export.uri of a job)"
         )
         return
+    wanted = run.architecture.num_nextn_predict_layers
+    if theirs.num_nextn_predict_layers > wanted:  # what is left out is not missed
+        theirs = theirs.model_copy(update={"num_nextn_predict_layers": wanted})
+    if theirs.indexer is None:  # one that is added begins to learn
+        theirs = theirs.model_copy(update={"indexer": run.architecture.indexer})
     documents = (
         theirs.model_dump(mode="json", by_alias=True),
-        run.architecture.model_dump(mode="json", by_alias=True),
+        # By the same way, on which what is left to a default gets its value.
+        architecture_of(config_json(run.architecture)).model_dump(mode="json", by_alias=True),
     )
     different = [line for line in differences(*documents) if not line.startswith(_FREE)]
     if different:

@@ -6,6 +6,7 @@ listings, never the data itself, and writes nothing but the probe object of `sto
 """
 
 import importlib.util
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +35,9 @@ from deepseek_workloads.data.manifest import DatasetError, load_manifest
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.raw import check_readable, list_raw
 from deepseek_workloads.launch.arguments import parse_arguments, write_verdict
-from deepseek_workloads.launch.initial_model import initial_model_problems
+from deepseek_workloads.launch.initial_model import CONFIG, initial_model_problems
+from deepseek_workloads.plan.architecture_rules import served_by_no_engine
+from deepseek_workloads.plan.hugging_face_config import architecture_of
 from deepseek_workloads.store.interface import NotFound, ObjectStore, StoreError
 from deepseek_workloads.store.log import CommitLog, live_checkpoints, recipe_of_newest_checkpoint
 from deepseek_workloads.store.open import open_store
@@ -231,6 +234,17 @@ def _check_export(
         for entry in manifest.files:
             if sizes.get(entry.key) != entry.size:
                 refusals.add(reasons.EXPORT_INVALID, _not_as_recorded(what, storage, entry, sizes))
+                return
+        if CONFIG in sizes:
+            for problem in _not_served(store.read(CONFIG)):
+                refusals.add(reasons.EXPORT_INVALID, f"{what}: {storage.uri}/{CONFIG}: {problem}")
+
+
+def _not_served(config: bytes) -> Iterator[str]:
+    try:
+        yield from served_by_no_engine(architecture_of(json.loads(config)))
+    except ValueError as error:
+        yield f"{error}: export the model again"
 
 
 def _not_as_recorded(what: str, storage: Storage, entry: FileEntry, sizes: Mapping[str, int]) -> str:

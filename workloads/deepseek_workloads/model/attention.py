@@ -3,38 +3,17 @@
 It knows one layer: positions come as rotations, earlier tokens as a cache of latents.
 """
 
-from dataclasses import dataclass
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.batch_cache import BatchCache
-from deepseek_workloads.model.chunked_attention import attend_in_chunks
+from deepseek_workloads.model.caches import Cache
+from deepseek_workloads.model.causal import attend_causally
 from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.rope import rotate, softmax_scale
 
 LATENT_NORM_EPS = 1e-6  # the published model does not use rms_norm_eps here
-
-
-@dataclass
-class LatentCache:
-    """What one layer keeps of earlier tokens; grows with each pass that is given it."""
-
-    latents: Tensor | None = None  # [B, S, R]
-    rotated: Tensor | None = None  # [B, S, qk_rope_head_dim]
-
-    def extend(self, latents: Tensor, rotated: Tensor) -> tuple[Tensor, Tensor]:
-        """Appends the new tokens and returns all of them."""
-        if self.latents is not None and self.rotated is not None:
-            latents = torch.cat([self.latents, latents], dim=1)
-            rotated = torch.cat([self.rotated, rotated], dim=1)
-        self.latents, self.rotated = latents, rotated
-        return latents, rotated
-
-
-Cache = LatentCache | BatchCache
 
 
 class MultiHeadLatentAttention(nn.Module):
@@ -62,25 +41,31 @@ class MultiHeadLatentAttention(nn.Module):
 
     def forward(self, hidden: Tensor, rotation: Tensor, cache: Cache | None = None) -> Tensor:
         """`hidden` [B, T, H] -> [B, T, H]; `rotation` complex [T, qk_rope_head_dim / 2], or [B, T, ...]."""
-        queries = self._queries(hidden, rotation)
-        latents, rotated = self.kv_a_proj_with_mqa(hidden).split([self.latent, self.rope], dim=-1)
-        latents = self.kv_a_layernorm(latents)
-        rotated = rotate(rotated.unsqueeze(2), rotation).squeeze(2)
+        queries = self._queries(self._compressed(hidden), rotation)
+        latents, rotated = self._latents(hidden, rotation)
         if isinstance(cache, BatchCache):
             attended = self._attend_to_latents(queries, cache.extend(latents, rotated), cache.mask)
         else:
             if cache is not None:
                 latents, rotated = cache.extend(latents, rotated)
-            attended = self._attend(queries, *self._keys_and_values(latents, rotated))
+            keys, values = self._keys_and_values(latents, rotated)
+            attended = attend_causally(queries, keys, values, scale=self.scale).flatten(-2)
         projected: Tensor = self.o_proj(attended)
         return projected
 
-    def _queries(self, hidden: Tensor, rotation: Tensor) -> Tensor:
-        """[B, T, H] -> [B, T, A, D]."""
-        if self.low_rank_queries:
-            projected = self.q_b_proj(self.q_a_layernorm(self.q_a_proj(hidden)))
-        else:
-            projected = self.q_proj(hidden)
+    def _compressed(self, hidden: Tensor) -> Tensor:
+        """[B, T, H] -> what queries are projected from: [B, T, q_lora_rank], or without one as it is."""
+        compressed: Tensor = self.q_a_layernorm(self.q_a_proj(hidden)) if self.low_rank_queries else hidden
+        return compressed
+
+    def _latents(self, hidden: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, T, H] -> [B, T, R] and [B, T, P]."""
+        latents, rotated = self.kv_a_proj_with_mqa(hidden).split([self.latent, self.rope], dim=-1)
+        return self.kv_a_layernorm(latents), rotate(rotated.unsqueeze(2), rotation).squeeze(2)
+
+    def _queries(self, compressed: Tensor, rotation: Tensor) -> Tensor:
+        """-> [B, T, A, D]."""
+        projected = self.q_b_proj(compressed) if self.low_rank_queries else self.q_proj(compressed)
         plain, rotary = projected.unflatten(-1, (self.heads, -1)).split([self.nope, self.rope], dim=-1)
         return torch.cat([plain, rotate(rotary, rotation)], dim=-1)
 
@@ -106,30 +91,3 @@ class MultiHeadLatentAttention(nn.Module):
         weights = scores.masked_fill(~mask.unsqueeze(1), float("-inf")).softmax(-1).to(states.dtype)
         mixed = weights @ states[..., : self.latent]  # [B, A, R]
         return torch.einsum("bar,avr->bav", mixed, to_values).flatten(-2).unsqueeze(1)
-
-    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """[B, T, A, D], [B, S, A, D], [B, S, A, value] -> [B, T, A * value].
-
-        A GPU's fused kernels want one width for all three; without it attention would hold T*S weights.
-        """
-        new, seen = queries.shape[1], keys.shape[1]
-        if new == seen and queries.device.type == "cpu":
-            query, key, value = (part.transpose(1, 2).flatten(0, 1) for part in (queries, keys, values))
-            attended = attend_in_chunks(query, key, value, self.scale)
-            return attended.view(-1, self.heads, *attended.shape[1:]).transpose(1, 2).flatten(-2)
-        width = max(queries.shape[-1], self.value)
-        query, key, value = (
-            F.pad(part, (0, width - part.shape[-1])).transpose(1, 2) for part in (queries, keys, values)
-        )
-        mask = None
-        if 1 < new < seen:
-            mask = torch.ones(new, seen, dtype=torch.bool, device=queries.device).tril(seen - new)
-        attended = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask,
-            is_causal=new == seen,
-            scale=self.scale,
-        )
-        return attended.transpose(1, 2)[..., : self.value].flatten(-2)

@@ -1,7 +1,8 @@
 """What the layers keep of sequences of different lengths that are decoded together, a row each.
 
 Rows are dense from the first: a row that leaves is filled by the last one. It knows one token a row and step,
-not how tokens are chosen; the tokens of a prompt come from `attention.LatentCache`s.
+not how tokens are chosen; the tokens of a prompt come from `caches.LayerCache`s, whose two parts lie side by
+side here.
 """
 
 from collections.abc import Sequence
@@ -13,29 +14,27 @@ from torch import Tensor
 _FIRST_CAPACITY = 64  # positions; doubled when a row needs more
 
 
-class Latents(Protocol):
-    """One sequence in one layer: `attention.LatentCache`."""
+class OneSequence(Protocol):
+    """In one layer: `caches.LayerCache`."""
 
-    latents: Tensor | None  # [1, S, R]
-    rotated: Tensor | None  # [1, S, P]
+    first: Tensor | None  # [1, S, R]
+    second: Tensor | None  # [1, S, P]
 
 
 class BatchCache:
     """One layer of a `BatchCaches`."""
 
     def __init__(self, states: Tensor) -> None:
-        self.states = states  # [rows, capacity, R + P]: a latent and its rotary part side by side
+        self.states = states  # [rows, capacity, R + P]
         self.lengths: Tensor | None = None  # of the step that is going on: int64 [B], without the new token
         self.mask: Tensor = torch.empty(0)  # bool [B, S]: positions of a row up to the new token
 
-    def extend(self, latents: Tensor, rotated: Tensor) -> Tensor:
+    def extend(self, first: Tensor, second: Tensor) -> Tensor:
         """[B, 1, R] and [B, 1, P] of the new tokens -> all states [B, S, R + P], padded on the right."""
         assert self.lengths is not None
         rows, seen = self.mask.shape
         index = torch.arange(rows, device=self.states.device)
-        self.states[index, self.lengths] = (
-            torch.cat([latents, rotated], dim=-1).squeeze(1).to(self.states.dtype)
-        )
+        self.states[index, self.lengths] = torch.cat([first, second], dim=-1).squeeze(1).to(self.states.dtype)
         return self.states[:rows, :seen]
 
 
@@ -59,13 +58,13 @@ class BatchCaches:
         """int64 [B]: positions of the next tokens."""
         return torch.tensor(self._lengths, device=self._device)
 
-    def join(self, prompt: Sequence[Latents]) -> int:
+    def join(self, prompt: Sequence[OneSequence]) -> int:
         """A sequence, by the caches of its layers, becomes the last row, whose number is returned."""
         row = len(self._lengths)
         for layer, source in zip(self.layers, prompt, strict=True):
-            assert source.latents is not None
-            assert source.rotated is not None
-            states = torch.cat([source.latents, source.rotated], dim=-1)[0]
+            assert source.first is not None
+            assert source.second is not None
+            states = torch.cat([source.first, source.second], dim=-1)[0]
             self._reserve(layer, rows=row + 1, positions=len(states) + 1)
             layer.states[row, : len(states)] = states
         self._lengths.append(len(states))

@@ -3,24 +3,33 @@
 It is the unit that `train.parallelise` shards.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from torch import Tensor, nn
 
-from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.model.attention import Cache, MultiHeadLatentAttention
+from deepseek_workloads.contract.architecture import Architecture, MoE
+from deepseek_workloads.model.attention import MultiHeadLatentAttention
+from deepseek_workloads.model.caches import Cache
 from deepseek_workloads.model.experts import RoutedExperts
+from deepseek_workloads.model.grouped_query import GroupedQueryAttention
+from deepseek_workloads.model.layer_output import LayerOutput
+from deepseek_workloads.model.losses import summed
+from deepseek_workloads.model.lsh import LSHAttention
 from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.router import Router
+from deepseek_workloads.model.sliding_window import SlidingWindowAttention
+from deepseek_workloads.model.sparse_latent import SparseLatentAttention
 from deepseek_workloads.model.swiglu import swiglu
 
-
-class LayerOutput(NamedTuple):
-    """A tuple, so that hooks of sharded modules find its tensors."""
-
-    hidden: Tensor  # [B, T, H]
-    balance_loss: Tensor | None = None  # of a mixture
-    expert_counts: Tensor | None = None  # int64 [E] of a mixture
+ATTENTION: Mapping[str, type[nn.Module]] = MappingProxyType(
+    {
+        "mla": MultiHeadLatentAttention,
+        "gqa": GroupedQueryAttention,
+        "slidingWindow": SlidingWindowAttention,
+        "lsh": LSHAttention,
+    }
+)
 
 
 class FeedForward(nn.Module):
@@ -40,24 +49,24 @@ class FeedForward(nn.Module):
 class MixtureOfExperts(nn.Module):
     """Routed experts beside those that every token passes."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, moe: MoE, *, hidden: int) -> None:
         super().__init__()
-        moe = architecture.moe
-        self.gate = Router(architecture)
-        self.experts = RoutedExperts(architecture)
+        self.gate = Router(moe, hidden=hidden)
+        self.experts = RoutedExperts(moe, hidden=hidden)
         self.shared_experts = (
-            FeedForward(architecture.hidden_size, moe.moe_intermediate_size * moe.n_shared_experts)
+            FeedForward(hidden, moe.moe_intermediate_size * moe.n_shared_experts)
             if moe.n_shared_experts
             else None
         )
 
     def forward(self, hidden: Tensor) -> LayerOutput:
         routing = self.gate(hidden)
-        mixed = self.experts(hidden.flatten(0, 1), routing.chosen, routing.weights, routing.counts)
+        mixed = self.experts(hidden.flatten(0, 1), routing.chosen, routing.weights, routing.kept)
         mixed = mixed.view_as(hidden)
         if self.shared_experts is not None:
             mixed = mixed + self.shared_experts(hidden)
-        return LayerOutput(mixed, routing.balance_loss, routing.counts)
+        dropped = (routing.counts - routing.kept).sum()
+        return LayerOutput(mixed, routing.losses, routing.counts, dropped)
 
 
 class DecoderLayer(nn.Module):
@@ -66,18 +75,27 @@ class DecoderLayer(nn.Module):
     def __init__(self, architecture: Architecture, index: int) -> None:
         super().__init__()
         size, eps = architecture.hidden_size, architecture.rms_norm_eps
-        self.self_attn = MultiHeadLatentAttention(architecture)
+        moe = architecture.mixture_of(index)
+        kind = (
+            ATTENTION[architecture.attention.kind] if architecture.indexer is None else SparseLatentAttention
+        )
+        self.self_attn = kind(architecture)
         self.mlp: FeedForward | MixtureOfExperts
-        if index < architecture.moe.first_k_dense_replace:
+        if moe is None:
             self.mlp = FeedForward(size, architecture.intermediate_size)
         else:
-            self.mlp = MixtureOfExperts(architecture)
+            self.mlp = MixtureOfExperts(moe, hidden=size)
         self.input_layernorm = RMSNorm(size, eps=eps)
         self.post_attention_layernorm = RMSNorm(size, eps=eps)
 
     def forward(self, hidden: Tensor, rotation: Tensor, cache: Cache | None = None) -> LayerOutput:
-        hidden = hidden + self.self_attn(self.input_layernorm(hidden), rotation, cache)
-        output = self.mlp(self.post_attention_layernorm(hidden))
-        if isinstance(output, LayerOutput):
-            return output._replace(hidden=hidden + output.hidden)
-        return LayerOutput(hidden + output)
+        """`hidden` [B, T, H]; `rotation` as `rope.rotations` makes it; the cache grows."""
+        attended = _reported(self.self_attn(self.input_layernorm(hidden), rotation, cache))
+        hidden = hidden + attended.hidden
+        output = _reported(self.mlp(self.post_attention_layernorm(hidden)))
+        losses = summed(part.losses for part in (attended, output) if part.losses)
+        return output._replace(hidden=hidden + output.hidden, losses=losses or None)
+
+
+def _reported(output: Tensor | LayerOutput) -> LayerOutput:
+    return output if isinstance(output, LayerOutput) else LayerOutput(output)

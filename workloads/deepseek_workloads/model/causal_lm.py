@@ -11,32 +11,37 @@ import torch
 from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.model.attention import Cache
 from deepseek_workloads.model.block import DecoderLayer, MixtureOfExperts
+from deepseek_workloads.model.caches import Cache, LayerCache
 from deepseek_workloads.model.head import LanguageModelHead
 from deepseek_workloads.model.initialize import initialize
+from deepseek_workloads.model.layer_output import LayerOutput
+from deepseek_workloads.model.losses import MTP_LOSS, summed
+from deepseek_workloads.model.nextn import NextTokenLayer
 from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.rope import rotations, rotations_at
+
+INDEXER = ".self_attn.indexer."
 
 
 class LossParts(NamedTuple):
     """Of one pass; a tuple, so that hooks of sharded modules find its tensors."""
 
-    loss: Tensor  # lm_loss + balance_loss: what is differentiated
+    loss: Tensor  # lm_loss + all of auxiliary: what is differentiated
     lm_loss: Tensor  # nats a token, the mean over the pass; detached
-    balance_loss: Tensor  # weighted sum over the layers; detached
+    auxiliary: dict[str, Tensor]  # weighted, by the names of `model.losses`, summed over layers; detached
     tokens: int  # predicted
-    expert_counts: Tensor  # int64 [mixture layers, E]; to be summed over passes and ranks
+    expert_counts: Tensor  # int64 [mixture layers, E], choices; to be summed over passes and ranks
+    dropped: Tensor  # int64 [mixture layers], choices that no expert had room for
 
 
 class HiddenStates(NamedTuple):
     last: Tensor  # [B, T, H], normed
-    balance_loss: Tensor | None
-    expert_counts: list[Tensor]
+    layers: list[LayerOutput]
 
 
 class DeepseekV3Model(nn.Module):
-    """Embedding, layers, last norm."""
+    """Embedding, layers, last norm; and the modules that predict more than the next token."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -46,6 +51,9 @@ class DeepseekV3Model(nn.Module):
             DecoderLayer(architecture, index) for index in range(architecture.num_hidden_layers)
         )
         self.norm = RMSNorm(architecture.hidden_size, eps=architecture.rms_norm_eps)
+        self.nextn_predict_layers = nn.ModuleList(
+            NextTokenLayer(architecture, index) for index in range(architecture.num_nextn_predict_layers)
+        )
 
     def forward(
         self, input_ids: Tensor, *, start: int | Tensor = 0, caches: Sequence[Cache] | None = None
@@ -54,16 +62,25 @@ class DeepseekV3Model(nn.Module):
         `caches` hold those before."""
         hidden = self.embed_tokens(input_ids)
         rotation = self._rotation(start, length=input_ids.shape[1], like=hidden)
-        balance_loss: Tensor | None = None
-        counts = []
+        outputs = []
         for index, layer in enumerate(self.layers):
             output = layer(hidden, rotation, caches[index] if caches is not None else None)
             hidden = output.hidden
-            if output.expert_counts is not None:
-                counts.append(output.expert_counts)
-                part = output.balance_loss
-                balance_loss = part if balance_loss is None else balance_loss + part
-        return HiddenStates(self.norm(hidden), balance_loss, counts)
+            outputs.append(output)
+        return HiddenStates(self.norm(hidden), outputs)
+
+    def look_further(self, input_ids: Tensor, last: Tensor) -> list[LayerOutput]:
+        """Of each module for more than the next token, from `last` [B, T, H]: module k, counted from one, has
+        [B, T - k, H], not normed."""
+        embedded = self.embed_tokens(input_ids)
+        rotation = self._rotation(0, length=input_ids.shape[1], like=embedded)
+        outputs, hidden = [], last
+        for layer in self.nextn_predict_layers:
+            embedded, hidden = embedded[:, 1:], hidden[:, :-1]
+            output = layer(hidden, rotation[: hidden.shape[1]], None, embedded)
+            hidden = output.hidden
+            outputs.append(output)
+        return outputs
 
     def _rotation(self, start: int | Tensor, *, length: int, like: Tensor) -> Tensor:
         if isinstance(start, Tensor):
@@ -82,6 +99,9 @@ class DeepseekV3ForCausalLM(nn.Module):
         self.lm_head = LanguageModelHead(architecture.hidden_size, architecture.vocab_size)
         if architecture.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
+        if architecture.warming_up:  # the indexer learns from a model that stays as it is
+            for name, parameter in self.named_parameters():
+                parameter.requires_grad_(INDEXER in name)
 
     def forward(
         self,
@@ -92,21 +112,27 @@ class DeepseekV3ForCausalLM(nn.Module):
         caches: Sequence[Cache] | None = None,
     ) -> Tensor | LossParts:
         """`input_ids` int64 [B, T] -> logits [B, T, V], or LossParts with `labels` int64 [B, T], shifted."""
-        hidden, balance_loss, counts = self.model(input_ids, start=start, caches=caches)
+        hidden, layers = self.model(input_ids, start=start, caches=caches)
         if labels is None:
             logits: Tensor = self.lm_head(hidden)
             return logits
         lm_loss = self.lm_head(hidden, labels)
-        balance = lm_loss.new_zeros(()) if balance_loss is None else balance_loss
-        experts = self.architecture.moe.n_routed_experts
+        auxiliary = []
+        if self.training and self.model.nextn_predict_layers:
+            further = self.model.look_further(input_ids, hidden)
+            layers = [*layers, *further]
+            auxiliary.append({MTP_LOSS: self._mtp_loss(further, labels)})
+        auxiliary += [layer.losses for layer in layers if layer.losses is not None]
+        parts = summed(auxiliary)
+        mixtures = [layer for layer in layers if layer.expert_counts is not None]
+        experts = self.architecture.routed_experts
         return LossParts(
-            loss=lm_loss + balance,
+            loss=sum(parts.values(), start=lm_loss),
             lm_loss=lm_loss.detach(),
-            balance_loss=balance.detach(),
+            auxiliary={name: part.detach() for name, part in parts.items()},
             tokens=labels.numel(),
-            expert_counts=torch.stack(counts)
-            if counts
-            else torch.zeros(0, experts, dtype=torch.int64, device=labels.device),
+            expert_counts=_stacked([layer.expert_counts for layer in mixtures], labels.new_zeros(0, experts)),
+            dropped=_stacked([layer.dropped for layer in mixtures], labels.new_zeros(0)),
         )
 
     def loss(self, input_ids: Tensor) -> LossParts:
@@ -114,16 +140,37 @@ class DeepseekV3ForCausalLM(nn.Module):
         parts: LossParts = self(input_ids[:, :-1], input_ids[:, 1:])
         return parts
 
+    def _mtp_loss(self, further: Sequence[LayerOutput], labels: Tensor) -> Tensor:
+        """Equations 24 and 25: the mean over the modules, weighted."""
+        losses = [self.lm_head(output.normed, labels[:, depth:]) for depth, output in enumerate(further, 1)]
+        return self.architecture.mtp_loss_weight * torch.stack(losses).mean()
+
     def init_weights(self, seed: int) -> None:
         """Deterministic in `seed` whatever the device, the sharding and the number of ranks."""
         initialize(self, seed=seed, std=self.architecture.initializer_range)
 
+    def caches(self) -> list[LayerCache]:
+        """Empty ones for one prompt, to be given with each pass."""
+        return [LayerCache() for _ in self.model.layers]
+
+    def layers(self) -> list[DecoderLayer]:
+        """Every layer that a training pass runs, in its order: units to shard, wrap or recompute."""
+        return [*self.model.layers, *self.model.nextn_predict_layers]
+
     def mixtures(self) -> list[MixtureOfExperts]:
         """In the order of `LossParts.expert_counts`."""
-        return [layer.mlp for layer in self.model.layers if isinstance(layer.mlp, MixtureOfExperts)]
+        return [layer.mlp for layer in self.layers() if isinstance(layer.mlp, MixtureOfExperts)]
 
     def update_router_bias(self, expert_counts: Tensor) -> None:
         """After an optimizer step. `expert_counts` [mixture layers, E]: the sum over the passes and the ranks
         of the global batch, the same on every rank."""
+        if self.architecture.warming_up:
+            return
         for mixture, counts in zip(self.mixtures(), expert_counts.unbind(), strict=True):
-            mixture.gate.update_bias(counts)
+            mixture.gate.update(counts)
+
+
+def _stacked(counts: Sequence[Tensor | None], none: Tensor) -> Tensor:
+    """`none` where there are none."""
+    found = [count for count in counts if count is not None]
+    return torch.stack(found) if found else none

@@ -6,35 +6,45 @@ It knows a choice of experts (`router`), not how it was made.
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.architecture import MoE
 from deepseek_workloads.model.grouped_network import grouped_network
 
 
 class RoutedExperts(nn.Module):
     """E gated feed-forward networks in two tensors: `gate_up_proj` [E, 2I, H] and `down_proj` [E, H, I]."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, moe: MoE, *, hidden: int) -> None:
         super().__init__()
-        moe, hidden = architecture.moe, architecture.hidden_size
         inner = moe.moe_intermediate_size
+        self.limited = moe.expert_capacity_factor is not None
         self.gate_up_proj = nn.Parameter(torch.empty(moe.n_routed_experts, 2 * inner, hidden))
         self.down_proj = nn.Parameter(torch.empty(moe.n_routed_experts, hidden, inner))
-        nn.init.normal_(self.gate_up_proj, std=architecture.initializer_range)
-        nn.init.normal_(self.down_proj, std=architecture.initializer_range)
+        nn.init.normal_(self.gate_up_proj, std=hidden**-0.5)
+        nn.init.normal_(self.down_proj, std=inner**-0.5)
 
     def forward(self, tokens: Tensor, chosen: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
         """`tokens` [N, H], `chosen` int64 [N, K] and their `weights` [N, K], tokens an expert `counts` [E]
-        -> [N, H]. An expert without tokens takes part with an empty group and gets a zero gradient."""
+        -> [N, H]. An expert without tokens takes part with an empty group and gets a zero gradient; what
+        `chosen` sends to expert E goes to none."""
         dtype = _compute_dtype(tokens)
         order = chosen.flatten().argsort(stable=True)
         back = torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device=order.device))
         grouped: Tensor = _Dispatch.apply(tokens.to(dtype), order, back, chosen.shape[1])  # type: ignore[no-untyped-call]
-        outputs = grouped_network(grouped, self.gate_up_proj.to(dtype), self.down_proj.to(dtype), counts)
+        outputs = self._outputs(grouped, counts)
         returned: Tensor = _Permute.apply(outputs, back, order)  # type: ignore[no-untyped-call]
         returned = returned.view(*chosen.shape, -1)
         return torch.bmm(weights.to(dtype).unsqueeze(1), returned).squeeze(1).to(tokens.dtype)
+
+    def _outputs(self, grouped: Tensor, counts: Tensor) -> Tensor:
+        """[M, H] sorted by expert -> [M, H]; zeros for the last rows, which `counts` leaves out."""
+        gate_up, down = self.gate_up_proj.to(grouped.dtype), self.down_proj.to(grouped.dtype)
+        if not (self.limited and self.training):
+            return grouped_network(grouped, gate_up, down, counts)
+        outputs = grouped_network(grouped[: int(counts.sum())], gate_up, down, counts)
+        return F.pad(outputs, (0, 0, 0, grouped.shape[0] - outputs.shape[0]))
 
 
 def _compute_dtype(tokens: Tensor) -> torch.dtype:

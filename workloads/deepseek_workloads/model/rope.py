@@ -1,4 +1,4 @@
-"""Rotary positions with YaRN (arXiv:2309.00071), interleaved as DeepSeek lays the pairs out.
+"""Rotary positions with YaRN (arXiv:2309.00071); pairs are neighbours as in DeepSeek, or halves as in Llama.
 
 It knows positions and frequencies, not heads.
 """
@@ -14,13 +14,13 @@ from deepseek_workloads.contract.architecture import Architecture, RopeScaling
 def rotations(
     architecture: Architecture, *, start: int, length: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Complex [length, qk_rope_head_dim / 2]: what turns the pairs at positions `start`, `start + 1`, ..."""
+    """Complex [length, rotary width / 2]: what turns the pairs at positions `start`, `start + 1`, ..."""
     positions = torch.arange(start, start + length, device=device)
     return rotations_at(architecture, positions, dtype=dtype)
 
 
 def rotations_at(architecture: Architecture, positions: Tensor, *, dtype: torch.dtype) -> Tensor:
-    """Complex [..., qk_rope_head_dim / 2] for whole-number `positions` [...].
+    """Complex [..., rotary width / 2] for whole-number `positions` [...].
 
     Complex64 for every `dtype` but float64: mixed-precision policies cast floats of a layer's inputs, and a
     bf16 angle is wrong by whole turns at long positions; they leave complex numbers alone. Angles are
@@ -46,6 +46,14 @@ def rotate(features: Tensor, rotation: Tensor) -> Tensor:
     return turned.to(features.dtype)
 
 
+def rotate_halves(features: Tensor, rotation: Tensor) -> Tensor:
+    """As `rotate`, for pairs of which one feature is in the first half and the other in the second."""
+    real = torch.promote_types(features.dtype, torch.float32)
+    halves = torch.stack(features.to(real).chunk(2, dim=-1), dim=-1)
+    turned: Tensor = torch.view_as_real(torch.view_as_complex(halves) * rotation.unsqueeze(-2))
+    return turned.transpose(-1, -2).flatten(-2).to(features.dtype)
+
+
 def softmax_scale(architecture: Architecture) -> float:
     """1/sqrt(D), times YaRN's mscale squared: once for the queries, once for the keys."""
     scale = 1 / math.sqrt(architecture.qk_nope_head_dim + architecture.qk_rope_head_dim)
@@ -57,8 +65,8 @@ def softmax_scale(architecture: Architecture) -> float:
 
 
 def _frequencies(architecture: Architecture, device: torch.device) -> Tensor:
-    """float32 [qk_rope_head_dim / 2], radians a position."""
-    width = architecture.qk_rope_head_dim
+    """float32 [rotary width / 2], radians a position."""
+    width = architecture.rotary_width
     exponents = torch.arange(0, width, 2, device=device, dtype=torch.float32) / width
     periods = architecture.rope_theta**exponents
     scaling = architecture.rope_scaling

@@ -1,7 +1,8 @@
 """Which experts a token goes to, and how the load is kept even (DeepSeek-V3, arXiv:2412.19437, 2.1.2).
 
 Sigmoid scores; a bias takes part in the choice only and follows the load, not the gradient; groups limit the
-choice. It knows nothing of the experts themselves.
+choice. Softmax scores have no bias. It knows nothing of the experts themselves; what they have no room for,
+`capacity` decides.
 """
 
 from typing import NamedTuple
@@ -10,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.architecture import MoE
+from deepseek_workloads.model.capacity import within_capacity
+from deepseek_workloads.model.losses import BALANCE_LOSS, LOAD_BALANCE_LOSS
 
 _GROUP_SCORE_EXPERTS = 2  # a group's score is the sum of its best two
 _EPS = 1e-20
@@ -19,54 +22,65 @@ _EPS = 1e-20
 class Routing(NamedTuple):
     """The choice for N tokens of B sequences."""
 
-    chosen: Tensor  # int64 [N, K]
-    weights: Tensor  # [N, K], at least float32
-    counts: Tensor  # int64 [E], tokens an expert
-    balance_loss: Tensor  # scalar; zero where it is not trained
+    chosen: Tensor  # int64 [N, K]; E where the expert had no room left
+    weights: Tensor  # [N, K], at least float32; 0 there
+    counts: Tensor  # int64 [E], tokens that chose an expert
+    kept: Tensor  # int64 [E], those that it takes; `counts` itself without a capacity
+    losses: dict[str, Tensor]  # weighted scalars by name; none where nothing is trained
 
 
 class Router(nn.Module):
-    """`weight` [E, H]; `e_score_correction_bias` [E] is a buffer that `update_bias` moves."""
+    """`weight` [E, H]. Buffers [E] that `update` moves: `e_score_correction_bias` of sigmoid scores, and with
+    a load-balance loss `expert_frequency`, the share of the last global batch's choices."""
 
     e_score_correction_bias: Tensor
+    expert_frequency: Tensor
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, moe: MoE, *, hidden: int) -> None:
         super().__init__()
-        self.moe = architecture.moe
-        self.weight = nn.Parameter(torch.empty(self.moe.n_routed_experts, architecture.hidden_size))
-        nn.init.normal_(self.weight, std=architecture.initializer_range)
-        self.register_buffer("e_score_correction_bias", torch.zeros(self.moe.n_routed_experts))
+        self.moe = moe
+        self.biased = moe.scoring_func == "sigmoid"
+        self.weight = nn.Parameter(torch.empty(moe.n_routed_experts, hidden))
+        nn.init.normal_(self.weight, std=hidden**-0.5)
+        if self.biased:
+            self.register_buffer("e_score_correction_bias", torch.zeros(moe.n_routed_experts))
+        if self.moe.load_balance_loss_weight:
+            self.register_buffer("expert_frequency", torch.zeros(self.moe.n_routed_experts))
 
     def forward(self, hidden: Tensor) -> Routing:
         """`hidden` [B, T, H]; scores are computed in at least float32, also under autocast."""
         moe, tokens = self.moe, hidden.flatten(0, 1)
         exact = torch.promote_types(hidden.dtype, torch.float32)
         with torch.autocast(hidden.device.type, enabled=False):
-            scores = F.linear(tokens.to(exact), self.weight.to(exact)).sigmoid()
+            logits = F.linear(tokens.to(exact), self.weight.to(exact))
+        scores = logits.sigmoid() if self.biased else logits.softmax(-1)
         chosen = self._choose(scores.detach())
         weights = scores.gather(1, chosen)
         if moe.norm_topk_prob:
             weights = weights / (weights.sum(-1, keepdim=True) + _EPS)
-        return Routing(
-            chosen=chosen,
-            weights=weights * moe.routed_scaling_factor,
-            counts=_count(chosen.flatten(), moe.n_routed_experts),
-            balance_loss=self._balance_loss(scores.view(*hidden.shape[:2], -1)),
-        )
+        weights = weights * moe.routed_scaling_factor
+        counts = kept = _count(chosen.flatten(), moe.n_routed_experts)
+        if self.training and moe.expert_capacity_factor is not None:
+            chosen, weights, kept = within_capacity(chosen, weights, moe=moe, sequence_length=hidden.shape[1])
+        return Routing(chosen, weights, counts, kept, self._losses(scores.view(*hidden.shape[:2], -1)))
 
     @torch.no_grad()
-    def update_bias(self, counts: Tensor) -> None:
-        """One step towards an even load: up where an expert got fewer tokens than the mean, down where more.
+    def update(self, counts: Tensor) -> None:
+        """After a step: the bias one step towards an even load, up where an expert was chosen less than the
+        mean, down where more.
 
-        `counts` [E]: tokens an expert over the whole global batch, the same on every rank.
+        `counts` [E]: tokens that chose an expert over the whole global batch, the same on every rank.
         """
-        counts = counts.to(self.e_score_correction_bias)
-        self.e_score_correction_bias += self.moe.bias_update_speed * torch.sign(counts.mean() - counts)
+        counts = counts.to(self.weight.dtype)
+        if self.biased:
+            self.e_score_correction_bias += self.moe.bias_update_speed * torch.sign(counts.mean() - counts)
+        if self.moe.load_balance_loss_weight:
+            self.expert_frequency.copy_(counts / counts.sum().clamp(min=1))
 
     def _choose(self, scores: Tensor) -> Tensor:
         """[N, E] -> int64 [N, K]: the best of the best groups, by biased score."""
         moe = self.moe
-        biased = scores + self.e_score_correction_bias
+        biased = scores + self.e_score_correction_bias if self.biased else scores
         if moe.topk_group < moe.n_group:
             groups = biased.view(biased.shape[0], moe.n_group, -1)
             group_scores = groups.topk(_GROUP_SCORE_EXPERTS, dim=-1, sorted=False).values.sum(-1)
@@ -75,19 +89,32 @@ class Router(nn.Module):
             biased = groups.masked_fill(barred.unsqueeze(-1), float("-inf")).flatten(-2)
         return biased.topk(moe.num_experts_per_tok, dim=-1, sorted=False).indices
 
-    def _balance_loss(self, scores: Tensor) -> Tensor:
-        """Sequence-wise, equations 17 to 20: `scores` [B, T, E] -> the mean over sequences, weighted."""
+    def _losses(self, scores: Tensor) -> dict[str, Tensor]:
+        """`scores` [B, T, E] -> those that have a weight; none outside training."""
         moe = self.moe
-        if not (self.training and moe.sequence_balance_loss_weight and torch.is_grad_enabled()):
-            return scores.new_zeros(())
-        experts, length = moe.n_routed_experts, scores.shape[1]
-        best = scores.detach().topk(moe.num_experts_per_tok, dim=-1, sorted=False).indices.flatten(1)
+        if not (self.training and torch.is_grad_enabled()):
+            return {}
+        losses = {}
+        probability = scores / scores.sum(-1, keepdim=True)
+        if moe.sequence_balance_loss_weight:
+            losses[BALANCE_LOSS] = moe.sequence_balance_loss_weight * self._of_sequences(scores, probability)
+        if moe.load_balance_loss_weight:
+            # Shares of the global batch before: those of this one are known only when its last pass on the
+            # last rank is over. The gradient is then the same whatever the layout and the accumulation.
+            mean = probability.flatten(0, 1).mean(0)
+            even = moe.n_routed_experts * (self.expert_frequency.to(mean) * mean).sum()
+            losses[LOAD_BALANCE_LOSS] = moe.load_balance_loss_weight * even
+        return losses
+
+    def _of_sequences(self, scores: Tensor, probability: Tensor) -> Tensor:
+        """Equations 17 to 20: [B, T, E] twice -> the mean over sequences."""
+        choices, length = self.moe.num_experts_per_tok, scores.shape[1]
+        best = scores.detach().topk(choices, dim=-1, sorted=False).indices.flatten(1)
         chosen = torch.zeros_like(scores[:, 0]).scatter_add_(
             1, best, torch.ones_like(best, dtype=scores.dtype)
         )
-        frequency = chosen * (experts / (moe.num_experts_per_tok * length))
-        probability = (scores / scores.sum(-1, keepdim=True)).mean(1)
-        return moe.sequence_balance_loss_weight * (frequency * probability).sum(-1).mean()
+        frequency = chosen * (self.moe.n_routed_experts / (choices * length))
+        return (frequency * probability.mean(1)).sum(-1).mean()
 
 
 def _count(chosen: Tensor, experts: int) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
-from deepseek_workloads.contract.architecture import Architecture, MoE, RopeScaling
+from deepseek_workloads.contract.architecture import Architecture, Attention, Indexer, MoE, RopeScaling
 from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.plan.problem import Problem
 
@@ -19,7 +19,12 @@ PRESET_FIELD = "spec.model.preset"
 INVALID_ARCHITECTURE = "InvalidArchitecture"
 UNKNOWN_PRESET = "UnknownPreset"
 
-_NESTED: dict[str, type[BaseModel]] = {"moe": MoE, "rope_scaling": RopeScaling}
+_NESTED: dict[str, type[BaseModel]] = {
+    "attention": Attention,
+    "indexer": Indexer,
+    "moe": MoE,
+    "rope_scaling": RopeScaling,
+}
 
 
 class ArchitectureRefused(ValueError):

@@ -1,8 +1,9 @@
-"""Whether the sizes of an architecture go together. Pure; it knows neither layouts nor batches."""
+"""Whether the sizes of an architecture go together, and with the sequences. Pure; it knows no layouts."""
 
 from collections.abc import Iterator
 
 from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.plan.architecture import ARCHITECTURE_FIELD, INVALID_ARCHITECTURE
 from deepseek_workloads.plan.nearest import divisors_near, either, multiples
 from deepseek_workloads.plan.problem import Problem
@@ -14,6 +15,8 @@ def _problem(name: str, value: object, rule: str, remedy: str) -> Problem:
 
 def expert_groups(a: Architecture) -> Iterator[Problem]:
     moe = a.moe
+    if moe is None:
+        return
     experts, groups = moe.n_routed_experts, moe.n_group
     if experts % groups:
         yield _problem(
@@ -49,15 +52,65 @@ def expert_groups(a: Architecture) -> Iterator[Problem]:
         )
 
 
-def shapes(a: Architecture) -> Iterator[Problem]:
-    if a.qk_rope_head_dim % 2:
+def heads(a: Architecture) -> Iterator[Problem]:
+    even = "must be even: RoPE turns pairs of features"
+    if a.latent:
+        if a.qk_rope_head_dim % 2:
+            near = f"use {a.qk_rope_head_dim - 1} or {a.qk_rope_head_dim + 1}"
+            yield _problem("qkRopeHeadDim", a.qk_rope_head_dim, even, near)
+        return
+    if a.attention.head_dim is None and a.hidden_size % a.num_attention_heads:
         yield _problem(
-            "qkRopeHeadDim",
-            a.qk_rope_head_dim,
-            "must be even: RoPE turns pairs of features",
-            f"use {a.qk_rope_head_dim - 1} or {a.qk_rope_head_dim + 1}",
+            "numAttentionHeads",
+            a.num_attention_heads,
+            f"must divide hiddenSize ({a.hidden_size}), or attention.headDim must be set",
+            f"use {either(divisors_near(a.hidden_size, a.num_attention_heads))}, or set attention.headDim",
         )
-    if a.moe.first_k_dense_replace > a.num_hidden_layers:
+    elif a.head_dim % 2:
+        yield _problem("attention.headDim", a.head_dim, even, f"use {a.head_dim - 1} or {a.head_dim + 1}")
+    if a.num_attention_heads % a.key_value_heads:
+        yield _problem(
+            "attention.numKeyValueHeads",
+            a.key_value_heads,
+            f"must divide numAttentionHeads ({a.num_attention_heads})",
+            f"use {either(divisors_near(a.num_attention_heads, a.key_value_heads))}",
+        )
+    if a.attention.kind == "lsh" and a.attention.num_buckets % 2 and a.attention.num_buckets > 1:
+        buckets = a.attention.num_buckets
+        rule = "must be even, or 1: a direction and its opposite are two buckets"
+        yield _problem("attention.numBuckets", buckets, rule, f"use {buckets - 1} or {buckets + 1}")
+
+
+def indexer(a: Architecture) -> Iterator[Problem]:
+    if a.indexer is None:
+        return
+    if not a.latent:
+        rule = "needs attention.kind mla: it reads the compressed queries"
+        yield _problem("indexer", "set", rule, "use attention.kind mla, or leave the indexer away")
+    elif a.q_lora_rank is None:
+        rule = "must be set with an indexer, which reads the compressed queries"
+        yield _problem("qLoraRank", "none", rule, "set it, or leave the indexer away")
+    if a.indexer.index_head_dim < a.qk_rope_head_dim:
+        yield _problem(
+            "indexer.indexHeadDim",
+            a.indexer.index_head_dim,
+            f"must be at least qkRopeHeadDim ({a.qk_rope_head_dim}), the part that positions turn",
+            f"use at least {a.qk_rope_head_dim}",
+        )
+
+
+def softmax_scores(a: Architecture) -> Iterator[Problem]:
+    if a.moe is not None and a.moe.scoring_func == "softmax" and a.moe.bias_update_speed:
+        yield _problem(
+            "moe.biasUpdateSpeed",
+            a.moe.bias_update_speed,
+            "must be 0 with scoringFunc softmax, whose choice no bias moves",
+            'use "0" and a loadBalanceLossWeight, or scoringFunc sigmoid',
+        )
+
+
+def shapes(a: Architecture) -> Iterator[Problem]:
+    if a.moe is not None and a.moe.first_k_dense_replace > a.num_hidden_layers:
         yield _problem(
             "moe.firstKDenseReplace",
             a.moe.first_k_dense_replace,
@@ -71,4 +124,24 @@ def shapes(a: Architecture) -> Iterator[Problem]:
             scaling.original_max_position_embeddings,
             f"must not exceed maxPositionEmbeddings ({a.max_position_embeddings}): YaRN lengthens a context",
             f"use at most {a.max_position_embeddings}, or leave ropeScaling away",
+        )
+
+
+def room_to_look_ahead(run: TrainingRun) -> Iterator[Problem]:
+    modules, length = run.architecture.num_nextn_predict_layers, run.data.sequence_length
+    if modules >= length:
+        yield _problem(
+            "numNextnPredictLayers",
+            modules,
+            f"must be below data.sequenceLength ({length}): each module predicts one token further ahead",
+            f"use at most {length - 1}, or longer sequences",
+        )
+
+
+def served_by_no_engine(a: Architecture) -> Iterator[str]:
+    """Why the serving engine cannot answer with such a model."""
+    if a.attention.kind == "lsh":
+        yield (
+            "attention.kind is lsh, which the serving engine does not decode: serve a model of another kind, "
+            "or use this one through its own modelling file"
         )

@@ -4,12 +4,12 @@ Parameters are exact (a sum over tensors); FLOPs and bytes are closed forms.
 """
 
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 
-from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.architecture import Architecture, Attention
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.plan.memory import MemoryEstimate, estimate_memory
-from deepseek_workloads.plan.tensors import ROUTED_EXPERTS, elements, parameter_shapes
+from deepseek_workloads.plan.tensors import NEXTN, ROUTED_EXPERTS, Shape, elements, parameter_shapes
 
 # A pass gets sequences up to this many tokens: beyond it kernels are busy and only memory grows.
 _TOKENS_PER_PASS = 8192
@@ -43,29 +43,64 @@ def estimate(run: TrainingRun) -> Estimate:
 
 
 def parameters(architecture: Architecture) -> int:
-    """Trained parameters; the router's balancing biases are not among them."""
+    """Trained parameters, modules for more than the next token included; the router's balancing biases are
+    not among them."""
     return elements(parameter_shapes(architecture))
 
 
 def active_parameters(architecture: Architecture) -> int:
-    """Those of one token: of the routed experts only the chosen ones, everything else whole."""
+    """Those of one token when the model is used: of the routed experts only the chosen ones, of modules for
+    more than the next token none, everything else whole."""
     shapes = parameter_shapes(architecture)
-    routed = sum(prod(shape) for name, shape in shapes.items() if ROUTED_EXPERTS in name)
-    moe = architecture.moe
-    return elements(shapes) - routed + routed * moe.num_experts_per_tok // moe.n_routed_experts
+    return _active({name: shape for name, shape in shapes.items() if NEXTN not in name}, architecture)
 
 
 def flops_per_token(architecture: Architecture, *, sequence_length: int) -> int:
     """Floating-point operations of one token, forward and backward (3 times the forward).
 
     2 for each weight of a matrix product (the embedding is a look-up), and attention over the half of the
-    sequence that a causal token sees on average.
+    sequence that a causal token sees on average. Each module for more than the next token adds its own, and
+    the head's once more.
     """
     a = architecture
-    products = active_parameters(a) - _looked_up(a)
-    head = a.qk_nope_head_dim + a.qk_rope_head_dim + a.v_head_dim
-    attention = a.num_hidden_layers * a.num_attention_heads * head * sequence_length  # 2 x T/2
-    return 3 * (2 * products + attention)
+    modules = a.num_nextn_predict_layers
+    products = _active(parameter_shapes(a), a) - _looked_up(a) + modules * a.vocab_size * a.hidden_size
+    layers = a.num_hidden_layers + modules
+    seen = attended_positions(a, sequence_length)
+    attention = a.num_attention_heads * attention_width(a) * seen
+    if a.indexer is not None:  # scores everything
+        attention += a.indexer.index_n_heads * a.indexer.index_head_dim * sequence_length / 2
+    return round(3 * (2 * products + 2 * layers * attention))
+
+
+def attention_width(a: Architecture) -> int:
+    """Features of a head that the products of queries with keys and of weights with values run over."""
+    return a.qk_nope_head_dim + a.qk_rope_head_dim + a.v_head_dim if a.latent else 2 * a.head_dim
+
+
+def attended_positions(a: Architecture, sequence_length: int) -> float:
+    """That a token of a sequence sees on average; more than there are where lsh sees some twice."""
+    kind, length = a.attention.kind, sequence_length
+    if kind == "slidingWindow" or (a.indexer is not None and not a.warming_up):
+        limit = a.attention.sliding_window if a.indexer is None else a.indexer.index_topk
+        window = min(limit, length)
+        return window * (1 - window / (2 * length))
+    if kind == "lsh":
+        return a.attention.num_hashes * lsh_budget(a.attention, length)
+    return length / 2
+
+
+def _active(shapes: dict[str, Shape], architecture: Architecture) -> int:
+    routed = sum(prod(shape) for name, shape in shapes.items() if ROUTED_EXPERTS in name)
+    if architecture.moe is None:
+        return elements(shapes)
+    moe = architecture.moe
+    return elements(shapes) - routed + routed * moe.num_experts_per_tok // moe.n_routed_experts
+
+
+def lsh_budget(attention: Attention, length: int) -> int:
+    """Keys that a query sees in one round of hashing: twice the even share of a bucket, and itself."""
+    return min(length, ceil(2 * length / attention.num_buckets)) + 1
 
 
 def choose_micro_batch_size(run: TrainingRun) -> int:

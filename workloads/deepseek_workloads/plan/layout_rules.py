@@ -42,7 +42,7 @@ def workers(run: TrainingRun) -> Iterator[Problem]:
 
 
 def degrees(run: TrainingRun) -> Iterator[Problem]:
-    experts = run.architecture.moe.n_routed_experts
+    experts = run.architecture.routed_experts
     expert_degree = run.training.parallelism.expert_parallel_degree
     if experts % expert_degree:
         yield Problem(

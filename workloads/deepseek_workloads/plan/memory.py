@@ -7,7 +7,7 @@ pass.
 
 from dataclasses import dataclass
 
-from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.architecture import Architecture, MoE
 from deepseek_workloads.plan.tensors import elements, layer_shapes, parameter_shapes
 
 MASTER_BYTES = 4  # weights, gradients and each Adam moment are kept in float32
@@ -48,8 +48,10 @@ def estimate_memory(
     micro_batch_size: int,
     sequence_length: int,
     gpu: bool = False,
+    recompute: bool = False,
 ) -> MemoryEstimate:
-    """Of a data-parallel rank. `precision` is fp32 or bf16 (bf16 computes, float32 is kept and reduced)."""
+    """Of a data-parallel rank. `precision` is fp32 or bf16 (bf16 computes, float32 is kept and reduced);
+    `recompute`: layers keep their input only, and run again in the backward pass."""
     compute = COMPUTE_BYTES[precision]
     tokens = micro_batch_size * sequence_length
     return MemoryEstimate(
@@ -57,27 +59,33 @@ def estimate_memory(
         gradients=_gradients(architecture, zero_stage, world_size, compute),
         optimizer=ADAM_MOMENTS
         * _share(MASTER_BYTES * _parameters(architecture), zero_stage >= 1, world_size),
-        activations=tokens * activation_elements_per_token(architecture) * compute,
+        activations=tokens * activation_elements_per_token(architecture, recompute=recompute) * compute,
         logits=_logits(architecture, tokens, gpu=gpu),
     )
 
 
-def activation_elements_per_token(architecture: Architecture) -> int:
-    """Elements that the backward pass needs, per token, without recomputation."""
+def activation_elements_per_token(architecture: Architecture, *, recompute: bool = False) -> int:
+    """Elements that the backward pass needs, per token; with `recompute` layers keep their input only."""
     a = architecture
-    dense = min(a.moe.first_k_dense_replace, a.num_hidden_layers)
-    sparse = a.num_hidden_layers - dense
-    layer = _NORM * 2 * a.hidden_size + _attention_elements(a)
     last = _NORM * a.hidden_size + a.hidden_size  # and the gradient that the loss makes
-    return (
-        a.num_hidden_layers * layer
-        + dense * _GATED * a.intermediate_size
-        + sparse * _mixture_elements(a)
-        + last
-    )
+    modules = a.num_nextn_predict_layers
+    layers = [_layer_elements(a, index) for index in range(a.num_hidden_layers + modules)]
+    # A module for more than the next token: two more norms, what they are joined to, a last norm of its own.
+    beside = last + modules * ((2 * _NORM + 2) * a.hidden_size + last)
+    if recompute:
+        return beside + len(layers) * a.hidden_size + max(layers)
+    return beside + sum(layers)
+
+
+def _layer_elements(a: Architecture, index: int) -> int:
+    moe = a.mixture_of(index)
+    network = _GATED * a.intermediate_size if moe is None else _mixture_elements(moe, a.hidden_size)
+    return _NORM * 2 * a.hidden_size + _attention_elements(a) + network
 
 
 def _attention_elements(a: Architecture) -> int:
+    if not a.latent:
+        return 4 * a.num_attention_heads * a.head_dim  # queries, keys, values, output
     head = a.qk_nope_head_dim + a.qk_rope_head_dim
     heads = a.num_attention_heads * 2 * (head + a.v_head_dim)  # queries and keys, values and output
     latent = _NORM * a.kv_lora_rank + a.qk_rope_head_dim
@@ -85,10 +93,10 @@ def _attention_elements(a: Architecture) -> int:
     return heads + latent + queries
 
 
-def _mixture_elements(a: Architecture) -> int:
-    moe, gated = a.moe, _GATED * a.moe.moe_intermediate_size
+def _mixture_elements(moe: MoE, hidden: int) -> int:
+    gated = _GATED * moe.moe_intermediate_size
     # What goes in and comes out is kept too; gate and up, of which the product is made again.
-    routed = moe.num_experts_per_tok * 2 * (a.hidden_size + moe.moe_intermediate_size)
+    routed = moe.num_experts_per_tok * 2 * (hidden + moe.moe_intermediate_size)
     return routed + moe.n_shared_experts * gated + 4 * moe.n_routed_experts
 
 

@@ -22,7 +22,16 @@ _RULES = (
     layout_rules.horovod,
     layout_rules.batch,
     layout_rules.sequence,
+    architecture_rules.room_to_look_ahead,
     layout_rules.schedule,
+)
+
+_OF_ARCHITECTURE = (
+    architecture_rules.expert_groups,
+    architecture_rules.heads,
+    architecture_rules.indexer,
+    architecture_rules.softmax_scores,
+    architecture_rules.shapes,
 )
 
 
@@ -36,7 +45,7 @@ def check_training(run: TrainingRun) -> list[Problem]:
 
 def check_architecture(architecture: Architecture) -> list[Problem]:
     """Whether the sizes of an architecture go together."""
-    return [*architecture_rules.expert_groups(architecture), *architecture_rules.shapes(architecture)]
+    return [problem for rule in _OF_ARCHITECTURE for problem in rule(architecture)]
 
 
 def check_tokenizer(architecture: Architecture, *, vocab_size: int) -> list[Problem]:

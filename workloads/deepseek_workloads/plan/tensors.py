@@ -1,4 +1,4 @@
-"""The tensors of a DeepSeek-V3 model, by name and shape, from its architecture alone.
+"""The tensors of a model, by name and shape, from its architecture alone.
 
 The names are those of the trained module (`model.causal_lm`), where the experts of a layer are fused as in
 Hugging Face's memory layout. It knows nothing of dtypes, devices or sharding.
@@ -7,10 +7,11 @@ Hugging Face's memory layout. It knows nothing of dtypes, devices or sharding.
 from collections.abc import Iterator
 from math import prod
 
-from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.architecture import Architecture, MoE
 
 Shape = tuple[int, ...]
 ROUTED_EXPERTS = ".mlp.experts."
+NEXTN = "model.nextn_predict_layers."
 ROUTER_BIAS = ".mlp.gate.e_score_correction_bias"  # a buffer: moved by the balancing rule, not by gradients
 
 
@@ -20,6 +21,8 @@ def parameter_shapes(architecture: Architecture) -> dict[str, Shape]:
     for index in range(architecture.num_hidden_layers):
         shapes.update(layer_shapes(architecture, index))
     shapes["model.norm.weight"] = (architecture.hidden_size,)
+    for index in range(architecture.num_nextn_predict_layers):
+        shapes.update(nextn_shapes(architecture, index))
     if not architecture.tie_word_embeddings:
         shapes["lm_head.weight"] = _embedding(architecture)
     return shapes
@@ -27,16 +30,41 @@ def parameter_shapes(architecture: Architecture) -> dict[str, Shape]:
 
 def layer_shapes(architecture: Architecture, index: int) -> dict[str, Shape]:
     """The trained tensors of decoder layer `index`."""
+    return _decoder(f"model.layers.{index}", architecture, index)
+
+
+def nextn_shapes(architecture: Architecture, index: int) -> dict[str, Shape]:
+    """Those of module `index` for more than the next token; embedding and head are the model's."""
+    hidden, prefix = architecture.hidden_size, f"{NEXTN}{index}"
+    return {
+        **_decoder(prefix, architecture, architecture.num_hidden_layers + index),
+        f"{prefix}.enorm.weight": (hidden,),
+        f"{prefix}.hnorm.weight": (hidden,),
+        f"{prefix}.eh_proj.weight": (hidden, 2 * hidden),
+        f"{prefix}.shared_head.norm.weight": (hidden,),
+    }
+
+
+def _decoder(prefix: str, architecture: Architecture, index: int) -> dict[str, Shape]:
     hidden = architecture.hidden_size
-    prefix = f"model.layers.{index}"
-    shapes = {f"{prefix}.self_attn.{name}": shape for name, shape in _attention(architecture)}
-    if index < architecture.moe.first_k_dense_replace:
+    attention = _latent_attention if architecture.latent else _attention
+    shapes = {f"{prefix}.self_attn.{name}": shape for name, shape in attention(architecture)}
+    moe = architecture.mixture_of(index)
+    if moe is None:
         shapes.update(_mlp(f"{prefix}.mlp", hidden, architecture.intermediate_size))
     else:
-        shapes.update(_mixture(f"{prefix}.mlp", architecture))
+        shapes.update(_mixture(f"{prefix}.mlp", moe, hidden=hidden))
     shapes[f"{prefix}.input_layernorm.weight"] = (hidden,)
     shapes[f"{prefix}.post_attention_layernorm.weight"] = (hidden,)
     return shapes
+
+
+def cache_width(a: Architecture) -> int:
+    """Features that a layer keeps of an earlier token."""
+    if a.latent:
+        index = a.indexer.index_head_dim if a.indexer is not None else 0
+        return a.kv_lora_rank + a.qk_rope_head_dim + index
+    return 2 * a.key_value_heads * a.head_dim
 
 
 def elements(shapes: dict[str, Shape]) -> int:
@@ -48,6 +76,17 @@ def _embedding(architecture: Architecture) -> Shape:
 
 
 def _attention(a: Architecture) -> Iterator[tuple[str, Shape]]:
+    queries, shared = a.num_attention_heads * a.head_dim, a.key_value_heads * a.head_dim
+    for name, width in (("q_proj", queries), ("k_proj", shared), ("v_proj", shared)):
+        yield f"{name}.weight", (width, a.hidden_size)
+        if a.attention_bias:
+            yield f"{name}.bias", (width,)
+    yield "o_proj.weight", (a.hidden_size, queries)
+    if a.attention_bias:
+        yield "o_proj.bias", (a.hidden_size,)
+
+
+def _latent_attention(a: Architecture) -> Iterator[tuple[str, Shape]]:
     queries = a.num_attention_heads * (a.qk_nope_head_dim + a.qk_rope_head_dim)
     if a.q_lora_rank is None:
         yield "q_proj.weight", (queries, a.hidden_size)
@@ -66,6 +105,13 @@ def _attention(a: Architecture) -> Iterator[tuple[str, Shape]]:
     yield "o_proj.weight", (a.hidden_size, a.num_attention_heads * a.v_head_dim)
     if a.attention_bias:
         yield "o_proj.bias", (a.hidden_size,)
+    if a.indexer is not None and a.q_lora_rank is not None:
+        heads, width = a.indexer.index_n_heads, a.indexer.index_head_dim
+        yield "indexer.wq_b.weight", (heads * width, a.q_lora_rank)
+        yield "indexer.wk.weight", (width, a.hidden_size)
+        yield "indexer.k_norm.weight", (width,)
+        yield "indexer.k_norm.bias", (width,)
+        yield "indexer.weights_proj.weight", (heads, a.hidden_size)
 
 
 def _mlp(prefix: str, hidden: int, intermediate: int) -> dict[str, Shape]:
@@ -76,8 +122,7 @@ def _mlp(prefix: str, hidden: int, intermediate: int) -> dict[str, Shape]:
     }
 
 
-def _mixture(prefix: str, architecture: Architecture) -> dict[str, Shape]:
-    moe, hidden = architecture.moe, architecture.hidden_size
+def _mixture(prefix: str, moe: MoE, *, hidden: int) -> dict[str, Shape]:
     experts, intermediate = moe.n_routed_experts, moe.moe_intermediate_size
     shapes: dict[str, Shape] = {
         f"{prefix}.gate.weight": (experts, hidden),

@@ -78,7 +78,7 @@ def parallelise(
 
 
 def _replicate(plain: nn.Module) -> nn.Module:
-    # The router's bias is the only buffer, and every rank moves it alike: broadcasting it would only cost.
+    # The routers' are the only buffers, and every rank moves them alike: broadcasting them would only cost.
     return DistributedDataParallel(plain, forward_sync_buffers=False, gradient_as_bucket_view=True)
 
 
@@ -93,7 +93,7 @@ def _shard(
     policy = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32 if compute else None)
     mesh = init_device_mesh(group.device.type, (group.world_size,), mesh_dim_names=("data",))
     keep = parallelism.zero_stage < 3
-    for layer in model.model.layers:
+    for layer in model.layers():
         fully_shard(layer, mesh=mesh, reshard_after_forward=not keep, mp_policy=policy)
     fully_shard(model, mesh=mesh, reshard_after_forward=False, mp_policy=policy)
     if not tied:

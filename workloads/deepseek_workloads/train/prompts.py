@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from tokenizers import Tokenizer
 
-from deepseek_workloads.model.attention import LatentCache
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.parallelise import ParallelModel
 
@@ -42,7 +41,7 @@ def _continue(model: ParallelModel, group: Group, ids: Sequence[int], *, eos_tok
     free = model.plain.architecture.max_position_embeddings - len(ids)
     if not ids:
         return []
-    caches = [LatentCache() for _ in model.plain.model.layers]
+    caches = model.plain.caches()
     pending, position = list(ids), 0
     new: list[int] = []
     while len(new) < min(MAX_NEW_TOKENS, free):

@@ -57,10 +57,11 @@ class Reporter:
     ) -> None:
         figures = {
             "loss": result.loss,
-            "balanceLoss": result.balance_loss,
+            **result.auxiliary,
             "gradientNorm": result.gradient_norm,
             "learningRate": learning_rate,
             "expertLoad": result.expert_load,
+            "expertDropped": result.dropped,
         }
         speed = self._watch.tokens_per_second
         curves = {**figures, "tokensPerSecond": speed or 0.0}

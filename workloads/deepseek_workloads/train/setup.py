@@ -6,16 +6,15 @@ It decides what is read and in which order; what happens in a step is the loop's
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
 from deepseek_workloads.contract.digest import sha256_digest
-from deepseek_workloads.contract.run_config import InitialExport, TrainingRun
+from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
 from deepseek_workloads.export.load import open_export
+from deepseek_workloads.export.stream_weights import load_weights
 from deepseek_workloads.plan.estimate import choose_micro_batch_size
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CommitLog, LogEntry, Writer
@@ -134,16 +133,11 @@ def _open_data(run: TrainingRun, context: TrainContext, group: Group) -> DataSou
 
 
 def _first_weights(run: TrainingRun, context: TrainContext, group: Group, model: ParallelModel) -> None:
-    """Random ones; with `init_from` what rank 0 reads there. Both before any checkpoint exists only."""
+    """Random ones; with `init_from` those that lie there. Both before any checkpoint exists only."""
     model.plain.init_weights(run.data.seed)
-    if run.init_from is not None and (group.torch_distributed or group.rank == 0):
-        state = {} if group.rank else _weights_of(run.init_from, context)
-        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=group.torch_distributed)
-        set_model_state_dict(model.module, state, options=options)
+    if run.init_from is not None:
+        with closing(context.open_store(run.init_from)) as store:
+            reader = open_export(store, recorded=run.init_from.digest)
+            load_weights(reader, model.plain, run.architecture, group=group)
     if not group.torch_distributed:
         group.broadcast(model.plain.state_dict().values())
-
-
-def _weights_of(export: InitialExport, context: TrainContext) -> dict[str, Any]:
-    with closing(context.open_store(export)) as store:
-        return open_export(store, recorded=export.digest).state()

@@ -4,7 +4,7 @@ It knows the model and its group, not where batches come from, nor what happens 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from deepseek_workloads.data.stream import Batch
+from deepseek_workloads.model.losses import summed
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.optimizers import set_learning_rate
 from deepseek_workloads.train.parallelise import ParallelModel
@@ -22,11 +23,12 @@ class StepResult:
     """The same on every rank. `loss` in nats a token, the mean over the global batch."""
 
     loss: float
-    balance_loss: float
+    auxiliary: Mapping[str, float]  # parts of what is minimised beside it, by the names of `model.losses`
     gradient_norm: float  # before clipping
     votes: tuple[int, ...]  # how many ranks raised each flag
     sample_ids: tuple[int, ...]  # of the global batch, by rank and micro-batch
     expert_load: float  # the largest share of tokens of an expert, over the mean share; 1 is even
+    dropped: int  # choices that no expert had room for, over the layers of mixtures
 
     @property
     def finite(self) -> bool:
@@ -72,8 +74,9 @@ class Trainer:
     def _passes(self, batches: Sequence[Batch]) -> "_Totals":
         device = self._group.device
         loss = torch.zeros((), dtype=torch.float64, device=device)
-        balance = torch.zeros_like(loss)
+        auxiliary: list[dict[str, Tensor]] = []
         counts: Tensor | None = None
+        dropped = torch.zeros((), dtype=torch.int64, device=device)
         for number, batch in enumerate(batches, start=1):
             ids = _to_device(batch.input_ids, device)
             share = len(batch.sample_ids) / self._samples_per_step
@@ -82,10 +85,11 @@ class Trainer:
                     parts = self._model.module(ids[:, :-1], ids[:, 1:])
                 (parts.loss * share).backward()
             loss += parts.lm_loss.double() * share
-            balance += parts.balance_loss.double() * share
+            auxiliary.append({name: part.double() * share for name, part in parts.auxiliary.items()})
+            dropped += parts.dropped.sum()
             counts = parts.expert_counts if counts is None else counts + parts.expert_counts
         assert counts is not None
-        return _Totals(loss, balance, counts)
+        return _Totals(loss, summed(auxiliary), counts, dropped)
 
     def _gradient_norm(self) -> Tensor:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
@@ -98,29 +102,33 @@ class Trainer:
         """One sum over the ranks for all that they must know of each other, and one copy to the host."""
         device, counts = self._group.device, totals.expert_counts
         raised = torch.tensor([float(flag) for flag in flags], dtype=torch.float64, device=device)
-        local = torch.stack([totals.loss, totals.balance, norm.double()]) / self._group.world_size
-        summed = self._group.sum(torch.cat([local, raised, counts.flatten().double()]))  # exact below 2**53
+        names = sorted(totals.auxiliary)  # the same on every rank
+        means = torch.stack([totals.loss, norm.double(), *(totals.auxiliary[name] for name in names)])
+        local = torch.cat([means / self._group.world_size, raised, totals.dropped.double().reshape(1)])
+        over_ranks = self._group.sum(torch.cat([local, counts.flatten().double()]))  # exact below 2**53
         ids = torch.tensor([number for batch in batches for number in batch.sample_ids], device=device)
         ids = self._group.gather(ids)
-        head = 3 + len(flags)
-        totals.expert_counts.copy_(summed[head:].view_as(counts))
+        totals.expert_counts.copy_(over_ranks[local.numel() :].view_as(counts))
         load = _load(totals.expert_counts).reshape(1)
-        *figures, load_figure = torch.cat([summed[:head], load]).tolist()
+        *figures, dropped, load_figure = torch.cat([over_ranks[: local.numel()], load]).tolist()
+        loss, gradient_norm, *rest = figures
         return StepResult(
-            loss=figures[0],
-            balance_loss=figures[1],
-            gradient_norm=figures[2],
-            votes=tuple(round(votes) for votes in figures[3:]),
+            loss=loss,
+            auxiliary=dict(zip(names, rest[: len(names)], strict=True)),
+            gradient_norm=gradient_norm,
+            votes=tuple(round(votes) for votes in rest[len(names) :]),
             sample_ids=tuple(ids.tolist()),
             expert_load=load_figure,
+            dropped=round(dropped),
         )
 
 
 @dataclass(frozen=True)
 class _Totals:
     loss: Tensor  # float64, of this rank
-    balance: Tensor
+    auxiliary: dict[str, Tensor]  # float64, by name
     expert_counts: Tensor  # int64 [mixture layers, E]; after `_agree` over all ranks
+    dropped: Tensor  # int64 scalar
 
 
 def _to_device(ids: Tensor, device: torch.device) -> Tensor:

@@ -22,6 +22,9 @@ from deepseek_workloads.plan.estimate import (
 )
 from deepseek_workloads.plan.memory import estimate_memory
 from deepseek_workloads.plan.presets import PRESETS
+from deepseek_workloads.plan.tensors import elements, layer_shapes
+
+WITHOUT_MODULE = PRESETS["deepseek-v3"].model_copy(update={"num_nextn_predict_layers": 0})
 
 
 def run(**workers: int) -> TrainingRun:
@@ -39,8 +42,18 @@ def run(**workers: int) -> TrainingRun:
 def test_deepseek_v3_has_671_billion_parameters_of_which_37_are_active() -> None:
     v3 = PRESETS["deepseek-v3"]
 
-    assert parameters(v3) == 671_026_404_352  # the published safetensors without the MTP layer
+    assert parameters(WITHOUT_MODULE) == 671_026_404_352  # the published safetensors without the MTP layer
+    assert active_parameters(v3) == active_parameters(WITHOUT_MODULE)
     assert active_parameters(v3) // 10**9 == 37
+
+
+def test_the_module_of_deepseek_v3_is_one_more_layer_with_what_joins_it_to_the_model() -> None:
+    v3 = PRESETS["deepseek-v3"]
+
+    own = parameters(v3) - parameters(WITHOUT_MODULE)
+
+    assert own == elements(layer_shapes(v3, 60)) + 2 * 7168 * 7168 + 3 * 7168
+    assert flops_per_token(v3, sequence_length=4096) > flops_per_token(WITHOUT_MODULE, sequence_length=4096)
 
 
 def test_deepseek_v2_lite_sizes_have_16_billion_parameters() -> None:
@@ -50,7 +63,7 @@ def test_deepseek_v2_lite_sizes_have_16_billion_parameters() -> None:
 def test_flops_of_deepseek_v3_agree_with_its_report() -> None:
     # arXiv:2412.19437, section 1: 14.8T tokens took 2.664M H800 hours; at 989 TFLOPS (dense bf16) of a GPU
     # the known utilisation is 39%.
-    utilisation = flops_per_token(PRESETS["deepseek-v3"], sequence_length=4096) * 14.8e12 / (2.664e6 * 3600)
+    utilisation = flops_per_token(WITHOUT_MODULE, sequence_length=4096) * 14.8e12 / (2.664e6 * 3600)
 
     assert utilisation / 989e12 == pytest.approx(0.39, abs=0.01)
 

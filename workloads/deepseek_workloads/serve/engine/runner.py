@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from deepseek_workloads.model.attention import LatentCache
 from deepseek_workloads.model.batch_cache import BatchCaches
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.plan.tensors import cache_width
 
 PREFILL_TOKENS = 512  # of a prompt at a time: rows that are decoded meanwhile wait no longer than that
 
@@ -17,7 +17,7 @@ class Prefill:
         self._model = model
         self._pending = prompt
         self._done = 0
-        self.caches = [LatentCache() for _ in model.model.layers]
+        self.caches = model.caches()
 
     def advance(self) -> Tensor | None:
         """The next piece. After the last one the logits [V] of what follows the prompt."""
@@ -41,7 +41,7 @@ class Runner:
         a = self.model.architecture
         self._caches = BatchCaches(
             layers=a.num_hidden_layers,
-            width=a.kv_lora_rank + a.qk_rope_head_dim,
+            width=cache_width(a),
             dtype=self.model.lm_head.weight.dtype,
             device=self.device,
         )

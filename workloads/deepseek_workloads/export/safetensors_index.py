@@ -1,0 +1,83 @@
+"""Where each tensor lies in the safetensors files of a folder, from their headers alone.
+
+The format: 8 bytes with the header's length, little-endian, a JSON header, then the tensors' bytes.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+
+from deepseek_workloads.store.interface import ByteRange, ObjectInfo, ObjectStore
+
+_LENGTH_BYTES = 8
+_MAX_HEADER_BYTES = 100 * 1024 * 1024  # what the reference reader allows
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+class SafetensorsError(ValueError):
+    """A header that is none, or tells of tensors that we do not read."""
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    key: str
+    etag: str
+    start: int  # first byte within the object
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def row_bytes(self) -> int:
+        """Of one index of the first dimension."""
+        return prod(self.shape[1:]) * self.dtype.itemsize
+
+    def rows(self, first: int, last: int) -> ByteRange:
+        """Bytes of the rows from `first` up to but without `last`."""
+        start = self.start + first * self.row_bytes
+        return ByteRange(self.key, start, self.start + last * self.row_bytes, self.etag)
+
+
+def stored_tensors(store: ObjectStore, files: Sequence[ObjectInfo]) -> dict[str, StoredTensor]:
+    """By the name on disk. Raises SafetensorsError and StoreErrors."""
+    lengths = store.read_ranges([ByteRange(file.key, 0, _LENGTH_BYTES, file.etag) for file in files])
+    sizes = [int.from_bytes(length, "little") for length in lengths]
+    for file, size in zip(files, sizes, strict=True):
+        if not 0 < size <= min(_MAX_HEADER_BYTES, file.size - _LENGTH_BYTES):
+            raise SafetensorsError(f"{store.uri}/{file.key}: its first bytes are no header of safetensors")
+    headers = store.read_ranges(
+        [
+            ByteRange(file.key, _LENGTH_BYTES, _LENGTH_BYTES + size, file.etag)
+            for file, size in zip(files, sizes, strict=True)
+        ]
+    )
+    found: dict[str, StoredTensor] = {}
+    for file, size, header in zip(files, sizes, headers, strict=True):
+        found.update(_tensors(f"{store.uri}/{file.key}", file, _LENGTH_BYTES + size, header))
+    return found
+
+
+def _tensors(uri: str, file: ObjectInfo, base: int, header: bytes) -> dict[str, StoredTensor]:
+    try:
+        entries = json.loads(header)
+        entries.pop("__metadata__", None)
+        return {name: _tensor(file, base, entry) for name, entry in entries.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SafetensorsError(f"{uri}: header of safetensors: {error}") from error
+
+
+def _tensor(file: ObjectInfo, base: int, entry: dict[str, object]) -> StoredTensor:
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    if not isinstance(shape, list) or not isinstance(offsets, list):
+        raise SafetensorsError("shape and data_offsets must be lists")
+    if entry["dtype"] not in DTYPES:
+        raise SafetensorsError(
+            f"dtype {entry['dtype']}: must be one of {', '.join(DTYPES)}; convert quantised weights to BF16"
+        )
+    dtype = DTYPES[str(entry["dtype"])]
+    start, end = (int(offset) for offset in offsets)
+    if end - start != prod(shape) * dtype.itemsize or base + end > file.size:
+        raise SafetensorsError(f"bytes {start} to {end} are not those of {shape} in {entry['dtype']}")
+    return StoredTensor(file.key, file.etag, base + start, tuple(map(int, shape)), dtype)

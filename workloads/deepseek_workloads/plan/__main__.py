@@ -1,0 +1,150 @@
+"""python -m deepseek_workloads.plan [PRESET ...] [--set moe.nRoutedExperts=16] [--gpus 8 --zero-stage 3]
+
+What a model costs before anything is bought: parameters, FLOPs a token, memory of a rank in a layout, and
+the smallest pool of GPUs that fits. Without a preset: all of them. A job's `status.plan` says the same of it.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.exit_codes import ExitCode
+from deepseek_workloads.plan.architecture import ArchitectureRefused, resolve
+from deepseek_workloads.plan.estimate import active_parameters, flops_per_token, parameters
+from deepseek_workloads.plan.hugging_face_config import class_of
+from deepseek_workloads.plan.memory import COMPUTE_BYTES, estimate_memory
+from deepseek_workloads.plan.pool import GIB, GPU_MEMORY_BYTES, smallest_pool
+from deepseek_workloads.plan.presets import PRESETS
+from deepseek_workloads.plan.problem import Problem
+from deepseek_workloads.plan.rules import check_architecture
+
+_COLUMNS = ("preset", "parameters", "active", "FLOPs/token", "memory/rank", "smallest pool", "exported as")
+
+
+def main(argv: Sequence[str]) -> int:
+    options = _parse(argv)
+    try:
+        overrides = _overrides(options.set)
+        rows = [_row(name, overrides, options) for name in options.presets or PRESETS]
+    except (ArchitectureRefused, ValueError) as error:
+        print(error, file=sys.stderr)
+        return ExitCode.BAD_INPUT
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return ExitCode.DONE
+    print(
+        f"{options.sequence_length} tokens a sequence, {options.precision}; a rank of {options.gpus}, ",
+        end="",
+    )
+    print(f"zeroStage {options.zero_stage}; GPUs of {options.gpu_memory:g} GiB")
+    for line in _table([_COLUMNS, *(_words(row) for row in rows)]):
+        print(line)
+    return ExitCode.DONE
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="deepseek_workloads.plan", description=__doc__)
+    parser.add_argument("presets", nargs="*", metavar="PRESET", help=", ".join(PRESETS))
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="a field of spec.model.architecture, e.g. numHiddenLayers=6",
+    )
+    parser.add_argument("--sequence-length", type=int, default=4096, help="at most the model's positions")
+    parser.add_argument("--micro-batch-size", type=int, default=1, help="sequences of a pass")
+    parser.add_argument("--gpus", type=int, default=8, help="ranks of the layout whose memory is shown")
+    parser.add_argument("--zero-stage", type=int, choices=(0, 1, 2, 3), default=3)
+    parser.add_argument("--precision", choices=tuple(COMPUTE_BYTES), default="bf16")
+    parser.add_argument("--gpu-memory", type=float, default=GPU_MEMORY_BYTES / GIB, help="GiB of a GPU")
+    parser.add_argument("--json", action="store_true", help="numbers, for programs")
+    return parser.parse_args(argv)
+
+
+def _overrides(settings: Sequence[str]) -> dict[str, Any]:
+    """`moe.nGroup=4` -> {"moe": {"nGroup": "4"}}. Raises ValueError."""
+    overrides: dict[str, Any] = {}
+    for setting in settings:
+        path, separator, value = setting.partition("=")
+        if not separator:
+            raise ValueError(f"--set {setting}: must be FIELD=VALUE, e.g. moe.nRoutedExperts=16")
+        *parents, name = path.split(".")
+        inner = overrides
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[name] = None if value == "null" else value
+    return overrides
+
+
+def _row(name: str, overrides: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Raises ArchitectureRefused."""
+    architecture = resolve(name, overrides)
+    problems: list[Problem] = check_architecture(architecture)
+    if problems:
+        raise ArchitectureRefused(problems)
+    length = min(options.sequence_length, architecture.max_position_embeddings)
+    return {
+        "preset": name,
+        "parameters": parameters(architecture),
+        "activeParameters": active_parameters(architecture),
+        "flopsPerToken": flops_per_token(architecture, sequence_length=length),
+        "memoryPerRank": _memory_of_rank(architecture, length, options),
+        "smallestGpuPool": _pool(architecture, length, options),
+        "exportedAs": class_of(architecture),
+    }
+
+
+def _memory_of_rank(architecture: Architecture, length: int, options: argparse.Namespace) -> int:
+    return estimate_memory(
+        architecture,
+        zero_stage=options.zero_stage,
+        world_size=options.gpus,
+        precision=options.precision,
+        micro_batch_size=options.micro_batch_size,
+        sequence_length=length,
+        gpu=True,
+    ).total
+
+
+def _pool(architecture: Architecture, length: int, options: argparse.Namespace) -> str:
+    pool = smallest_pool(
+        architecture,
+        sequence_length=length,
+        precision=options.precision,
+        gpu_memory_bytes=int(options.gpu_memory * GIB),
+    )
+    return "none" if pool is None else str(pool)
+
+
+def _words(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        row["preset"],
+        _short(row["parameters"]),
+        _short(row["activeParameters"]),
+        _short(row["flopsPerToken"]),
+        f"{row['memoryPerRank'] / GIB:.1f} GiB",
+        row["smallestGpuPool"],
+        row["exportedAs"],
+    )
+
+
+def _short(number: int) -> str:
+    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):
+        if number >= size:
+            return f"{number / size:.1f}{unit}"
+    return str(number)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,27 @@
+"""Rotary positions in the spelling of config.json."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from deepseek_workloads.contract.architecture import Architecture, RopeScaling
+
+
+def rope_fields(architecture: Architecture) -> dict[str, Any]:
+    scaling = architecture.rope_scaling
+    return {
+        "rope_theta": architecture.rope_theta,
+        "rope_scaling": None if scaling is None else {"type": "yarn", **scaling.model_dump()},
+    }
+
+
+def rope_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of an Architecture. Raises ValueError for positions that we do not compute."""
+    rope = dict(config.get("rope_scaling") or config.get("rope_parameters") or {})
+    kind = rope.get("type") or rope.get("rope_type") or "default"
+    if kind not in ("default", "yarn"):
+        raise ValueError(f"rope type {kind!r} is not supported; only 'default' and 'yarn' are")
+    scaling = {name: rope[name] for name in RopeScaling.model_fields if name in rope}
+    return {
+        "rope_theta": config.get("rope_theta", rope.get("rope_theta", 10000.0)),
+        "rope_scaling": RopeScaling(**scaling) if kind == "yarn" else None,
+    }
