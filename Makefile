@@ -111,7 +111,7 @@ format: setup ## Format the code
 	ruff format .
 
 # ---- benchmarks --------------------------------------------------------------------------------------------
-.PHONY: bench-start bench-recovery bench-serve bench-train bench-memory bench-gpu
+.PHONY: bench-start bench-recovery bench-serve bench-train bench-memory bench-scaling bench-gpu
 bench-start: setup ## Where the time goes from kubectl apply to the first step
 	@$(TEST_ENV) python bench/start.py
 
@@ -126,6 +126,9 @@ bench-train: setup ## Tokens a second and memory of training on one thread, agai
 
 bench-memory: setup ## Peak memory of training, a parameter and a token, against the plan's estimate
 	@$(TEST_ENV) python bench/memory.py
+
+bench-scaling: setup ## Two processes with a core each, replicas and shards, over twice one alone
+	@$(TEST_ENV) python bench/scaling.py
 
 bench-gpu: setup ## The same at 1.2 billion parameters in bf16 on an NVIDIA GPU, with MFU; refused without one
 	@$(TEST_ENV) python bench/gpu.py

@@ -5,20 +5,20 @@ import time
 import torch
 
 _EDGE = 1024
-_SECONDS = 0.5
+_SECONDS, _PRODUCTS = 0.5, 50  # at least
 _WORTH = 1.2  # a lower precision is one the machine does well where its products are this much faster
 
 
 def peak_flops(dtype: torch.dtype, *, device: str = "cpu", edge: int = _EDGE) -> float:
     """Operations a second of the fastest of many square products, on the threads that torch has now."""
     left, right = (torch.randn(edge, edge, device=device).to(dtype) for _ in range(2))
-    fastest, until = float("inf"), time.perf_counter() + _SECONDS
-    while time.perf_counter() < until:
+    times: list[float] = []
+    while len(times) < _PRODUCTS or sum(times) < _SECONDS:
         begun = time.perf_counter()
         left @ right
         synchronize(device)
-        fastest = min(fastest, time.perf_counter() - begun)
-    return 2 * edge**3 / fastest
+        times.append(time.perf_counter() - begun)
+    return 2 * edge**3 / min(times)
 
 
 def good_dtypes(device: str = "cpu") -> dict[str, float]:
