@@ -130,5 +130,5 @@ bench-memory: setup ## Peak memory of training, a parameter and a token, against
 bench-scaling: setup ## Two processes with a core each, replicas and shards, over twice one alone
 	@$(TEST_ENV) python bench/scaling.py
 
-bench-gpu: setup ## The same at 1.2 billion parameters in bf16 on an NVIDIA GPU, with MFU; refused without one
+bench-gpu: setup ## The same at 1 billion parameters in bf16 on an NVIDIA GPU, with MFU; refused without one
 	@$(TEST_ENV) python bench/gpu.py

@@ -14,9 +14,8 @@ from report import Point, emit, say
 from roofline import peak_flops, synchronize
 from training_step import PEER_SETTINGS, PeerSetting, Step, batch, our_step, peer_step
 
-from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.plan.architecture import resolve
 from deepseek_workloads.plan.estimate import flops_per_token
+from deepseek_workloads.plan.presets import PRESETS
 
 RUNS, WARM_UP = 5, 2
 STEPS = 5  # of a run: what starts and ends it is small beside them
@@ -26,18 +25,7 @@ FASTER, MFU, LESS_MEMORY = 2.0, 0.4, 0.6
 NO_GPU = 3
 DEVICE = "cuda"
 
-# 1.2 billion parameters, 0.4 of them active: the shapes of the 16B preset at half the width and depth.
-ONE_BILLION: Architecture = resolve(
-    "deepseek-v3-16b",
-    {
-        "vocab_size": 65536,
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 8,
-        "moe": {"n_routed_experts": 32, "num_experts_per_tok": 4, "moe_intermediate_size": 896},
-    },
-)
+ONE_BILLION = PRESETS["deepseek-v3-1b"]
 
 
 def main() -> None:
