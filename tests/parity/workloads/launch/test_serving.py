@@ -305,10 +305,74 @@ class Load:
             self.failures.append(f"{status}: {body[-200:]!r}")
 
 
+def failures_of_a_switch(old: Served, following: Served) -> list[str]:
+    """Of requests that are sent all the time, first to one, then to the other; the old pods get their SIGTERM
+    together."""
+    load = Load(old.workers[0].ip)
+    clients = [threading.Thread(target=send) for send in (load.keep_alive, load.stream) for _ in range(2)]
+    for thread in clients:
+        thread.start()
+    try:
+        eventually("answers of the old one", lambda: load.answered >= 8)
+        load.address = following.workers[0].ip
+        for pod in (*old.workers, old.coordinator):
+            pod.terminate()
+        for pod in (*old.workers, old.coordinator):
+            pod.wait(seconds=90)
+        answered = load.answered
+        eventually("answers of the new one", lambda: load.answered >= answered + 8)
+    finally:
+        load.stop.set()
+        for thread in clients:
+            thread.join()
+    return load.failures
+
+
+@pytest.mark.slow
+def test_replicas_answer_on_without_their_coordinator_until_the_next_one_is_there(
+    served: Served, client: openai.OpenAI
+) -> None:
+    """As when its node is drained."""
+    served.coordinator.terminate()
+    served.coordinator.wait(seconds=20)  # of a grace period of 30: it waits for nobody who stays
+    answers = [client.completions.create(prompt="The", **GREEDY) for _ in range(20)]
+    before = served.workers[0].find("ServeReplica")
+
+    served.coordinator = served.pods.coordinator(incarnation=1)
+
+    eventually("its replica starts anew", lambda: served.workers[0].find("ServeReplica") != before)
+    served.wait_for("a replica", lambda now: bool(now.serving and now.serving.ready_replicas == 1))
+    eventually("its proxy's way", lambda: httpx.get(f"{served.url}/readyz").status_code == 200)
+    again = client.completions.create(prompt="The", **GREEDY)
+    assert {answer.choices[0].text for answer in answers} == {again.choices[0].text}
+
+
+@pytest.mark.slow
+def test_haproxy_lets_its_clients_go_without_losing_a_request(
+    served: Served, new_pod_set: Callable[[ServingRun, int], Pods], make_serving_run: MakeRun
+) -> None:
+    run = make_serving_run(
+        "served-haproxy",
+        seed=14,
+        engine=served.run.engine,
+        proxy="haproxy",
+        run_policy=RunPolicy(drain_seconds=20),
+    )
+    pods = new_pod_set(run, 51)
+    try:
+        old = bring_up(pods, run)
+        assert old.workers[0].find("/haproxy ")
+        failures = failures_of_a_switch(old, served)
+    finally:
+        pods.close()
+
+    assert failures == []
+
+
 def test_a_switch_to_the_next_revision_loses_no_request(
     served: Served, new_pod_set: Callable[[ServingRun, int], Pods], make_serving_run: MakeRun
 ) -> None:
-    """Its check compares it with the active one. The old pods get their SIGTERM together, under load."""
+    """Its check compares it with the active one."""
     active = served.wait_for("figures", lambda now: bool(now.serving and now.serving.bits_per_byte)).serving
     assert active is not None
     assert active.bits_per_byte is not None
@@ -323,32 +387,16 @@ def test_a_switch_to_the_next_revision_loses_no_request(
         run_policy=RunPolicy(drain_seconds=20),
     )
     pods = new_pod_set(run, 101)
-    load = Load(served.workers[0].ip)
-    clients = [threading.Thread(target=send) for send in (load.keep_alive, load.stream) for _ in range(2)]
     try:
         following = bring_up(pods, run)
         compared = following.wait_for("figures", lambda now: bool(now.serving and now.serving.bits_per_byte))
         assert compared.serving is not None
         assert compared.serving.bits_per_byte_on_baseline is not None
-        for thread in clients:
-            thread.start()
-        eventually("answers of the old one", lambda: load.answered >= 8)
-
-        load.address = following.workers[0].ip
-        for pod in (*served.workers, served.coordinator):
-            pod.terminate()
-        for pod in (*served.workers, served.coordinator):
-            pod.wait(seconds=90)
-        answered = load.answered
-        eventually("answers of the new one", lambda: load.answered >= answered + 8)
+        failures = failures_of_a_switch(served, following)
     finally:
-        load.stop.set()
-        for thread in clients:
-            if thread.is_alive():
-                thread.join()
         pods.close()
 
-    assert load.failures == []
+    assert failures == []
 
 
 @pytest.mark.slow
