@@ -56,10 +56,10 @@ test: setup ## All tests
 	@status=0; $(MAKE) $(BESIDE) test-without-cluster test-with-control-plane || status=1; \
 	$(MAKE) --no-print-directory test-e2e || status=1; exit $$status
 
-test-without-cluster: setup
+test-without-cluster: setup ## The tiers that need none: unit, parity
 	@status=0; for tier in test-unit test-parity; do $(MAKE) --no-print-directory $$tier || status=1; done; exit $$status
 
-test-with-control-plane: setup
+test-with-control-plane: setup ## The cluster tier, and before it all that the end-to-end tests take ready-made
 	@mkdir -p $(dir $(PREPARE_LOG))
 	@$(MAKE) --no-print-directory horovod prepare-cluster > $(PREPARE_LOG) 2>&1 || { tail -n 30 $(PREPARE_LOG); exit 1; }
 	@$(MAKE) --no-print-directory test-cluster
