@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from deepseek_operator.api.schema import Decimal, SpecModel
+from deepseek_operator.api.schema import ATOMIC_LIST, Decimal, SpecModel
 
 Size = Annotated[int, Field(ge=1, le=16_777_216)]
 Count = Annotated[int, Field(ge=0, le=65_536)]
@@ -80,6 +80,17 @@ class IndexerOverrides(SpecModel):
         ),
     )
     loss_weight: Decimal | None = Field(default=None, description="Weight of the indexer's loss.")
+
+
+class InitializationRule(SpecModel):
+    """How the first weights of matching matrices are drawn."""
+
+    pattern: Annotated[str, Field(min_length=1, max_length=256)] = Field(
+        description="Of names of weights, with * and ?, e.g. *.o_proj.weight."
+    )
+    scheme: Literal[
+        "normal", "scaledNormal", "xavierUniform", "xavierNormal", "kaimingUniform", "kaimingNormal"
+    ] = Field(description="scaledNormal: initializerRange by the root of twice the layers.")
 
 
 class MoEOverrides(SpecModel):
@@ -163,6 +174,11 @@ class ArchitectureOverrides(SpecModel):
     rms_norm_eps: Decimal | None = Field(default=None, description="Epsilon of RMSNorm.")
     initializer_range: Decimal | None = Field(
         default=None, description="Standard deviation of the initial weights."
+    )
+    initialization: Annotated[list[InitializationRule], Field(max_length=64)] | None = Field(
+        default=None,
+        description="First weights by name; the first match counts, others are normal. Replaces a preset's.",
+        json_schema_extra=ATOMIC_LIST,
     )
     tie_word_embeddings: bool | None = Field(
         default=None, description="Whether the output layer shares the embedding's weights."

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from exported_model import TEXT, Exported
-from small_architectures import ARCHITECTURES
+from small_architectures import ARCHITECTURES, NEXTN, OWN, PLAIN, SPARSE
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deepseek_workloads.contract.architecture import Architecture
@@ -16,6 +16,7 @@ from deepseek_workloads.export.generate import Sampling, generate
 from deepseek_workloads.export.load import open_export
 from deepseek_workloads.export.publish import export_model
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.plan.hugging_face_config import class_of
 from deepseek_workloads.store.file import FileObjectStore
 
 
@@ -68,13 +69,26 @@ def test_greedy_generation_goes_the_same_way(exported: Exported, folder: Path) -
     assert ours == [token for token in expected if token != stop]
 
 
-@pytest.mark.parametrize(
-    "name", ["tied head", "one query projection", "all layers dense", "biases in attention"]
-)
+KINDS = {
+    **{name: ARCHITECTURES[name] for name in ("tied head", "one query projection", "all layers dense")},
+    "biases in attention": ARCHITECTURES["biases in attention"],
+    "modules for more than the next token": NEXTN,
+    "indexer": SPARSE,
+    "grouped queries": PLAIN["grouped queries"],
+    "sliding window": PLAIN["sliding window"],
+    "softmax gates": PLAIN["softmax gates"],
+    **{name: OWN[name] for name in ("lsh", "grouped queries, sigmoid gates")},
+    "latent attention, no mixture, tied head": OWN["latent attention, no mixture"].model_copy(
+        update={"tie_word_embeddings": True}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_model_gives_the_same_logits(
     name: str, export_tokenizer: ExportTokenizer, provenance: Provenance, tmp_path: Path
 ) -> None:
-    architecture = ARCHITECTURES[name].model_copy(update={"vocab_size": 320})
+    architecture = KINDS[name].model_copy(update={"vocab_size": 320})
     theirs, ours = loaded_by_hugging_face(architecture, export_tokenizer, provenance, tmp_path)
     ids = torch.arange(64).reshape(2, 32)
 
@@ -98,7 +112,15 @@ def loaded_by_hugging_face(
         max_shard_bytes=50_000,
     )
     open_export(store, export.digest).download(path / "folder")
-    return AutoModelForCausalLM.from_pretrained(path / "folder"), ours
+    theirs, info = AutoModelForCausalLM.from_pretrained(
+        path / "folder",
+        output_loading_info=True,
+        trust_remote_code=True,  # of the kinds that no class of transformers expresses
+        attn_implementation="eager",
+    )
+    assert not info["missing_keys"]
+    assert type(theirs).__name__ == class_of(architecture)
+    return theirs.eval(), ours
 
 
 def test_a_sharded_export_names_its_shards_in_the_index_and_keeps_their_size(

@@ -1,8 +1,12 @@
 """First weights depend on the seed and on nothing else."""
 
+import math
+
+import pytest
 import torch
 from small_architectures import BASE
 
+from deepseek_workloads.contract.architecture import Initialization
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 
 
@@ -43,3 +47,36 @@ def test_tensors_of_one_shape_differ() -> None:
     assert not torch.equal(
         weights["model.layers.1.mlp.experts.down_proj"], weights["model.layers.2.mlp.experts.down_proj"]
     )
+
+
+def drawn(scheme: str, pattern: str = "*.down_proj*") -> dict[str, torch.Tensor]:
+    rule = Initialization.model_validate({"pattern": pattern, "scheme": scheme})
+    model = DeepseekV3ForCausalLM(BASE.model_copy(update={"initialization": (rule,)}))
+    model.init_weights(1)
+    return model.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "deviation"),
+    [
+        ("scaledNormal", 0.02 / math.sqrt(2 * 3)),
+        ("xavierNormal", math.sqrt(2 / (24 + 32))),
+        ("xavierUniform", math.sqrt(2 / (24 + 32))),
+        ("kaimingNormal", math.sqrt(2 / 24)),
+        ("kaimingUniform", math.sqrt(2 / 24)),
+    ],
+)
+def test_matrices_that_match_are_drawn_by_their_scheme_and_others_as_ever(
+    scheme: str, deviation: float
+) -> None:
+    weights, experts = drawn(scheme), drawn(scheme)["model.layers.1.mlp.experts.down_proj"]
+
+    assert float(experts.std()) == pytest.approx(deviation, rel=0.05)
+    assert float(experts.mean()) == pytest.approx(0, abs=0.1 * deviation)
+    if scheme.endswith("Uniform"):
+        assert float(experts.abs().max()) <= math.sqrt(3) * deviation
+    torch.testing.assert_close(weights["model.embed_tokens.weight"], state(1)["model.embed_tokens.weight"])
+
+
+def test_norms_are_one_whatever_matches() -> None:
+    assert drawn("xavierNormal", pattern="*")["model.norm.weight"].eq(1).all()

@@ -59,6 +59,17 @@ class Attention(WireModel):
     num_hashes: int = Field(default=4, ge=1)  # rounds
 
 
+class Initialization(WireModel):
+    """How the first weights of matching matrices are drawn; norms are one and biases zero all the same."""
+
+    pattern: str = Field(min_length=1)  # of the names of weights, as fnmatch reads it
+    # normal: initializer_range; scaledNormal: that by the root of twice the layers (as GPT-2's residuals);
+    # xavier* (Glorot and Bengio 2010) and kaiming* (arXiv:1502.01852, for rectifiers) by the matrix's sides.
+    scheme: Literal[
+        "normal", "scaledNormal", "xavierUniform", "xavierNormal", "kaimingUniform", "kaimingNormal"
+    ]
+
+
 class Indexer(WireModel):
     """The lightning indexer of DeepSeek sparse attention (DeepSeek-V3.2), beside latent attention."""
 
@@ -90,6 +101,7 @@ class Architecture(WireModel):
     rope_scaling: RopeScaling | None = None
     rms_norm_eps: float = Field(default=1e-6, gt=0)
     initializer_range: float = Field(default=0.02, gt=0)
+    initialization: tuple[Initialization, ...] = Field(default=(), max_length=64)  # the first that matches
     tie_word_embeddings: bool = False
     attention_bias: bool = False
     # Multi-token prediction (DeepSeek-V3, 2.2): modules that each predict one token further ahead.

@@ -17,6 +17,7 @@ MANIFEST, CONFIG, TOKENIZER = "manifest.json", "config.json", "tokenizer.json"
 # Fields of training, not of the weights: a run may set them anew.
 _FREE = (
     "initializerRange",
+    "initialization",
     "mtpLossWeight",
     "indexer.stage",
     "indexer.lossWeight",

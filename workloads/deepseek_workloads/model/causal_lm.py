@@ -147,7 +147,7 @@ class DeepseekV3ForCausalLM(nn.Module):
 
     def init_weights(self, seed: int) -> None:
         """Deterministic in `seed` whatever the device, the sharding and the number of ranks."""
-        initialize(self, seed=seed, std=self.architecture.initializer_range)
+        initialize(self, self.architecture, seed=seed)
 
     def caches(self) -> list[LayerCache]:
         """Empty ones for one prompt, to be given with each pass."""

@@ -4,30 +4,55 @@ It knows names and shapes, not modules.
 """
 
 import hashlib
+import math
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from deepseek_workloads.contract.architecture import Architecture
+
 
 @torch.no_grad()
-def initialize(model: nn.Module, *, seed: int, std: float) -> None:
-    """Norms are one, biases zero, everything else normal with `std`. Parameters may be DTensors; each rank
-    draws the whole tensor on the CPU and keeps its shard, one tensor at a time."""
+def initialize(model: nn.Module, architecture: Architecture, *, seed: int) -> None:
+    """Norms are one, biases zero, everything else normal, or as `initialization` says of its name. Parameters
+    may be DTensors; each rank draws the whole tensor on the CPU and keeps its shard, one tensor at a time."""
     for name, parameter in model.named_parameters():
-        _assign(parameter, _first_value(name, parameter.shape, seed=seed, std=std))
+        _assign(parameter, _first_value(name, parameter.shape, seed=seed, architecture=architecture))
     for buffer in model.buffers():
         buffer.zero_()
 
 
-def _first_value(name: str, shape: torch.Size, *, seed: int, std: float) -> Tensor:
+def _first_value(name: str, shape: torch.Size, *, seed: int, architecture: Architecture) -> Tensor:
     if name.endswith(".bias"):
         return torch.zeros(shape)
     if name.endswith("norm.weight"):
         return torch.ones(shape)
     stream = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(stream[:8], "little", signed=True))
+    scheme = _scheme(name, architecture)
+    std = _standard_deviation(scheme, shape, architecture)
+    if scheme.endswith("Uniform"):
+        bound = math.sqrt(3) * std
+        return torch.empty(shape).uniform_(-bound, bound, generator=generator)
     return torch.empty(shape).normal_(std=std, generator=generator)
+
+
+def _scheme(name: str, architecture: Architecture) -> str:
+    rules = architecture.initialization
+    return next((rule.scheme for rule in rules if fnmatchcase(name, rule.pattern)), "normal")
+
+
+def _standard_deviation(scheme: str, shape: torch.Size, architecture: Architecture) -> float:
+    """`shape` [..., out, in]: each matrix of fused experts by itself."""
+    if scheme == "scaledNormal":
+        return architecture.initializer_range / math.sqrt(2 * architecture.num_hidden_layers)
+    if scheme.startswith("xavier"):
+        return math.sqrt(2 / (shape[-1] + shape[-2]))
+    if scheme.startswith("kaiming"):
+        return math.sqrt(2 / shape[-1])
+    return architecture.initializer_range
 
 
 def _assign(parameter: Tensor, value: Tensor) -> None:

@@ -6,12 +6,26 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from deepseek_operator.api.architecture import ArchitectureOverrides, MoEOverrides, RopeScalingOverrides
+from deepseek_operator.api.architecture import (
+    ArchitectureOverrides,
+    AttentionOverrides,
+    IndexerOverrides,
+    InitializationRule,
+    MoEOverrides,
+    RopeScalingOverrides,
+)
 from deepseek_operator.api.custom_resource import build_crd, build_schema
 from deepseek_operator.api.kinds import KINDS, Kind
 from deepseek_operator.api.pods import CpuResources
 from deepseek_operator.api.schema import measured
-from deepseek_workloads.contract.architecture import Architecture, MoE, RopeScaling
+from deepseek_workloads.contract.architecture import (
+    Architecture,
+    Attention,
+    Indexer,
+    Initialization,
+    MoE,
+    RopeScaling,
+)
 
 Schema = dict[str, Any]
 ALL_KINDS = pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
@@ -87,7 +101,14 @@ def test_kinds_have_short_names_and_a_category() -> None:
 
 @pytest.mark.parametrize(
     ("overrides", "contract"),
-    [(ArchitectureOverrides, Architecture), (MoEOverrides, MoE), (RopeScalingOverrides, RopeScaling)],
+    [
+        (ArchitectureOverrides, Architecture),
+        (AttentionOverrides, Attention),
+        (IndexerOverrides, Indexer),
+        (InitializationRule, Initialization),
+        (MoEOverrides, MoE),
+        (RopeScalingOverrides, RopeScaling),
+    ],
 )
 def test_overrides_name_every_field_of_the_contract(
     overrides: type[BaseModel], contract: type[BaseModel]

@@ -74,6 +74,46 @@ def test_sizes_that_do_not_go_together_are_refused(
 
 
 @pytest.mark.parametrize(
+    ("preset", "overrides", "field", "offered"),
+    [
+        (
+            "transformer-5m",
+            {"attention": {"numKeyValueHeads": 4}},
+            "attention.numKeyValueHeads",
+            "use 3 or 6",
+        ),
+        ("transformer-5m", {"attention": {"headDim": 31}}, "attention.headDim", "use 30 or 32"),
+        (
+            "transformer-5m",
+            {"attention": {"kind": "lsh", "numBuckets": 7}},
+            "attention.numBuckets",
+            "use 6 or 8",
+        ),
+        ("transformer-5m", {"indexer": {"indexTopk": 4}}, "indexer", "use attention.kind mla"),
+        ("deepseek-v3-tiny", {"indexer": {}, "qLoraRank": None}, "qLoraRank", "leave the indexer away"),
+        ("deepseek-v3-tiny", {"indexer": {"indexHeadDim": 8}}, "indexer.indexHeadDim", "at least 16"),
+        ("deepseek-v3-tiny", {"moe": {"scoringFunc": "softmax"}}, "moe.biasUpdateSpeed", 'use "0"'),
+    ],
+)
+def test_kinds_that_cannot_be_are_refused(
+    preset: str, overrides: dict[str, object], field: str, offered: str
+) -> None:
+    (problem,) = check_architecture(resolve(preset, overrides))
+
+    assert problem.field == f"spec.model.architecture.{field}"
+    assert offered in problem.remedy
+
+
+def test_modules_that_predict_beyond_the_sequence_are_refused() -> None:
+    looking = resolve("deepseek-v3-tiny", {"numNextnPredictLayers": 512})
+
+    (problem,) = check_training(run(architecture=looking))
+
+    assert problem.field == "spec.model.architecture.numNextnPredictLayers"
+    assert "use at most 511" in problem.remedy
+
+
+@pytest.mark.parametrize(
     ("changes", "field", "reason", "offered"),
     [
         ({"training": training(global_batch_size=7)}, "globalBatchSize", "InvalidBatchSize", "use 6 or 8"),
