@@ -1,17 +1,26 @@
 """The model in each layout that training uses, run by gloo ranks; spawned ranks import it by name."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from small_architectures import with_moe
+from tokenizers import Tokenizer, models
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from deepseek_workloads.contract.records import Provenance
+from deepseek_workloads.export.files import ExportTokenizer
+from deepseek_workloads.export.load import open_export
+from deepseek_workloads.export.publish import export_model
+from deepseek_workloads.export.stream_weights import load_weights
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM, LossParts
+from deepseek_workloads.store.file import FileObjectStore
+from deepseek_workloads.train.group import TorchGroup
 
 RANKS = 2
 ARCHITECTURE = with_moe(sequence_balance_loss_weight=0.1).model_copy(update={"num_nextn_predict_layers": 1})
@@ -50,6 +59,41 @@ LAYOUTS: dict[str, Callable[[], Any]] = {
 }
 
 
+def export_to(directory: str) -> None:
+    """The model of one process, for the ranks to start from."""
+    tokenizer = Tokenizer(models.WordLevel({"t0": 0}, "t0")).to_str().encode()
+    provenance = Provenance(
+        owner_namespace="tests",
+        owner_name="layouts",
+        owner_uid="0",
+        epoch=1,
+        step=1,
+        consumed_samples=1,
+        checkpoint_prefix="",
+        run_config_digest="",
+        dataset_digests=[],
+    )
+    export = export_model(
+        FileObjectStore(Path(directory)),
+        state=made().state_dict(),
+        architecture=ARCHITECTURE,
+        tokenizer=ExportTokenizer(tokenizer),
+        provenance=provenance,
+        evaluation={},
+        max_shard_bytes=40_000,
+    )
+    (Path(directory) / "digest").write_text(export.digest)
+
+
+def streamed(rank: int, directory: str) -> dict[str, torch.Tensor]:
+    """Weights that sharded ranks with others have taken from an export."""
+    model = sharded(reshard=True)
+    model.init_weights(8)
+    reader = open_export(FileObjectStore(Path(directory)), (Path(directory) / "digest").read_text())
+    load_weights(reader, model, ARCHITECTURE, group=TorchGroup(rank, RANKS, torch.device("cpu")))
+    return {key: whole(value.detach()).clone() for key, value in model.named_parameters()}
+
+
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
@@ -69,6 +113,7 @@ def of_rank(rank: int, directory: str, ids: torch.Tensor) -> None:
         dist.all_reduce(counts)
         gradients = {key: whole(value.grad) for key, value in plain.named_parameters()}
         seen[name] = {"weights": weights, "gradients": gradients, "counts": counts}
+    seen["streamed"] = {"weights": streamed(rank, directory)}
     if rank == 0:
         torch.save(seen, f"{directory}/seen.pt")
     dist.barrier()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as multiprocessing
-from gloo_layouts import ARCHITECTURE, LAYOUTS, RANKS, made, of_rank
+from gloo_layouts import ARCHITECTURE, LAYOUTS, RANKS, export_to, made, of_rank
 
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 
@@ -18,6 +18,7 @@ def ids() -> torch.Tensor:
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory, ids: torch.Tensor) -> dict[str, dict]:
     directory: Path = tmp_path_factory.mktemp("layouts")
+    export_to(str(directory))
     multiprocessing.spawn(of_rank, args=(str(directory), ids), nprocs=RANKS)
     return torch.load(directory / "seen.pt", weights_only=True)
 
@@ -38,6 +39,17 @@ def test_first_weights_are_those_of_one_process(
 ) -> None:
     torch.testing.assert_close(
         seen[layout]["weights"],
+        {name: value.detach() for name, value in single.named_parameters()},
+        atol=0,
+        rtol=0,
+    )
+
+
+def test_weights_that_are_streamed_into_shards_are_those_of_the_export(
+    seen: dict, single: DeepseekV3ForCausalLM
+) -> None:
+    torch.testing.assert_close(
+        seen["streamed"]["weights"],
         {name: value.detach() for name, value in single.named_parameters()},
         atol=0,
         rtol=0,
