@@ -13,6 +13,7 @@ from roofline import good_dtypes
 from training_step import MODELS
 
 from deepseek_workloads.plan.estimate import parameters
+from deepseek_workloads.plan.layout import Layout
 from deepseek_workloads.plan.memory import MemoryEstimate, estimate_memory
 
 LENGTH = 512
@@ -73,7 +74,7 @@ def plan(model: str, dtype: str, sequences: int) -> MemoryEstimate:
     return estimate_memory(
         MODELS[model],
         zero_stage=0,
-        world_size=1,
+        layout=Layout(sharded=False),
         precision=dtype,
         micro_batch_size=sequences,
         sequence_length=LENGTH,

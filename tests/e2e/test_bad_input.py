@@ -44,7 +44,7 @@ CASES = [
         "layout-exceeds-nodes",
         {"training": {"parallelism": {"expertParallelDegree": 4}}},
         "Accepted",
-        "UnsupportedParallelism",
+        "InvalidParallelism",
         ("expertParallelDegree", "4"),
     ),
     Case(

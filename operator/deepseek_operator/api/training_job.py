@@ -146,13 +146,32 @@ class Parallelism(SpecModel):
         description="0: replicas (DDP, Horovod). 1 to 3: sharded optimizer, gradients, weights (FSDP2). "
         "Absent: 2, or 0 with backend horovod.",
     )
+    cpu_offload: bool = Field(
+        default=False,
+        description="Keep shards of weights and optimizer states in host memory: GPUs with little memory.",
+    )
+    data_parallel_replicate_degree: int = Field(
+        default=1,
+        ge=1,
+        le=4096,
+        description="Copies of the shards (HSDP): shards lie within a copy, gradients are averaged over all.",
+    )
     expert_parallel_degree: int = Field(
-        default=1, ge=1, le=4096, description="Processes sharing the experts."
+        default=1,
+        ge=1,
+        le=4096,
+        description="Processes sharing the experts, out of those that the other degrees use.",
     )
     tensor_parallel_degree: int = Field(
         default=1, ge=1, le=4096, description="Processes sharing each matrix."
     )
-    pipeline_parallel_degree: int = Field(default=1, ge=1, le=4096, description="Stages of layers.")
+    pipeline_parallel_degree: int = Field(
+        default=1, ge=1, le=4096, description="Processes through which the layers are spread."
+    )
+    pipeline_parallel_schedule: Literal["1F1B", "Interleaved1F1B", "ZBVZeroBubble", "DualPipeV"] = Field(
+        default="1F1B",
+        description="Order of the micro-batches. All but 1F1B give each process two stages of layers.",
+    )
     context_parallel_degree: int = Field(
         default=1, ge=1, le=4096, description="Processes sharing each sequence."
     )
@@ -246,7 +265,8 @@ class TrainingJobSpec(SpecModel):
             " && self.training.parallelism.expertParallelDegree == 1"
             " && self.training.parallelism.tensorParallelDegree == 1"
             " && self.training.parallelism.pipelineParallelDegree == 1"
-            " && self.training.parallelism.contextParallelDegree == 1)",
+            " && self.training.parallelism.contextParallelDegree == 1"
+            " && self.training.parallelism.dataParallelReplicateDegree == 1)",
             "backend horovod is data-parallel only: set zeroStage 0 and every degree 1, or use backend ray",
             field_path=".backend",
         ),

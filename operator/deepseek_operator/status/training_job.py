@@ -19,6 +19,7 @@ from deepseek_operator.status.view import View
 from deepseek_workloads.contract.messages import Progress, Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.plan.estimate import estimate
+from deepseek_workloads.plan.layout import layout_of
 from deepseek_workloads.plan.pool import GPU_MEMORY_BYTES, smallest_pool
 
 _CONDITIONS = (
@@ -56,7 +57,8 @@ def build_plan(run: TrainingRun) -> PlanStatus:
         precision=run.training.precision,
         gpu_memory_bytes=GPU_MEMORY_BYTES,
     )
-    per_rank = run.training.global_batch_size // run.workers.world_size
+    layout = layout_of(run.training.parallelism, run.workers.world_size)
+    per_rank = run.training.global_batch_size // layout.data
     return PlanStatus(
         parameters=needed.parameters,
         active_parameters=needed.active_parameters,

@@ -93,7 +93,7 @@ def test_the_loss_is_the_divergence_from_the_weights_of_attention() -> None:
     model, ids = made(architecture).double(), token_ids(architecture, sequences=1, length=20)
     attention = model.model.layers[0].self_attn
     hidden = model.model.layers[0].input_layernorm(model.model.embed_tokens(ids[:, :-1]))
-    rotation = model.model._rotation(0, length=19, like=hidden)
+    rotation = model.model.rotation(0, length=19, like=hidden)
     compressed = attention._compressed(hidden)
     queries = attention._queries(compressed, rotation)
     keys, _ = attention._keys_and_values(*attention._latents(hidden, rotation))

@@ -69,11 +69,19 @@ class Schedule(WireModel):
     min_ratio: float = Field(default=0.1, ge=0, le=1)
 
 
+PipelineSchedule = Literal["1F1B", "Interleaved1F1B", "ZBVZeroBubble", "DualPipeV"]
+
+
 class Parallelism(WireModel):
+    """Data parallelism takes the processes that the other degrees leave."""
+
     zero_stage: Literal[0, 1, 2, 3] = 2  # 0: replicas (DDP, Horovod); 1-3: FSDP2
+    cpu_offload: bool = False  # shards of weights, gradients and optimizer states in host memory
+    data_parallel_replicate_degree: int = Field(default=1, ge=1)  # copies of the shards (HSDP)
     expert_parallel_degree: int = Field(default=1, ge=1)
     tensor_parallel_degree: int = Field(default=1, ge=1)
     pipeline_parallel_degree: int = Field(default=1, ge=1)
+    pipeline_parallel_schedule: PipelineSchedule = "1F1B"
     context_parallel_degree: int = Field(default=1, ge=1)
 
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.batch_cache import BatchCache
-from deepseek_workloads.model.caches import Cache
-from deepseek_workloads.model.causal import attend_causally
+from deepseek_workloads.model.caches import Cache, SharedSequence
+from deepseek_workloads.model.causal import attend_in_spans
 from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.rope import rotate, softmax_scale
 
@@ -49,7 +49,10 @@ class MultiHeadLatentAttention(nn.Module):
             if cache is not None:
                 latents, rotated = cache.extend(latents, rotated)
             keys, values = self._keys_and_values(latents, rotated)
-            attended = attend_causally(queries, keys, values, scale=self.scale).flatten(-2)
+            spans = (
+                cache.spans(queries.shape[1], keys.shape[1]) if isinstance(cache, SharedSequence) else None
+            )
+            attended = attend_in_spans(queries, keys, values, spans=spans, scale=self.scale).flatten(-2)
         projected: Tensor = self.o_proj(attended)
         return projected
 

@@ -4,6 +4,8 @@ For latent attention they are the latents and their rotary part, otherwise keys 
 decoded together have a `batch_cache`.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,4 +30,17 @@ class LayerCache:
         return first, second
 
 
-Cache = LayerCache | BatchCache
+class SharedSequence(ABC):
+    """Stands in a cache's place where other ranks hold tokens of the same sequences."""
+
+    @abstractmethod
+    def extend(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """The tokens of this rank -> those of all."""
+
+    @abstractmethod
+    def spans(self, new: int, seen: int) -> Sequence[tuple[slice, int]]:
+        """Which of the `new` own tokens see how many of all: in a causal triangle whose last row sees all of
+        these."""
+
+
+Cache = LayerCache | BatchCache | SharedSequence

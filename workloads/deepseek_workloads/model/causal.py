@@ -1,5 +1,7 @@
 """Causal attention by the fused kernels, which are called here only. It knows no projections or positions."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,6 +31,24 @@ def attend_causally(queries: Tensor, keys: Tensor, values: Tensor, *, scale: flo
         query, key, value, attn_mask=mask, is_causal=new == seen, scale=scale
     )
     return attended.transpose(1, 2)[..., :width]
+
+
+def attend_in_spans(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    *,
+    spans: Sequence[tuple[slice, int]] | None,
+    scale: float,
+) -> Tensor:
+    """As `attend_causally`, where the queries are of several spans of positions: each names its queries, and
+    how many keys the last of them sees. None: one span."""
+    if spans is None:
+        return attend_causally(queries, keys, values, scale=scale)
+    parts = [
+        attend_causally(queries[:, own], keys[:, :end], values[:, :end], scale=scale) for own, end in spans
+    ]
+    return torch.cat(parts, dim=1)
 
 
 def attend_masked(queries: Tensor, keys: Tensor, values: Tensor, *, mask: Tensor, scale: float) -> Tensor:

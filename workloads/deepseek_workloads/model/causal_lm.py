@@ -58,10 +58,10 @@ class DeepseekV3Model(nn.Module):
     def forward(
         self, input_ids: Tensor, *, start: int | Tensor = 0, caches: Sequence[Cache] | None = None
     ) -> HiddenStates:
-        """`input_ids` int64 [B, T] at positions `start`, `start + 1`, ... (int64 [B]: each row from its own);
-        `caches` hold those before."""
+        """`input_ids` int64 [B, T] at positions `start`, `start + 1`, ... (int64 [B]: each row from its own;
+        int64 [1, T]: at these); `caches` hold those before."""
         hidden = self.embed_tokens(input_ids)
-        rotation = self._rotation(start, length=input_ids.shape[1], like=hidden)
+        rotation = self.rotation(start, length=input_ids.shape[1], like=hidden)
         outputs = []
         for index, layer in enumerate(self.layers):
             output = layer(hidden, rotation, caches[index] if caches is not None else None)
@@ -73,7 +73,7 @@ class DeepseekV3Model(nn.Module):
         """Of each module for more than the next token, from `last` [B, T, H]: module k, counted from one, has
         [B, T - k, H], not normed."""
         embedded = self.embed_tokens(input_ids)
-        rotation = self._rotation(0, length=input_ids.shape[1], like=embedded)
+        rotation = self.rotation(0, length=input_ids.shape[1], like=embedded)
         outputs, hidden = [], last
         for layer in self.nextn_predict_layers:
             embedded, hidden = embedded[:, 1:], hidden[:, :-1]
@@ -82,9 +82,12 @@ class DeepseekV3Model(nn.Module):
             outputs.append(output)
         return outputs
 
-    def _rotation(self, start: int | Tensor, *, length: int, like: Tensor) -> Tensor:
+    def rotation(self, start: int | Tensor, *, length: int, like: Tensor) -> Tensor:
+        """What turns the tokens of such positions, for every layer."""
         if isinstance(start, Tensor):
-            positions = start.unsqueeze(1) + torch.arange(length, device=like.device)
+            positions = start
+            if start.ndim == 1:
+                positions = start.unsqueeze(1) + torch.arange(length, device=like.device)
             return rotations_at(self.architecture, positions, dtype=like.dtype)
         return rotations(self.architecture, start=start, length=length, dtype=like.dtype, device=like.device)
 
@@ -121,7 +124,7 @@ class DeepseekV3ForCausalLM(nn.Module):
         if self.training and self.model.nextn_predict_layers:
             further = self.model.look_further(input_ids, hidden)
             layers = [*layers, *further]
-            auxiliary.append({MTP_LOSS: self._mtp_loss(further, labels)})
+            auxiliary.append({MTP_LOSS: self.mtp_loss(further, labels)})
         auxiliary += [layer.losses for layer in layers if layer.losses is not None]
         parts = summed(auxiliary)
         mixtures = [layer for layer in layers if layer.expert_counts is not None]
@@ -140,7 +143,7 @@ class DeepseekV3ForCausalLM(nn.Module):
         parts: LossParts = self(input_ids[:, :-1], input_ids[:, 1:])
         return parts
 
-    def _mtp_loss(self, further: Sequence[LayerOutput], labels: Tensor) -> Tensor:
+    def mtp_loss(self, further: Sequence[LayerOutput], labels: Tensor) -> Tensor:
         """Equations 24 and 25: the mean over the modules, weighted."""
         losses = [self.lm_head(output.normed, labels[:, depth:]) for depth, output in enumerate(further, 1)]
         return self.architecture.mtp_loss_weight * torch.stack(losses).mean()

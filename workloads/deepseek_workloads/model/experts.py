@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from deepseek_workloads.contract.architecture import MoE
 from deepseek_workloads.model.grouped_network import grouped_network
@@ -33,18 +34,34 @@ class RoutedExperts(nn.Module):
         order = chosen.flatten().argsort(stable=True)
         back = torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device=order.device))
         grouped: Tensor = _Dispatch.apply(tokens.to(dtype), order, back, chosen.shape[1])  # type: ignore[no-untyped-call]
-        outputs = self._outputs(grouped, counts)
-        returned: Tensor = _Permute.apply(outputs, back, order)  # type: ignore[no-untyped-call]
+        returned = permuted(self._outputs(grouped, counts), back, order)
         returned = returned.view(*chosen.shape, -1)
         return torch.bmm(weights.to(dtype).unsqueeze(1), returned).squeeze(1).to(tokens.dtype)
 
     def _outputs(self, grouped: Tensor, counts: Tensor) -> Tensor:
         """[M, H] sorted by expert -> [M, H]; zeros for the last rows, which `counts` leaves out."""
-        gate_up, down = self.gate_up_proj.to(grouped.dtype), self.down_proj.to(grouped.dtype)
-        if not (self.limited and self.training):
-            return grouped_network(grouped, gate_up, down, counts)
-        outputs = grouped_network(grouped[: int(counts.sum())], gate_up, down, counts)
-        return F.pad(outputs, (0, 0, 0, grouped.shape[0] - outputs.shape[0]))
+        rows = grouped.shape[0]
+        limited = self.limited and self.training
+        if limited:
+            grouped = grouped[: int(counts.sum())]
+        outputs = self._products(grouped, counts)
+        return F.pad(outputs, (0, 0, 0, rows - outputs.shape[0])) if limited else outputs
+
+    def _products(self, grouped: Tensor, counts: Tensor) -> Tensor:
+        """[M, H] sorted by expert -> [M, H]."""
+        gate_up, down = (_local(part).to(grouped.dtype) for part in (self.gate_up_proj, self.down_proj))
+        return grouped_network(grouped, gate_up, down, counts)
+
+
+def permuted(rows: Tensor, forth: Tensor, back: Tensor) -> Tensor:
+    """Rows in the order `forth`; `back` is its inverse. The gradient is gathered, not added."""
+    moved: Tensor = _Permute.apply(rows, forth, back)  # type: ignore[no-untyped-call]
+    return moved
+
+
+def _local(weights: Tensor) -> Tensor:
+    """This rank's experts, where ranks share them."""
+    return weights.to_local() if isinstance(weights, DTensor) else weights
 
 
 def _compute_dtype(tokens: Tensor) -> torch.dtype:
@@ -71,8 +88,6 @@ class _Dispatch(torch.autograd.Function):
 
 
 class _Permute(torch.autograd.Function):
-    """Rows in the order `forth`; `back` is its inverse."""
-
     @staticmethod
     def forward(ctx: Any, rows: Tensor, forth: Tensor, back: Tensor) -> Tensor:
         ctx.save_for_backward(back)

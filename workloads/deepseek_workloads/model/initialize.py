@@ -19,7 +19,7 @@ def initialize(model: nn.Module, architecture: Architecture, *, seed: int) -> No
     """Norms are one, biases zero, everything else normal, or as `initialization` says of its name. Parameters
     may be DTensors; each rank draws the whole tensor on the CPU and keeps its shard, one tensor at a time."""
     for name, parameter in model.named_parameters():
-        _assign(parameter, _first_value(name, parameter.shape, seed=seed, architecture=architecture))
+        assign(parameter, _first_value(name, parameter.shape, seed=seed, architecture=architecture))
     for buffer in model.buffers():
         buffer.zero_()
 
@@ -55,7 +55,9 @@ def _standard_deviation(scheme: str, shape: torch.Size, architecture: Architectu
     return architecture.initializer_range
 
 
-def _assign(parameter: Tensor, value: Tensor) -> None:
+@torch.no_grad()
+def assign(parameter: Tensor, value: Tensor) -> None:
+    """The whole `value`, which every rank has, into a tensor that may be a DTensor: each keeps its part."""
     if isinstance(parameter, DTensor):
         local = parameter.to_local()
         placed = value.to(local.device)

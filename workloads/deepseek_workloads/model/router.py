@@ -108,13 +108,17 @@ class Router(nn.Module):
 
     def _of_sequences(self, scores: Tensor, probability: Tensor) -> Tensor:
         """Equations 17 to 20: [B, T, E] twice -> the mean over sequences."""
-        choices, length = self.moe.num_experts_per_tok, scores.shape[1]
-        best = scores.detach().topk(choices, dim=-1, sorted=False).indices.flatten(1)
-        chosen = torch.zeros_like(scores[:, 0]).scatter_add_(
-            1, best, torch.ones_like(best, dtype=scores.dtype)
-        )
-        frequency = chosen * (self.moe.n_routed_experts / (choices * length))
+        choices = self.moe.num_experts_per_tok
+        best = scores.detach().topk(choices, dim=-1, sorted=False).indices
+        counts, length = self._sequence_counts(best, like=scores)
+        frequency = counts * (self.moe.n_routed_experts / (choices * length))
         return (frequency * probability.mean(1)).sum(-1).mean()
+
+    def _sequence_counts(self, chosen: Tensor, like: Tensor) -> tuple[Tensor, int]:
+        """int64 [B, T, K] -> choices of each expert [B, E], as floats of `like`; the sequences' length."""
+        slots = chosen.flatten(1)
+        counts = torch.zeros_like(like[:, 0])
+        return counts.scatter_add_(1, slots, torch.ones_like(slots, dtype=like.dtype)), chosen.shape[1]
 
 
 def _count(chosen: Tensor, experts: int) -> Tensor:

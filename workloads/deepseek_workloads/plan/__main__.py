@@ -15,6 +15,7 @@ from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.plan.architecture import ArchitectureRefused, resolve
 from deepseek_workloads.plan.estimate import active_parameters, flops_per_token, parameters
 from deepseek_workloads.plan.hugging_face_config import class_of
+from deepseek_workloads.plan.layout import data_parallel_layout
 from deepseek_workloads.plan.memory import COMPUTE_BYTES, estimate_memory
 from deepseek_workloads.plan.pool import GIB, GPU_MEMORY_BYTES, smallest_pool
 from deepseek_workloads.plan.presets import PRESETS
@@ -102,7 +103,7 @@ def _memory_of_rank(architecture: Architecture, length: int, options: argparse.N
     return estimate_memory(
         architecture,
         zero_stage=options.zero_stage,
-        world_size=options.gpus,
+        layout=data_parallel_layout(options.gpus, zero_stage=options.zero_stage),
         precision=options.precision,
         micro_batch_size=options.micro_batch_size,
         sequence_length=length,

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from deepseek_workloads.contract.architecture import Architecture, Attention
-from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.contract.run_config import Parallelism, TrainingRun
+from deepseek_workloads.plan.layout import layout_of
 from deepseek_workloads.plan.memory import MemoryEstimate, estimate_memory
+from deepseek_workloads.plan.pipeline import enough_passes
 from deepseek_workloads.plan.tensors import NEXTN, ROUTED_EXPERTS, Shape, elements, parameter_shapes
 
 # A pass gets sequences up to this many tokens: beyond it kernels are busy and only memory grows.
@@ -107,14 +109,24 @@ def choose_micro_batch_size(run: TrainingRun) -> int:
     """The run's own, or the largest divisor of a rank's batch that is worth its memory and fits its limit."""
     if run.training.micro_batch_size is not None:
         return run.training.micro_batch_size
-    of_rank = max(1, run.training.global_batch_size // run.workers.world_size)
+    parallelism = run.training.parallelism
+    of_rank = max(1, run.training.global_batch_size // layout_of(parallelism, run.workers.world_size).data)
     limit = run.workers.memory_bytes if run.workers.gpus_per_node == 0 else None
     chosen = 1
-    for size in range(2, min(of_rank, _TOKENS_PER_PASS // run.data.sequence_length) + 1):
+    tokens = run.data.sequence_length // parallelism.context_parallel_degree
+    for size in range(2, min(of_rank, _TOKENS_PER_PASS // tokens) + 1):
+        if of_rank % size or not _fills_pipeline(parallelism, of_rank // size):
+            continue
         needed = _memory(run, size).total * run.workers.num_proc_per_node
-        if of_rank % size == 0 and (limit is None or needed <= limit // 2):
+        if limit is None or needed <= limit // 2:
             chosen = size
     return chosen
+
+
+def _fills_pipeline(parallelism: Parallelism, passes: int) -> bool:
+    ranks = parallelism.pipeline_parallel_degree
+    schedule = parallelism.pipeline_parallel_schedule
+    return ranks == 1 or enough_passes(passes, ranks=ranks, schedule=schedule)
 
 
 def _looked_up(architecture: Architecture) -> int:
@@ -126,7 +138,7 @@ def _memory(run: TrainingRun, micro_batch_size: int) -> MemoryEstimate:
     return estimate_memory(
         run.architecture,
         zero_stage=run.training.parallelism.zero_stage,
-        world_size=run.workers.world_size,
+        layout=layout_of(run.training.parallelism, run.workers.world_size),
         precision=run.training.precision,
         micro_batch_size=micro_batch_size,
         sequence_length=run.data.sequence_length,

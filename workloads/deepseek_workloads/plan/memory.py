@@ -6,9 +6,11 @@ pass.
 """
 
 from dataclasses import dataclass
+from math import prod
 
 from deepseek_workloads.contract.architecture import Architecture, MoE
-from deepseek_workloads.plan.tensors import elements, layer_shapes, parameter_shapes
+from deepseek_workloads.plan.layout import Layout
+from deepseek_workloads.plan.tensors import ROUTED_EXPERTS, elements, layer_shapes, parameter_shapes
 
 MASTER_BYTES = 4  # weights, gradients and each Adam moment are kept in float32
 ADAM_MOMENTS = 2
@@ -43,22 +45,22 @@ def estimate_memory(
     architecture: Architecture,
     *,
     zero_stage: int,
-    world_size: int,
+    layout: Layout,
     precision: str,
     micro_batch_size: int,
     sequence_length: int,
     gpu: bool = False,
     recompute: bool = False,
 ) -> MemoryEstimate:
-    """Of a data-parallel rank. `precision` is fp32 or bf16 (bf16 computes, float32 is kept and reduced);
-    `recompute`: layers keep their input only, and run again in the backward pass."""
+    """Of one rank of the layout. `precision` is fp32 or bf16 (bf16 computes, float32 is kept and reduced);
+    `recompute`: layers keep their input only, and run again in the backward pass. Stages of a pipeline count
+    as equal; a stage has fewer layers and as many more passes under way."""
     compute = COMPUTE_BYTES[precision]
-    tokens = micro_batch_size * sequence_length
+    tokens = micro_batch_size * sequence_length // layout.context
     return MemoryEstimate(
-        weights=_weights(architecture, zero_stage, world_size, compute),
-        gradients=_gradients(architecture, zero_stage, world_size, compute),
-        optimizer=ADAM_MOMENTS
-        * _share(MASTER_BYTES * _parameters(architecture), zero_stage >= 1, world_size),
+        weights=_weights(architecture, zero_stage, layout, compute),
+        gradients=_gradients(architecture, zero_stage, layout, compute),
+        optimizer=ADAM_MOMENTS * MASTER_BYTES * _stored(architecture, layout),
         activations=tokens * activation_elements_per_token(architecture, recompute=recompute) * compute,
         logits=_logits(architecture, tokens, gpu=gpu),
     )
@@ -100,10 +102,6 @@ def _mixture_elements(moe: MoE, hidden: int) -> int:
     return routed + moe.n_shared_experts * gated + 4 * moe.n_routed_experts
 
 
-def _parameters(architecture: Architecture) -> int:
-    return elements(parameter_shapes(architecture))
-
-
 def _unsharded_blocks(architecture: Architecture) -> int:
     """Elements gathered at a time: two layers (one computes, the next is fetched), embedding and head."""
     last = layer_shapes(architecture, architecture.num_hidden_layers - 1)
@@ -111,30 +109,38 @@ def _unsharded_blocks(architecture: Architecture) -> int:
     return 2 * elements(last) + heads * architecture.vocab_size * architecture.hidden_size
 
 
-def _share(size: int, sharded: bool, world_size: int) -> int:
-    return -(-size // world_size) if sharded else size
+def _held(architecture: Architecture, layout: Layout) -> tuple[int, int]:
+    """Parameters that a rank computes with, before shards: others, experts."""
+    shapes = parameter_shapes(architecture)
+    experts = sum(prod(shape) for name, shape in shapes.items() if ROUTED_EXPERTS in name)
+    others = elements(shapes) - experts
+    return -(-others // (layout.pipeline * layout.tensor)), -(-experts // (layout.pipeline * layout.expert))
 
 
-def _weights(architecture: Architecture, zero_stage: int, world_size: int, compute: int) -> int:
-    parameters = _parameters(architecture)
+def _stored(architecture: Architecture, layout: Layout) -> int:
+    """Parameters whose optimizer states are a rank's own."""
+    others, experts = _held(architecture, layout)
+    return -(-others // layout.dense[2]) + -(-experts // layout.experts[2])
+
+
+def _weights(architecture: Architecture, zero_stage: int, layout: Layout, compute: int) -> int:
+    held, stored = sum(_held(architecture, layout)), _stored(architecture, layout)
     if zero_stage == 0:
-        return MASTER_BYTES * parameters + (0 if compute == MASTER_BYTES else compute * parameters)
-    shard = _share(MASTER_BYTES * parameters, True, world_size)
-    if world_size == 1 and compute == MASTER_BYTES:
-        return shard
-    gathered = _unsharded_blocks(architecture) if zero_stage == 3 else parameters
-    return shard + compute * min(gathered, parameters)
+        return MASTER_BYTES * held + (0 if compute == MASTER_BYTES else compute * held)
+    if stored == held and compute == MASTER_BYTES:
+        return MASTER_BYTES * stored
+    gathered = _unsharded_blocks(architecture) if zero_stage == 3 else held
+    return MASTER_BYTES * stored + compute * min(gathered, held)
 
 
-def _gradients(architecture: Architecture, zero_stage: int, world_size: int, compute: int) -> int:
-    parameters = _parameters(architecture)
+def _gradients(architecture: Architecture, zero_stage: int, layout: Layout, compute: int) -> int:
+    held, stored = sum(_held(architecture, layout)), _stored(architecture, layout)
     if zero_stage == 0:
-        return MASTER_BYTES * parameters
-    shard = _share(MASTER_BYTES * parameters, True, world_size)
-    if world_size == 1 and compute == MASTER_BYTES:
-        return shard
-    whole = parameters if zero_stage == 1 else min(_unsharded_blocks(architecture), parameters)
-    return shard + compute * whole
+        return MASTER_BYTES * held
+    if stored == held and compute == MASTER_BYTES:
+        return MASTER_BYTES * stored
+    whole = held if zero_stage == 1 else min(_unsharded_blocks(architecture), held)
+    return MASTER_BYTES * stored + compute * whole
 
 
 def _logits(architecture: Architecture, tokens: int, *, gpu: bool) -> int:

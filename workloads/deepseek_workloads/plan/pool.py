@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.plan.layout import data_parallel_layout
 from deepseek_workloads.plan.memory import estimate_memory
 
 GIB = 2**30
@@ -34,7 +35,7 @@ def smallest_pool(
         memory = estimate_memory(
             architecture,
             zero_stage=stage,
-            world_size=gpus,
+            layout=data_parallel_layout(gpus, zero_stage=stage),
             precision=precision,
             micro_batch_size=1,
             sequence_length=sequence_length,

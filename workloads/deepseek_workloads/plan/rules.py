@@ -18,9 +18,12 @@ INSUFFICIENT_MEMORY = "InsufficientMemory"
 _RULES = (
     layout_rules.workers,
     layout_rules.degrees,
+    layout_rules.combinations,
     layout_rules.layout,
+    layout_rules.storage,
     layout_rules.horovod,
     layout_rules.batch,
+    layout_rules.passes,
     layout_rules.sequence,
     architecture_rules.room_to_look_ahead,
     layout_rules.schedule,

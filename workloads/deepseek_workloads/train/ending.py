@@ -12,7 +12,6 @@ from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.records import BaseExport, ExportRecord, Provenance
 from deepseek_workloads.data.held_out import held_out_batches
 from deepseek_workloads.export.files import ExportTokenizer
-from deepseek_workloads.export.gather import whole_state
 from deepseek_workloads.export.held_out import held_out_texts
 from deepseek_workloads.export.load import ExportError, open_export
 from deepseek_workloads.export.publish import Export, export_model
@@ -109,7 +108,7 @@ def _place(setup: Setup, position: Position, entry: CheckpointEntry | None) -> d
 
 
 def _export(setup: Setup, entry: CheckpointEntry, figures: dict[str, float]) -> Export:
-    state = whole_state(setup.model.module)
+    state = setup.model.whole_state(setup.group)
 
     def publish() -> Export:
         assert setup.writer is not None

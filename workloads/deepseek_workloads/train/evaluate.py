@@ -33,17 +33,17 @@ def evaluate(
     batches = held_out_batches(
         plan,
         stores,
-        rank=group.rank,
-        world_size=group.world_size,
+        rank=model.layout.data_rank(group.rank),
+        world_size=model.layout.data,
         micro_batch_size=micro_batch_size,
         max_samples=max_samples,
     )
     for batch in batches:
         ids = batch.input_ids.to(group.device)
         with model.compute(group.device):
-            parts = model.module(ids[:, :-1], _labels(ids, batch))
+            loss = model.loss(ids[:, :-1], _labels(ids, batch))
         tokens = batch.valid_rows * (ids.shape[1] - 1)
-        sums += torch.stack([parts.lm_loss.double() * tokens, sums.new_tensor(tokens)])
+        sums += torch.stack([loss.double() * tokens, sums.new_tensor(tokens)])
     model.release()
     nats, tokens_seen = group.sum(sums).tolist()
     if not tokens_seen:

@@ -84,7 +84,7 @@ class TrainingLoop:
             setup.model,
             setup.optimizer,
             setup.group,
-            samples_per_step=training.global_batch_size // setup.group.world_size,
+            samples_per_step=training.global_batch_size // setup.model.layout.data,
             clip_norm=training.gradient_clip_norm,
             seed=setup.run.data.seed,
         )
@@ -127,8 +127,8 @@ class TrainingLoop:
         return BatchStream(
             setup.data.plan,
             setup.data.stores,
-            rank=setup.group.rank,
-            world_size=setup.group.world_size,
+            rank=setup.model.layout.data_rank(setup.group.rank),
+            world_size=setup.model.layout.data,
             global_batch_size=training.global_batch_size,
             micro_batch_size=setup.micro_batch_size,
             start_sample=start,

@@ -1,25 +1,36 @@
-"""Spreads a model over ranks: one copy each, or shards of it. It does not know losses or optimizers.
+"""Spreads a model over ranks: one copy each, or shards and slices of it. It does not know optimizers.
 
 zeroStage 0: every rank has everything, gradients are averaged (by DistributedDataParallel, or by the group).
 zeroStage 1-3: weights, gradients and optimizer states are kept in shards (FSDP2), and
     1: gradients are whole until the last pass of a step, 2: they are reduced in every pass,
     3: weights are whole only around the layer that runs.
+The other degrees are plans of `train.parallel`, which are applied before the shards are made.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import Parallelism
-from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.export.gather import whole_state
+from deepseek_workloads.model.caches import Cache
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM, LossParts
+from deepseek_workloads.plan.layout import Layout, Place, layout_of
 from deepseek_workloads.train.group import GradientAverage, Group
+from deepseek_workloads.train.parallel.context import ContextShard
+from deepseek_workloads.train.parallel.expert import correct_expert_gradients
+from deepseek_workloads.train.parallel.gradients import clip_gradients, gradient_norm
+from deepseek_workloads.train.parallel.meshes import make_meshes
+from deepseek_workloads.train.parallel.pipeline import Pipeline
+from deepseek_workloads.train.parallel.spread import spread_model
+from deepseek_workloads.train.parallel.whole import gather_stages, spread_to_stages
 
 
 @dataclass(frozen=True)
@@ -28,9 +39,14 @@ class ParallelModel:
 
     module: nn.Module
     plain: DeepseekV3ForCausalLM
+    layout: Layout
+    place: Place
     autocast: torch.dtype | None  # what the passes compute in, where the shards do not decide it
     reduce_in_every_pass: bool
     average: GradientAverage | None = None  # the group's, where `module` averages nothing
+    context: ContextShard | None = None  # where ranks share sequences
+    pipeline: Pipeline | None = None  # then `module` has this rank's layers only, and is not called
+    mixture_layers: tuple[int, ...] = ()  # of the whole model
 
     @contextmanager
     def one_pass(self, *, last: bool) -> Iterator[None]:
@@ -43,22 +59,120 @@ class ParallelModel:
             if not self.reduce_in_every_pass:
                 self.module.set_requires_gradient_sync(last)
             yield
+            if last:
+                correct_expert_gradients(self.plain, self.layout)
             return
         replicas = isinstance(self.module, DistributedDataParallel)
         with self.module.no_sync() if replicas and not last else nullcontext():  # type: ignore[operator]
             yield
 
+    def losses(self, input_ids: Tensor, labels: Tensor) -> LossParts:
+        """int64 [B, T] of whole sequences each -> the mean over what this rank computes of them: all, or its
+        share of the positions. The mean over ranks is the mean over the tokens."""
+        places: dict[str, Any] = {}
+        if self.context is not None:
+            positions = self.context.own_positions(input_ids.shape[1], input_ids.device)
+            input_ids, labels = input_ids[:, positions], labels[:, positions]
+            caches = [self.context] * len(self.plain.model.layers)
+            places = {"start": positions.unsqueeze(0), "caches": caches}
+        parts: LossParts = self.module(input_ids, labels, **places)
+        return parts
+
+    @torch.no_grad()
+    def loss(self, input_ids: Tensor, labels: Tensor) -> Tensor:
+        """Without gradients: as `losses`, the language model's part alone."""
+        if self.pipeline is None:
+            return self.losses(input_ids, labels).lm_loss
+        if self.context is not None:
+            positions = self.context.own_positions(input_ids.shape[1], input_ids.device)
+            input_ids, labels = input_ids[:, positions], labels[:, positions]
+        return self.pipeline.forward(input_ids, labels)
+
+    def pipelined(self, input_ids: Tensor, labels: Tensor, *, passes: int, scale: float = 1.0) -> LossParts:
+        """Where there is a pipeline: forward and backward of the `passes` micro-batches of a step, int64
+        [passes * b, T] -> what this rank's layers bring to the mean over them, none for those of others.
+        Gradients are `scale` times those of the mean."""
+        assert self.pipeline is not None
+        if self.context is not None:
+            positions = self.context.own_positions(input_ids.shape[1], input_ids.device)
+            input_ids, labels = input_ids[:, positions], labels[:, positions]
+        tally = self.pipeline.train(input_ids, labels, passes=passes, scale=scale)
+        correct_expert_gradients(self.plain, self.layout)
+        experts = self.plain.architecture.routed_experts
+        counts = torch.zeros(len(self.mixture_layers), experts, dtype=torch.int64, device=labels.device)
+        dropped = counts.new_zeros(len(self.mixture_layers))
+        for layer in tally.expert_counts:
+            row = self.mixture_layers.index(layer)
+            counts[row], dropped[row] = tally.expert_counts[layer], tally.dropped[layer]
+        return LossParts(
+            loss=sum(tally.auxiliary.values(), start=tally.loss),
+            lm_loss=tally.loss,
+            auxiliary=tally.auxiliary,
+            tokens=labels.numel(),
+            expert_counts=counts,
+            dropped=dropped,
+        )
+
+    def logits(
+        self, input_ids: Tensor, *, start: int | Tensor = 0, caches: Sequence[Cache] | None = None
+    ) -> Tensor:
+        """int64 [B, T], the same on every rank -> [B, T, V] on every rank."""
+        if self.pipeline is not None:
+            return self.pipeline.forward(input_ids, start=start, caches=caches)
+        # Not the replicas' wrapper: ranks with the same weights need no hooks to look at them.
+        logits: Tensor = self.plain(input_ids, start=start, caches=caches)
+        return logits
+
+    def update_router_bias(self, expert_counts: Tensor) -> None:
+        """As the plain model's, of which this rank may have some layers."""
+        if self.pipeline is not None:
+            own = [layer for stage in self.pipeline.modules for layer in stage.own_layers]
+            rows = [row for row, layer in enumerate(self.mixture_layers) if layer in own]
+            expert_counts = expert_counts[rows]
+        self.plain.update_router_bias(expert_counts)
+
+    def load_stages(self, state: Mapping[str, Tensor], group: Group) -> None:
+        """Where there is a pipeline: rank 0's `state`, whole, into the parts of every rank. A collective."""
+        spread_to_stages(self.plain, state, group.device)
+
+    def whole_state(self, group: Group) -> dict[str, Tensor]:
+        """A collective: every tensor whole on rank 0's CPU, by the plain model's names; nothing elsewhere."""
+        if self.pipeline is not None:
+            return gather_stages(self.plain, self.layout, self.place, group.device)
+        return whole_state(self.module)
+
     def release(self) -> None:
         """Frees whole weights that a forward pass without a backward pass has left."""
-        for module in self.module.modules():
-            if isinstance(module, FSDPModule):
-                module.reshard()
+        roots = [self.module] if self.pipeline is None else self.pipeline.modules
+        for root in roots:
+            for module in root.modules():
+                if isinstance(module, FSDPModule):
+                    module.reshard()
 
     def compute(self, device: torch.device) -> torch.autocast | nullcontext[None]:
         """Around forward alone."""
         if self.autocast is None:
             return nullcontext()
         return torch.autocast(device.type, dtype=self.autocast)
+
+    def gradient_norm(self, group: Group) -> Tensor:
+        """Of all gradients, on every rank. A collective."""
+        gradients = self._gradients(counted_once=True)
+        if self.layout.sharded or self.layout.model_parallel:
+            return gradient_norm(gradients, group, stage_ranks=self.layout.stage)
+        return torch.nn.utils.get_total_norm(gradients, foreach=True)
+
+    def clip_gradients(self, norm: Tensor, *, clip_norm: float) -> None:
+        clip_gradients(self._gradients(), clip_norm=clip_norm, norm=norm)
+
+    def _gradients(self, *, counted_once: bool = False) -> list[Tensor]:
+        copies = self.pipeline.copies if self.pipeline is not None and counted_once else None
+        copy = copies.weight if copies is not None and not copies.counts else None
+        return [
+            p.grad
+            for p in self.plain.parameters()
+            if p.requires_grad and p.grad is not None and p is not copy
+        ]
 
 
 def parallelise(
@@ -67,35 +181,37 @@ def parallelise(
     """A model without values yet: `init_weights` or a checkpoint gives them. `precision` is fp32 or bf16;
     weights, gradients and optimizer states are float32 in both."""
     compute = torch.bfloat16 if precision == "bf16" else None
-    if group.world_size == 1 or parallelism.zero_stage == 0:
-        with group.device:
-            plain = DeepseekV3ForCausalLM(architecture)
-        module = _replicate(plain) if group.torch_distributed else plain
-        average = group.gradient_average(plain.parameters())
-        return ParallelModel(module, plain, compute, reduce_in_every_pass=False, average=average)
-    plain = _shard(architecture, parallelism, compute, group)
-    return ParallelModel(plain, plain, None, reduce_in_every_pass=parallelism.zero_stage >= 2)
+    layout = layout_of(parallelism, group.world_size)
+    if group.world_size == 1 or not (layout.sharded or layout.model_parallel):
+        return _replicas(architecture, group, compute)
+    meshes = make_meshes(layout, rank=group.rank, device=group.device)
+    spread = spread_model(architecture, parallelism, compute=compute, meshes=meshes, device=group.device)
+    return ParallelModel(
+        module=spread.model,
+        plain=spread.model,
+        layout=layout,
+        place=meshes.place,
+        autocast=None,
+        reduce_in_every_pass=parallelism.zero_stage >= 2,
+        context=spread.context,
+        pipeline=spread.pipeline,
+        mixture_layers=spread.mixture_layers,
+    )
 
 
-def _replicate(plain: nn.Module) -> nn.Module:
-    # The routers' are the only buffers, and every rank moves them alike: broadcasting them would only cost.
-    return DistributedDataParallel(plain, forward_sync_buffers=False, gradient_as_bucket_view=True)
-
-
-def _shard(
-    architecture: Architecture, parallelism: Parallelism, compute: torch.dtype | None, group: Group
-) -> DeepseekV3ForCausalLM:
-    """Made without memory first, so that no rank ever holds the whole model. Tied weights would be untied by
-    that, so such a model is made whole."""
-    tied = architecture.tie_word_embeddings
-    with group.device if tied else torch.device("meta"):
-        model = DeepseekV3ForCausalLM(architecture)
-    policy = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32 if compute else None)
-    mesh = init_device_mesh(group.device.type, (group.world_size,), mesh_dim_names=("data",))
-    keep = parallelism.zero_stage < 3
-    for layer in model.layers():
-        fully_shard(layer, mesh=mesh, reshard_after_forward=not keep, mp_policy=policy)
-    fully_shard(model, mesh=mesh, reshard_after_forward=False, mp_policy=policy)
-    if not tied:
-        model.to_empty(device=group.device)
-    return model
+def _replicas(architecture: Architecture, group: Group, compute: torch.dtype | None) -> ParallelModel:
+    with group.device:
+        plain = DeepseekV3ForCausalLM(architecture)
+    layout = Layout(replicate=group.world_size, sharded=False)
+    return ParallelModel(
+        # The only buffers are the routers', and every rank moves them alike: no broadcast is needed.
+        module=DistributedDataParallel(plain, forward_sync_buffers=False, gradient_as_bucket_view=True)
+        if group.torch_distributed
+        else plain,
+        plain=plain,
+        layout=layout,
+        place=layout.place(group.rank),
+        autocast=compute,
+        reduce_in_every_pass=False,
+        average=group.gradient_average(plain.parameters()),
+    )

@@ -46,8 +46,7 @@ def _continue(model: ParallelModel, group: Group, ids: Sequence[int], *, eos_tok
     new: list[int] = []
     while len(new) < min(MAX_NEW_TOKENS, free):
         with model.compute(group.device):
-            # Not the replicas' wrapper: ranks with the same weights need no hooks to look at them.
-            logits = model.plain(torch.tensor([pending], device=group.device), start=position, caches=caches)
+            logits = model.logits(torch.tensor([pending], device=group.device), start=position, caches=caches)
         position += len(pending)
         token = int(group.sum((logits[0, -1].argmax() if group.rank == 0 else logits.new_zeros(())).long()))
         if token == eos_token_id:

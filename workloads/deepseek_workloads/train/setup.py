@@ -138,6 +138,9 @@ def _first_weights(run: TrainingRun, context: TrainContext, group: Group, model:
     if run.init_from is not None:
         with closing(context.open_store(run.init_from)) as store:
             reader = open_export(store, recorded=run.init_from.digest)
-            load_weights(reader, model.plain, run.architecture, group=group)
+            if model.pipeline is None:
+                load_weights(reader, model.plain, run.architecture, group=group)
+            else:
+                model.load_stages(reader.state(run.architecture) if group.rank == 0 else {}, group)
     if not group.torch_distributed:
         group.broadcast(model.plain.state_dict().values())

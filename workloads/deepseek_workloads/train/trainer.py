@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from deepseek_workloads.data.stream import Batch
 from deepseek_workloads.model.losses import summed
@@ -46,11 +45,10 @@ class Trainer:
         clip_norm: float,
         seed: int,
     ) -> None:
-        """`samples_per_step`: of this rank. All ranks have the same number, so the mean over ranks that
-        gradients are reduced to is the mean over the global batch."""
+        """`samples_per_step`: that this rank reads. All ranks have the same number, so the mean over ranks
+        that gradients are reduced to is the mean over the global batch."""
         self._model, self._optimizer, self._group = model, optimizer, group
         self._samples_per_step, self._clip_norm, self._seed = samples_per_step, clip_norm, seed
-        self._parameters = [p for p in model.plain.parameters() if p.requires_grad]
 
     def step(
         self, step: int, batches: Sequence[Batch], *, learning_rate: float, flags: Sequence[bool] = ()
@@ -58,21 +56,25 @@ class Trainer:
         """`batches`: this rank's micro-batches of one global batch. When the result is not `finite`, nothing
         was updated. `flags` are summed over the ranks, so that all decide alike at the same step."""
         # Nothing draws random numbers between steps, so that a resumed step draws the same ones.
-        torch.manual_seed(_mix(self._seed, step, self._group.rank))
+        torch.manual_seed(_mix(self._seed, step, self._model.layout.data_rank(self._group.rank)))
         self._optimizer.zero_grad(set_to_none=True)
         self._model.module.train()
         totals = self._passes(batches)
-        norm = self._gradient_norm()
+        norm = self._model.gradient_norm(self._group)
         result = self._agree(totals, norm, batches, flags)
         if result.finite:
             set_learning_rate(self._optimizer, learning_rate)
-            torch.nn.utils.clip_grads_with_norm_(self._parameters, self._clip_norm, norm)
+            self._model.clip_gradients(norm, clip_norm=self._clip_norm)
             self._optimizer.step()
-            self._model.plain.update_router_bias(totals.expert_counts)
+            self._model.update_router_bias(totals.expert_counts)
         return result
 
     def _passes(self, batches: Sequence[Batch]) -> "_Totals":
         device = self._group.device
+        if self._model.pipeline is not None:
+            ids = torch.cat([_to_device(batch.input_ids, device) for batch in batches])
+            of_step = self._model.pipelined(ids[:, :-1], ids[:, 1:], passes=len(batches))
+            return _Totals(of_step.lm_loss, of_step.auxiliary, of_step.expert_counts, of_step.dropped.sum())
         loss = torch.zeros((), dtype=torch.float64, device=device)
         auxiliary: list[dict[str, Tensor]] = []
         counts: Tensor | None = None
@@ -82,8 +84,8 @@ class Trainer:
             share = len(batch.sample_ids) / self._samples_per_step
             with self._model.one_pass(last=number == len(batches)):
                 with self._model.compute(device):
-                    parts = self._model.module(ids[:, :-1], ids[:, 1:])
-                (parts.loss * share).backward()
+                    parts = self._model.losses(ids[:, :-1], ids[:, 1:])
+                (parts.loss * share).backward()  # type: ignore[no-untyped-call]
             loss += parts.lm_loss.double() * share
             auxiliary.append({name: part.double() * share for name, part in parts.auxiliary.items()})
             dropped += parts.dropped.sum()
@@ -91,32 +93,38 @@ class Trainer:
         assert counts is not None
         return _Totals(loss, summed(auxiliary), counts, dropped)
 
-    def _gradient_norm(self) -> Tensor:
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-        return norm.full_tensor() if isinstance(norm, DTensor) else norm
-
     def _agree(
         self, totals: "_Totals", norm: Tensor, batches: Sequence[Batch], flags: Sequence[bool]
     ) -> StepResult:
         """One sum over the ranks for all that they must know of each other, and one copy to the host."""
-        device, counts = self._group.device, totals.expert_counts
+        device, counts, layout = self._group.device, totals.expert_counts, self._model.layout
         raised = torch.tensor([float(flag) for flag in flags], dtype=torch.float64, device=device)
         names = sorted(totals.auxiliary)  # the same on every rank
-        means = torch.stack([totals.loss, norm.double(), *(totals.auxiliary[name] for name in names)])
-        local = torch.cat([means / self._group.world_size, raised, totals.dropped.double().reshape(1)])
-        over_ranks = self._group.sum(torch.cat([local, counts.flatten().double()]))  # exact below 2**53
+        means = torch.stack([totals.loss, *(totals.auxiliary[name] for name in names)]) / layout.stage
+        first = self._model.place.tensor == 0  # ranks of a tensor group have the same tokens
+        local = torch.cat(
+            [
+                means,
+                norm.double().reshape(1) / self._group.world_size,
+                raised,
+                totals.dropped.double().reshape(1) * first,
+            ]
+        )
+        counted = counts.flatten().double() * first  # exact below 2**53
+        over_ranks = self._group.sum(torch.cat([local, counted]))
         ids = torch.tensor([number for batch in batches for number in batch.sample_ids], device=device)
-        ids = self._group.gather(ids)
+        of_rank = self._group.gather(ids).view(self._group.world_size, -1)
+        ids = of_rank[[rank for rank in range(self._group.world_size) if layout.leads_data(rank)]].flatten()
         totals.expert_counts.copy_(over_ranks[local.numel() :].view_as(counts))
         load = _load(totals.expert_counts).reshape(1)
         *figures, dropped, load_figure = torch.cat([over_ranks[: local.numel()], load]).tolist()
-        loss, gradient_norm, *rest = figures
+        loss, *rest = figures
+        parts, (gradient_norm, *votes) = rest[: len(names)], rest[len(names) :]
         return StepResult(
             loss=loss,
-            auxiliary=dict(zip(names, rest[: len(names)], strict=True)),
+            auxiliary=dict(zip(names, parts, strict=True)),
             gradient_norm=gradient_norm,
-            votes=tuple(round(votes) for votes in rest[len(names) :]),
+            votes=tuple(round(raised_by) for raised_by in votes),
             sample_ids=tuple(ids.tolist()),
             expert_load=load_figure,
             dropped=round(dropped),

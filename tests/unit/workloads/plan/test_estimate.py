@@ -1,5 +1,7 @@
 """Sizes of published models come out as their reports print them; memory follows ZeRO."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from deepseek_workloads.plan.estimate import (
     flops_per_token,
     parameters,
 )
+from deepseek_workloads.plan.layout import Layout
 from deepseek_workloads.plan.memory import estimate_memory
 from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.plan.tensors import elements, layer_shapes
@@ -82,7 +85,7 @@ def test_a_higher_zero_stage_never_needs_more_memory(world: int, precision: str)
         return estimate_memory(
             PRESETS["deepseek-v3"],
             zero_stage=stage,
-            world_size=world,
+            layout=Layout(shard=world),
             precision=precision,
             micro_batch_size=1,
             sequence_length=4096,
@@ -96,10 +99,31 @@ def test_without_sharding_a_float32_rank_holds_16_bytes_a_parameter() -> None:
     tiny = PRESETS["deepseek-v3-tiny"]
 
     memory = estimate_memory(
-        tiny, zero_stage=0, world_size=4, precision="fp32", micro_batch_size=1, sequence_length=512
+        tiny,
+        zero_stage=0,
+        layout=Layout(replicate=4, sharded=False),
+        precision="fp32",
+        micro_batch_size=1,
+        sequence_length=512,
     )
 
     assert memory.states == 16 * parameters(tiny)
+
+
+@pytest.mark.parametrize("degree", ["pipeline", "tensor", "expert", "shard"])
+def test_more_ranks_of_any_degree_never_hold_more_each(degree: str) -> None:
+    def states(layout: Layout) -> int:
+        return estimate_memory(
+            PRESETS["deepseek-v3"],
+            zero_stage=3,
+            layout=layout,
+            precision="bf16",
+            micro_batch_size=1,
+            sequence_length=4096,
+        ).states
+
+    more = replace(Layout(shard=64), **{degree: 128 if degree == "shard" else 8})
+    assert states(more) <= states(Layout(shard=64))
 
 
 def test_the_estimate_of_a_run_adds_up() -> None:

@@ -16,6 +16,7 @@ from deepseek_workloads.contract.run_config import (
     Workers,
 )
 from deepseek_workloads.plan.architecture import resolve
+from deepseek_workloads.plan.layout import layout_of
 from deepseek_workloads.plan.nearest import divisors_near, multiples
 from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.plan.rules import check_architecture, check_tokenizer, check_training
@@ -158,26 +159,153 @@ def test_a_layout_that_exceeds_the_processes_is_refused_with_the_product() -> No
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("degrees", "processes"),
     [
-        "expert_parallel_degree",
-        "tensor_parallel_degree",
-        "pipeline_parallel_degree",
-        "context_parallel_degree",
+        ({"expert_parallel_degree": 4}, 4),
+        ({"tensor_parallel_degree": 4}, 8),
+        ({"pipeline_parallel_degree": 4}, 4),
+        ({"pipeline_parallel_degree": 2, "pipeline_parallel_schedule": "Interleaved1F1B"}, 2),
+        ({"pipeline_parallel_degree": 2, "pipeline_parallel_schedule": "DualPipeV"}, 2),
+        ({"context_parallel_degree": 8}, 8),
+        ({"data_parallel_replicate_degree": 2}, 4),
+        (
+            {
+                "pipeline_parallel_degree": 2,
+                "tensor_parallel_degree": 2,
+                "context_parallel_degree": 2,
+                "expert_parallel_degree": 8,
+            },
+            16,
+        ),
     ],
 )
-def test_degrees_that_this_release_cannot_run_are_refused(name: str) -> None:
-    problems = check_training(run(training=training(parallelism=Parallelism(**{name: 2}))))
+def test_layouts_that_come_out_even_are_accepted(degrees: dict[str, object], processes: int) -> None:
+    layout = training(parallelism=Parallelism(**degrees), global_batch_size=16)
 
-    assert [problem.reason for problem in problems] == ["UnsupportedParallelism"]
+    assert check_training(run(training=layout, workers=Workers(num_nodes=processes))) == []
 
 
-def test_experts_that_an_expert_parallel_degree_does_not_divide_are_refused() -> None:
-    layout = Parallelism(expert_parallel_degree=3)
+@pytest.mark.parametrize(
+    ("degrees", "processes", "field", "rule", "offered"),
+    [
+        ({"expert_parallel_degree": 3}, 3, "expertParallelDegree", "the 8 routed experts", "use 2 or 4"),
+        (
+            {"expert_parallel_degree": 8},
+            4,
+            "expertParallelDegree",
+            "the 4 processes of a stage's copy",
+            "use 4, or workers of 8",
+        ),
+        (
+            {"expert_parallel_degree": 4, "data_parallel_replicate_degree": 2},
+            4,
+            "expertParallelDegree",
+            "the 2 processes of a stage's copy",
+            "use 2, or workers of 8",
+        ),
+        ({"tensor_parallel_degree": 3}, 3, "tensorParallelDegree", "numAttentionHeads (4)", "use 2 or 4"),
+        ({"pipeline_parallel_degree": 8}, 8, "pipelineParallelDegree", "the model has 4", "use at most 4"),
+        (
+            {"pipeline_parallel_degree": 4, "pipeline_parallel_schedule": "ZBVZeroBubble"},
+            4,
+            "pipelineParallelDegree",
+            "a layer for each of its 8 stages",
+            "use at most 2, or schedule 1F1B",
+        ),
+        ({"context_parallel_degree": 3}, 3, "contextParallelDegree", "(6) must divide the 512", "510 or 516"),
+        (
+            {"zero_stage": 0, "data_parallel_replicate_degree": 2},
+            2,
+            "dataParallelReplicateDegree",
+            "zeroStage 0 has none",
+            "use 1",
+        ),
+        ({"cpu_offload": True}, 2, "cpuOffload", "resources.gpu", "use false"),
+    ],
+)
+def test_layouts_that_do_not_come_out_even_are_refused(
+    degrees: dict[str, object], processes: int, field: str, rule: str, offered: str
+) -> None:
+    layout = training(parallelism=Parallelism(**degrees), global_batch_size=48)
 
-    problems = check_training(run(training=training(parallelism=layout), workers=Workers(num_nodes=3)))
+    problems = check_training(run(training=layout, workers=Workers(num_nodes=processes)))
 
-    assert "must divide the 8 routed experts" in [problem.rule for problem in problems]
+    (problem,) = [p for p in problems if p.field == f"spec.training.parallelism.{field}" and rule in p.rule]
+    assert problem.reason == "InvalidParallelism"
+    assert offered in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "degrees", "field"),
+    [
+        ({"num_nextn_predict_layers": 1}, {"context_parallel_degree": 2}, "contextParallelDegree"),
+        (
+            {"num_nextn_predict_layers": 1},
+            {"pipeline_parallel_degree": 2, "pipeline_parallel_schedule": "DualPipeV"},
+            "pipelineParallelSchedule",
+        ),
+        (
+            {"tie_word_embeddings": True},
+            {"pipeline_parallel_degree": 2, "pipeline_parallel_schedule": "ZBVZeroBubble"},
+            "pipelineParallelSchedule",
+        ),
+    ],
+)
+def test_degrees_that_a_model_does_not_go_with_are_refused(
+    changes: dict[str, object], degrees: dict[str, object], field: str
+) -> None:
+    asked = run(
+        architecture=run().architecture.model_copy(update=changes),
+        training=training(parallelism=Parallelism(**degrees)),
+    )
+
+    assert [problem.field for problem in check_training(asked)] == [f"spec.training.parallelism.{field}"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "schedule", "field", "offered"),
+    [
+        ({"micro_batch_size": 8}, "1F1B", "microBatchSize", "use microBatchSize 4 or 2"),
+        ({"micro_batch_size": 8}, "DualPipeV", "microBatchSize", "use microBatchSize 2 or 1"),
+        ({"global_batch_size": 1}, "1F1B", "globalBatchSize", "use a larger globalBatchSize"),
+    ],
+)
+def test_too_few_micro_batches_for_a_pipeline_are_refused(
+    changes: dict[str, object], schedule: str, field: str, offered: str
+) -> None:
+    layout = Parallelism(pipeline_parallel_degree=2, pipeline_parallel_schedule=schedule)
+
+    (problem,) = check_training(run(training=training(parallelism=layout, **changes)))
+
+    assert (problem.field, problem.reason) == (f"spec.training.{field}", "InvalidBatchSize")
+    assert offered in problem.remedy
+
+
+@given(
+    degree=st.integers(1, 9),
+    name=st.sampled_from(
+        [
+            "expert_parallel_degree",
+            "tensor_parallel_degree",
+            "pipeline_parallel_degree",
+            "context_parallel_degree",
+            "data_parallel_replicate_degree",
+        ]
+    ),
+    processes=st.integers(1, 12),
+)
+def test_an_accepted_layout_has_a_place_for_every_process(degree: int, name: str, processes: int) -> None:
+    parallelism = Parallelism(**{name: degree})
+    asked = run(
+        training=training(parallelism=parallelism, global_batch_size=processes * degree),
+        workers=Workers(num_nodes=processes),
+    )
+
+    if not check_training(asked):
+        layout = layout_of(parallelism, processes)
+        assert layout.world_size == processes
+        assert layout.expert_ranks % layout.expert == 0
+        assert asked.architecture.num_attention_heads % layout.tensor == 0
 
 
 def test_a_sequence_longer_than_the_positions_is_refused() -> None:
@@ -262,5 +390,5 @@ def test_a_problem_reads_as_field_value_rule_remedy() -> None:
 
     assert str(problem) == (
         "spec.training.globalBatchSize: 7: must be divisible by the data-parallel size 2; "
-        "use 6 or 8, or 1 or 7 processes"
+        "use 6 or 8, or a data-parallel size of 1 or 7"
     )

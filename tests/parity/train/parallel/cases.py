@@ -1,0 +1,147 @@
+"""What ranks do in these tests: real steps of the trainer, whose whole gradients rank 0 gives back."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from training_cases import train_alone
+
+from deepseek_workloads.contract.architecture import Architecture, MoE
+from deepseek_workloads.contract.run_config import Optimizer, Parallelism, TrainingRun
+from deepseek_workloads.data.stream import Batch
+from deepseek_workloads.train.group import torch_group
+from deepseek_workloads.train.optimizers import build_optimizer
+from deepseek_workloads.train.parallelise import ParallelModel, parallelise
+from deepseek_workloads.train.trainer import StepResult, Trainer
+
+SEQUENCES, LENGTH = 16, 16  # of a global batch
+ARCHITECTURE = Architecture(
+    vocab_size=96,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    q_lora_rank=16,
+    kv_lora_rank=16,
+    qk_nope_head_dim=12,
+    qk_rope_head_dim=8,
+    v_head_dim=10,
+    max_position_embeddings=64,
+    moe=MoE(
+        n_routed_experts=8,
+        num_experts_per_tok=3,
+        moe_intermediate_size=24,
+        n_group=4,
+        topk_group=2,
+        first_k_dense_replace=1,
+        bias_update_speed=0.01,
+        sequence_balance_loss_weight=0.1,
+    ),
+)
+
+_ALONE = Parallelism()
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Some steps of a run."""
+
+    parallelism: Parallelism = _ALONE
+    architecture: Architecture = ARCHITECTURE
+    dtype: torch.dtype = torch.float64
+    precision: str = "fp32"
+    steps: int = 1
+    micro_batch_size: int = 1
+    learning_rate: float = 1e-3
+    clip_norm: float = 1e9
+    unreachable: tuple[int, ...] = ()  # experts that no token chooses
+
+
+@dataclass(frozen=True)
+class Observed:
+    losses: list[float]
+    auxiliary: list[dict[str, float]]
+    norms: list[float]
+    loads: list[float]
+    sample_ids: list[tuple[int, ...]]
+    gradients: dict[str, Tensor]  # of the last step, whole
+    weights: dict[str, Tensor]  # and buffers, after it
+
+
+def take_steps(rank: int, ranks: int, steps: Steps) -> Observed | None:
+    group = torch_group(rank, ranks, torch.device("cpu"))
+    with _default_dtype(steps.dtype):
+        model = parallelise(steps.architecture, steps.parallelism, precision=steps.precision, group=group)
+    model.plain.init_weights(3)
+    for mixture in model.plain.mixtures():
+        mixture.gate.e_score_correction_bias[list(steps.unreachable)] -= 10.0
+    optimizer = build_optimizer(model.plain, Optimizer(learning_rate=steps.learning_rate))
+    trainer = Trainer(
+        model,
+        optimizer,
+        group,
+        samples_per_step=SEQUENCES // model.layout.data,
+        clip_norm=steps.clip_norm,
+        seed=1,
+    )
+    results = [
+        trainer.step(step, _batches(model, rank, step, steps), learning_rate=steps.learning_rate)
+        for step in range(1, steps.steps + 1)
+    ]
+    return _observed(model, results)
+
+
+def train_run(rank: int, ranks: int, document: bytes) -> bytes:
+    """A whole run as launchers start it; the verdict as JSON."""
+    run = TrainingRun.model_validate_json(document)
+    return train_alone(run, rank=rank, world_size=ranks).to_json()
+
+
+def _batches(model: ParallelModel, rank: int, step: int, steps: Steps) -> list[Batch]:
+    """Of this rank: its slice of one of two global batches, which can be learnt by heart."""
+    generator = torch.Generator().manual_seed(step % 2)
+    rows = torch.randint(steps.architecture.vocab_size, (SEQUENCES, LENGTH + 1), generator=generator)
+    size = SEQUENCES // model.layout.data
+    first = model.layout.data_rank(rank) * size
+    batches = []
+    for start in range(first, first + size, steps.micro_batch_size):
+        end = min(start + steps.micro_batch_size, first + size)
+        ids = [step * SEQUENCES + index for index in range(start, end)]
+        batches.append(Batch(rows[start:end], ids, ids[0], end == first + size))
+    return batches
+
+
+def _observed(model: ParallelModel, results: list[StepResult]) -> Observed:
+    tensors = [*model.plain.named_parameters(), *model.plain.named_buffers()]
+    gradients = {name: _whole(p.grad) for name, p in tensors if p.grad is not None}
+    weights = {name: _whole(p.detach()) for name, p in tensors}
+    of_ranks: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(of_ranks, (gradients, weights) if model.place.tensor == 0 else ({}, {}))
+    return Observed(
+        losses=[result.loss for result in results],
+        auxiliary=[dict(result.auxiliary) for result in results],
+        norms=[result.gradient_norm for result in results],
+        loads=[result.expert_load for result in results],
+        sample_ids=[result.sample_ids for result in results],
+        gradients={name: value for parts, _ in of_ranks for name, value in parts.items()},
+        weights={name: value for _, parts in of_ranks for name, value in parts.items()},
+    )
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor.clone()
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
