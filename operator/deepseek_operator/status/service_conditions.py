@@ -26,6 +26,7 @@ REVISION_FAILED: Final = "RevisionFailed"
 REVISION_NOT_FOUND: Final = "RevisionNotFound"
 NO_ACTIVE_REVISION: Final = "NoActiveRevision"
 REPLICAS_NOT_READY: Final = "ReplicasNotReady"
+SERVICE_NOT_SELECTING: Final = "ServiceNotSelecting"
 COMPLETE: Final = "Complete"
 NOT_SUSPENDED: Final = "NotSuspended"
 STOPPING: Final = "Stopping"
@@ -90,6 +91,9 @@ def available(view: ServiceView) -> Draft:
     if view.ready and view.selected:
         words = f"revision {active.revision} answers at {service_url(view.service)}"
         return Draft(AVAILABLE, "True", AVAILABLE, words)
+    if view.ready:
+        message = f"the Service does not lead to revision {active.revision} yet: it is put right"
+        return Draft(AVAILABLE, "False", SERVICE_NOT_SELECTING, message)
     obstacle = worst_obstacle(view.active_facts)
     why = view.active_facts.refused or (obstacle.message if obstacle is not None else "its pods are starting")
     message = f"no replica of revision {active.revision} is ready: {why}"
