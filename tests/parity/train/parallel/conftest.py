@@ -13,6 +13,6 @@ from rank_pool import RankPool
 @pytest.fixture(scope="session")
 def pool() -> Iterator[RankPool]:
     logging.getLogger("torch").setLevel(logging.ERROR)
-    started = RankPool(8)
+    started = RankPool()
     yield started
     started.close()

@@ -1,4 +1,7 @@
-"""Processes that stand for ranks: started once, they run one case after another in groups of any size."""
+"""Processes that stand for ranks, forked for each case from one that has imported torch already.
+
+Not one set for all cases: torch remembers the process groups of meshes that a case before has left.
+"""
 
 import io
 import os
@@ -19,10 +22,9 @@ Case = Callable[[int, int, Any], Any]  # rank, world size, argument -> rank 0's 
 
 
 class RankPool:
-    """`run` raises AssertionError with the ranks' tracebacks, and starts new processes after a failure."""
+    """`run` raises AssertionError with the ranks' tracebacks."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._runs = 0
         self._processes: list[Any] = []
@@ -30,8 +32,7 @@ class RankPool:
 
     def run(self, case: Case, *, ranks: int, argument: Any) -> Any:
         """`case` is a function of a module, by whose name the ranks import it."""
-        if not self._processes:
-            self._start()
+        self._start(ranks)
         self._runs += 1
         rendezvous = str(Path(self._folder.name) / f"rendezvous-{self._runs}")
         pipes = self._pipes[:ranks]
@@ -49,8 +50,8 @@ class RankPool:
                 except EOFError:
                     error = "the process ended"
                 errors += [f"rank {rank}: {error}"] if error else []
+        self.close()
         if errors:
-            self.close()
             raise AssertionError("\n".join(errors))
         return torch.load(io.BytesIO(results[0]), weights_only=False)
 
@@ -60,12 +61,10 @@ class RankPool:
             process.join()
         self._processes, self._pipes = [], []
 
-    def _start(self) -> None:
+    def _start(self, ranks: int) -> None:
         context = get_context("forkserver")  # one import of torch for all
-        context.set_forkserver_preload(
-            ["torch", "torch.distributed.fsdp", "torch.distributed.tensor", "cases"]
-        )
-        for rank in range(self._size):
+        context.set_forkserver_preload(["torch.distributed.fsdp", "deepseek_workloads.train.loop"])
+        for rank in range(ranks):
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(rank, theirs), daemon=True)
             process.start()
@@ -77,12 +76,11 @@ class RankPool:
 def _serve(rank: int, pipe: Connection) -> None:
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    while True:
-        case, ranks, rendezvous, argument = pipe.recv()
-        try:
-            pipe.send((_run(case, rank, ranks, rendezvous, argument), None))
-        except BaseException:
-            pipe.send((None, traceback.format_exc()))
+    case, ranks, rendezvous, argument = pipe.recv()
+    try:
+        pipe.send((_run(case, rank, ranks, rendezvous, argument), None))
+    except BaseException:
+        pipe.send((None, traceback.format_exc()))
 
 
 def _run(case: Case, rank: int, ranks: int, rendezvous: str, argument: Any) -> bytes:
