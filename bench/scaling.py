@@ -19,9 +19,10 @@ import torch.distributed as dist
 from report import Point, emit, say
 from training_step import CLIP_NORM, MODELS, SEED, batch
 
-from deepseek_workloads.contract.run_config import Optimizer, Parallelism
+from deepseek_workloads.contract.optimization import Optimizer
+from deepseek_workloads.contract.run_config import Parallelism
 from deepseek_workloads.train.group import Group, LocalGroup, TorchGroup
-from deepseek_workloads.train.optimizers import build_optimizer
+from deepseek_workloads.train.optimizers.build import build_optimizer
 from deepseek_workloads.train.parallelise import parallelise
 
 RUNS, STEPS = 5, 3

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.contract.run_config import Optimizer
+from deepseek_workloads.contract.optimization import Optimizer
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.plan.architecture import resolve
 from deepseek_workloads.plan.hugging_face_config import config_json
-from deepseek_workloads.train.optimizers import build_optimizer
+from deepseek_workloads.train.optimizers.build import build_optimizer
 
 CLIP_NORM = 1.0
 SEED = 17

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 
 from deepseek_operator.api.architecture import ArchitectureOverrides
 from deepseek_operator.api.meta import NAME_RULES, Resource
+from deepseek_operator.api.optimization import Optimizer, Schedule
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placement_changes_only_while_suspended
 from deepseek_operator.api.schema import (
     ATOMIC_LIST,
@@ -16,7 +17,6 @@ from deepseek_operator.api.schema import (
     Digest,
     DnsLabel,
     EndpointUrl,
-    Fraction,
     Image,
     Region,
     SpecModel,
@@ -110,31 +110,6 @@ class Data(SpecModel):
     sequence_length: int = Field(ge=2, le=1_048_576, description="Tokens of a sample.")
     seed: int = Field(
         default=0, ge=0, le=2**53 - 1, description="Seed of the order of samples and of the first weights."
-    )
-
-
-class Optimizer(SpecModel):
-    """How weights are changed."""
-
-    name: Literal["adamw"] = Field(default="adamw", description="Algorithm.")
-    learning_rate: Decimal = Field(default="3e-4", description="Highest learning rate of the schedule.")
-    weight_decay: Decimal = Field(default="0.1", description="Decoupled decay of the weight matrices.")
-    beta1: Fraction = Field(default="0.9", description="Decay of the mean of gradients.")
-    beta2: Fraction = Field(default="0.95", description="Decay of the mean of squared gradients.")
-    epsilon: Decimal = Field(default="1e-8", description="Added to the denominator.")
-
-
-class Schedule(SpecModel):
-    """The learning rate over the steps."""
-
-    name: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="Shape of the decay after warm-up."
-    )
-    warmup_steps: int = Field(
-        default=0, ge=0, le=10_000_000, description="Steps in which the rate rises linearly from 0."
-    )
-    min_ratio: Decimal = Field(
-        default="0.1", description="Learning rate of the last step, as a share of the highest; at most 1."
     )
 
 

@@ -31,6 +31,8 @@ ALONE: dict[str, dict[str, Any]] = {
     "plain": {},
     "tied": {"architecture": TIED},
     "bf16": {"precision": "bf16"},
+    "muon": {"optimizer": {"name": "muon", "learning_rate": 3e-3}},
+    "amf": {"optimizer": {"name": "amf", "learning_rate": 3e-4}},
     "from an export": {"init_from": "plain"},
 }
 ON_TWO_RANKS: dict[str, dict[str, Any]] = {
@@ -41,6 +43,8 @@ ON_TWO_RANKS: dict[str, dict[str, Any]] = {
     "zero 3": {"parallelism": {"zero_stage": 3}},
     "zero 2, tied": {"parallelism": {"zero_stage": 2}, "architecture": TIED},
     "zero 3, bf16": {"parallelism": {"zero_stage": 3}, "precision": "bf16"},
+    "zero 3, muon": {**ALONE["muon"], "parallelism": {"zero_stage": 3}},
+    "zero 3, amf": {**ALONE["amf"], "parallelism": {"zero_stage": 3}},
     "zero 0, from an export": {"parallelism": {"zero_stage": 0}, "init_from": "plain"},
     "zero 3, from an export": {"parallelism": {"zero_stage": 3}, "init_from": "plain"},
 }
@@ -93,7 +97,9 @@ def uri(folder: Path, name: str) -> str:
 
 
 def reference(name: str) -> str:
-    return next((alone for alone in ("tied", "bf16", "from an export") if alone in name), "plain")
+    return next(
+        (alone for alone in ("tied", "bf16", "muon", "amf", "from an export") if alone in name), "plain"
+    )
 
 
 NAMES = [*ON_TWO_RANKS, *ON_FOUR_RANKS, *(name for name in CONTINUED if name.endswith("alone"))]

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, TypeAdapter
 
 from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.optimization import Optimizer, Schedule
 from deepseek_workloads.contract.wire import WireModel
 
 SCHEMA_VERSION: Final = 1
@@ -50,23 +51,6 @@ class Data(WireModel):
     sources: list[Source] = Field(min_length=1)
     sequence_length: int = Field(ge=2)  # tokens a sample that the model sees; a sample reads one token more
     seed: int = 0
-
-
-class Optimizer(WireModel):
-    name: Literal["adamw"] = "adamw"
-    learning_rate: float = Field(default=3e-4, gt=0)
-    weight_decay: float = Field(default=0.1, ge=0)
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.95, ge=0, lt=1)
-    epsilon: float = Field(default=1e-8, gt=0)
-
-
-class Schedule(WireModel):
-    """Linear warm-up, then a decay to `min_ratio` of the learning rate at the last step."""
-
-    name: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_steps: int = Field(default=0, ge=0)
-    min_ratio: float = Field(default=0.1, ge=0, le=1)
 
 
 PipelineSchedule = Literal["1F1B", "Interleaved1F1B", "ZBVZeroBubble", "DualPipeV"]

@@ -297,12 +297,20 @@ def sequence(run: TrainingRun) -> Iterator[Problem]:
 
 
 def schedule(run: TrainingRun) -> Iterator[Problem]:
-    warmup, steps = run.training.schedule.warmup_steps, run.training.steps
-    if warmup > steps:
+    chosen, steps = run.training.schedule, run.training.steps
+    if chosen.warmup_steps > steps:
         yield Problem(
             "spec.training.schedule.warmupSteps",
-            str(warmup),
+            str(chosen.warmup_steps),
             f"must not exceed the {steps} steps of the run",
             f"use at most {steps}, or train on more tokens",
+            INVALID_SCHEDULE,
+        )
+    elif chosen.decay_steps is not None and chosen.warmup_steps + chosen.decay_steps > steps:
+        yield Problem(
+            "spec.training.schedule.decaySteps",
+            str(chosen.decay_steps),
+            f"must not exceed the {steps - chosen.warmup_steps} steps after warm-up",
+            f"use at most {max(1, steps - chosen.warmup_steps)}, or train on more tokens",
             INVALID_SCHEDULE,
         )

@@ -2,7 +2,9 @@
 
 import math
 
-from deepseek_workloads.contract.run_config import Schedule
+from deepseek_workloads.contract.optimization import Schedule
+
+QUADRATIC = 2.0  # the power of a polynomial decay that names none
 
 
 def learning_rate(schedule: Schedule, *, peak: float, step: int, total_steps: int) -> float:
@@ -13,16 +15,25 @@ def learning_rate(schedule: Schedule, *, peak: float, step: int, total_steps: in
     if step <= schedule.warmup_steps:
         return peak * step / schedule.warmup_steps
     first = max(1, schedule.warmup_steps)  # the step that has the peak
-    progress = (step - first) / max(1, total_steps - first)
-    return peak * (schedule.min_ratio + (1 - schedule.min_ratio) * _remaining(schedule.name, progress))
+    if schedule.name == "wsd":
+        first = max(first, total_steps - decay_steps(schedule, total_steps=total_steps))
+    progress = max(0, step - first) / max(1, total_steps - first)
+    return peak * (schedule.min_ratio + (1 - schedule.min_ratio) * _remaining(schedule, progress))
 
 
-def _remaining(name: str, progress: float) -> float:
+def decay_steps(schedule: Schedule, *, total_steps: int) -> int:
+    """Of warm-up, stable, decay (arXiv:2404.06395): how many steps at the end come down, linearly."""
+    return schedule.decay_steps or max(1, total_steps // 10)
+
+
+def _remaining(schedule: Schedule, progress: float) -> float:
     """What is left of the way down, 1 to 0, at `progress` 0 to 1."""
-    match name:
+    match schedule.name:
         case "cosine":
             return (1 + math.cos(math.pi * progress)) / 2
-        case "linear":
+        case "linear" | "wsd":
             return 1 - progress
+        case "polynomial":
+            return float((1 - progress) ** (schedule.power or QUADRATIC))
         case _:
             return 1.0

@@ -21,7 +21,7 @@ from deepseek_workloads.store.log import CommitLog, LogEntry, Writer
 from deepseek_workloads.train import checkpoint
 from deepseek_workloads.train.context import TrainContext
 from deepseek_workloads.train.group import Group, choose_device
-from deepseek_workloads.train.optimizers import build_optimizer
+from deepseek_workloads.train.optimizers.build import build_optimizer
 from deepseek_workloads.train.parallelise import ParallelModel, parallelise
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from deepseek_workloads.data.stream import Batch
 from deepseek_workloads.model.losses import summed
 from deepseek_workloads.train.group import Group
-from deepseek_workloads.train.optimizers import set_learning_rate
+from deepseek_workloads.train.optimizers.build import set_learning_rate
 from deepseek_workloads.train.parallelise import ParallelModel
 
 

@@ -12,10 +12,11 @@ from torch.distributed.tensor import DTensor
 from training_cases import train_alone
 
 from deepseek_workloads.contract.architecture import Architecture, MoE
-from deepseek_workloads.contract.run_config import Optimizer, Parallelism, TrainingRun
+from deepseek_workloads.contract.optimization import Optimizer
+from deepseek_workloads.contract.run_config import Parallelism, TrainingRun
 from deepseek_workloads.data.stream import Batch
 from deepseek_workloads.train.group import torch_group
-from deepseek_workloads.train.optimizers import build_optimizer
+from deepseek_workloads.train.optimizers.build import build_optimizer
 from deepseek_workloads.train.parallelise import ParallelModel, parallelise
 from deepseek_workloads.train.trainer import StepResult, Trainer
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
-from deepseek_workloads.contract.run_config import Schedule, TrainingRun, Workers
+from deepseek_workloads.contract.optimization import Schedule
+from deepseek_workloads.contract.run_config import TrainingRun, Workers
 from deepseek_workloads.launch.local import train_here
 
 SECONDS = 240

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepseek_workloads.contract.optimization import Schedule
 from deepseek_workloads.contract.run_config import (
     Data,
     Owner,
     Parallelism,
-    Schedule,
     Source,
     Storage,
     Training,
@@ -391,4 +391,13 @@ def test_a_problem_reads_as_field_value_rule_remedy() -> None:
     assert str(problem) == (
         "spec.training.globalBatchSize: 7: must be divisible by the data-parallel size 2; "
         "use 6 or 8, or a data-parallel size of 1 or 7"
+    )
+
+
+def test_wsd_comes_down_after_warm_up() -> None:
+    schedule = Schedule(name="wsd", warmup_steps=60, decay_steps=50)
+    (problem,) = check_training(run(training=training(schedule=schedule)))
+    assert (problem.field, problem.remedy) == (
+        "spec.training.schedule.decaySteps",
+        "use at most 40, or train on more tokens",
     )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_workloads.contract.run_config import Schedule
+from deepseek_workloads.contract.optimization import Schedule
 from deepseek_workloads.train.schedule import learning_rate
 
 
@@ -31,6 +31,20 @@ def test_constant_stays() -> None:
     assert curve(Schedule(name="constant", warmup_steps=1), 4) == [1, 1, 1, 1]
 
 
+def test_polynomial_falls_with_its_power() -> None:
+    rates = curve(Schedule(name="polynomial", power=2, min_ratio=0.0), 5)
+    assert rates == pytest.approx([1, 9 / 16, 1 / 4, 1 / 16, 0])
+
+
+def test_wsd_is_stable_and_comes_down_in_the_last_steps() -> None:
+    rates = curve(Schedule(name="wsd", warmup_steps=2, decay_steps=4, min_ratio=0.0), 10)
+    assert rates == pytest.approx([0.5, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0])
+
+
+def test_wsd_comes_down_in_a_tenth_of_the_steps_unless_told() -> None:
+    assert [rate < 1 for rate in curve(Schedule(name="wsd"), 30)].count(True) == 3
+
+
 def test_a_run_of_one_step_has_the_peak() -> None:
     assert curve(Schedule(), 1) == [1.0]
 
@@ -42,7 +56,7 @@ def test_a_step_outside_the_run_is_an_error(step: int) -> None:
 
 
 @given(
-    st.sampled_from(["cosine", "linear", "constant"]),
+    st.sampled_from(["cosine", "linear", "polynomial", "wsd", "constant"]),
     st.integers(0, 50),
     st.integers(1, 60),
     st.floats(0, 1),

@@ -1,10 +1,11 @@
-"""Decay is for matrices."""
+"""Which parameters get what: decay is for matrices, orthogonal updates for those between the ends."""
 
 import torch
 from torch import nn
 
-from deepseek_workloads.contract.run_config import Optimizer
-from deepseek_workloads.train.optimizers import build_optimizer, set_learning_rate
+from deepseek_workloads.contract.optimization import Optimizer
+from deepseek_workloads.model.head import LanguageModelHead
+from deepseek_workloads.train.optimizers.build import build_optimizer, set_learning_rate
 
 
 def test_matrices_decay_and_vectors_do_not() -> None:
@@ -38,3 +39,17 @@ def test_the_update_is_that_of_the_reference_implementation() -> None:
             set_learning_rate(first, 0.01)
             optimizer.step()
     torch.testing.assert_close(ours.weight, reference.weight, rtol=1e-12, atol=1e-12)
+
+
+def test_muon_leaves_embedding_head_and_norms_to_adamw() -> None:
+    model = nn.ModuleDict(
+        {"embed": nn.Embedding(8, 4), "hidden": nn.Linear(4, 4), "lm_head": LanguageModelHead(4, 8)}
+    )
+    optimizer = build_optimizer(model, Optimizer(name="muon"))
+    orthogonal = {p: group["orthogonal"] for group in optimizer.param_groups for p in group["params"]}
+    assert orthogonal == {
+        model["embed"].weight: False,
+        model["hidden"].weight: True,
+        model["hidden"].bias: False,
+        model["lm_head"].weight: False,
+    }

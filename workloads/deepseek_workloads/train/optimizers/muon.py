@@ -1,0 +1,106 @@
+"""Muon (Jordan et al. 2024): the momentum of each matrix, made orthogonal, is its update; AdamW for the rest.
+
+Experts are batches of matrices, [E, out, in], each made orthogonal by itself. Works on plain tensors and on
+DTensors of any placement.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+
+# Newton-Schulz of fifth order, with the coefficients that Jordan tuned: singular values end within 0.7..1.2.
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_ITERATIONS = 5
+_EPS = 1e-7
+# The root mean square of AdamW's updates (Liu et al. 2025, arXiv:2502.16982, 2.2): with it one learning rate
+# and one weight decay serve both parts.
+_ADAMW_RMS = 0.2
+
+
+class Muon(torch.optim.AdamW):
+    """Nesterov momentum; updates of an [out, in] matrix are scaled by 0.2 * sqrt(max(out, in))."""
+
+    MOMENTUM = 0.95
+
+    def __init__(
+        self,
+        *,
+        orthogonal: list[dict[str, Any]],
+        others: list[dict[str, Any]],
+        momentum: float,
+        **adamw: Any,
+    ) -> None:
+        groups = [
+            *({**group, "orthogonal": True, "momentum": momentum} for group in orthogonal),
+            *({**group, "orthogonal": False} for group in others),
+        ]
+        super().__init__(groups, **adamw)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        if closure is not None:
+            raise ValueError("Muon takes no closure: call backward before step")
+        every = self.param_groups
+        for group in every:
+            if group["orthogonal"]:
+                self._step_orthogonal(group)
+        self.param_groups = [group for group in every if not group["orthogonal"]]
+        try:
+            super().step()
+        finally:
+            self.param_groups = every
+
+    def _step_orthogonal(self, group: dict[str, Any]) -> None:
+        for parameter in group["params"]:
+            gradient = parameter.grad
+            if gradient is None:
+                continue
+            state = self.state[parameter]
+            if not state:
+                state["momentum_buffer"] = torch.zeros_like(gradient)
+            buffer = state["momentum_buffer"]
+            buffer.lerp_(gradient, 1 - group["momentum"])
+            update = _orthogonal(torch.lerp(gradient, buffer, group["momentum"]))
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            scale = _ADAMW_RMS * max(parameter.shape[-2:]) ** 0.5
+            parameter.add_(update.to(parameter.dtype), alpha=-group["lr"] * scale)
+
+
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """[..., M, N] -> the same shape: each matrix with its singular values moved near 1, its singular vectors
+    kept. In bfloat16 on GPUs, else in float32."""
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.to(torch.bfloat16 if matrices.is_cuda else torch.float32)
+    x = x.mT if tall else x
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=_EPS).to(x.dtype)
+    a, b, c = _COEFFICIENTS
+    for _ in range(_ITERATIONS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    result: Tensor = x.mT if tall else x
+    return result
+
+
+def _orthogonal(update: Tensor) -> Tensor:
+    """Batches that are sharded by whole matrices are worked on where they are; others are gathered first."""
+    if not isinstance(update, DTensor):
+        return orthogonalise(update)
+    whole_matrices = update.ndim > 2 and all(
+        (isinstance(place, Shard) and place.dim == 0) or place.is_replicate() for place in update.placements
+    )
+    if whole_matrices:
+        local = orthogonalise(update.to_local())
+        return DTensor.from_local(
+            local,
+            update.device_mesh,
+            update.placements,
+            run_check=False,
+            shape=update.shape,
+            stride=update.stride(),
+        )
+    full = orthogonalise(update.full_tensor())
+    placed: Tensor = distribute_tensor(full, update.device_mesh, update.placements, src_data_rank=None)
+    return placed
