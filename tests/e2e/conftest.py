@@ -87,9 +87,12 @@ def undisturbed(platform: Platform, dataset: str) -> str:
     return name
 
 
-@pytest.fixture(scope="session")
-def outsiders(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Kubectl, str]]:
-    """A pod in another namespace, and one beside the jobs that is of none."""
+@pytest.fixture(scope="module")
+def outsiders(
+    platform: Platform, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[tuple[Kubectl, str]]]:
+    """A pod in another namespace, and one beside the jobs that is of none; new ones for each module, since
+    others lose nodes."""
     archive = tmp_path_factory.mktemp("images") / "probe.tar"
     write_static_archive(probe(), archive)
     platform.cluster.load_image_archive(archive)
@@ -102,4 +105,6 @@ def outsiders(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> l
         kubectl.apply(pod)
     for kubectl, name in places:
         wait_ready(kubectl, name)
-    return places
+    yield places
+    for kubectl, name in places:
+        kubectl.delete("pod", name)

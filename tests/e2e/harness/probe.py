@@ -68,10 +68,12 @@ def wait_ready(kubectl: Kubectl, pod: str) -> str:
 
 
 def reaches(kubectl: Kubectl, pod: str, address: str) -> bool:
-    """Whether the pod can open a TCP connection."""
+    """Whether the pod can open a TCP connection. Raises KubectlError where it could not be asked."""
     try:
         kubectl.run("exec", pod, "--", "/probe", "connect", address)
-    except KubectlError:
+    except KubectlError as error:
+        if "command terminated with exit code" not in error.stderr:
+            raise
         return False
     return True
 
