@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 # The environment's programs come first. Not `uv run`: Ray would start every worker by another `uv run`.
 # uv, where the machine has none, is installed beside the other caches.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CACHE)/uv/bin
-export PYTHONPATH := operator:workloads:demo:tests/cluster
+export PYTHONPATH := operator:workloads:demo:tests/cluster:tests/e2e
 # Torch spins up a thread a core in every process: two ranks then fight for two cores.
 TEST_ENV := OMP_NUM_THREADS=1 RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 
