@@ -10,7 +10,7 @@ The other degrees are plans of `train.parallel`, which are applied before the sh
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +28,11 @@ from deepseek_workloads.train.parallel.context import ContextShard
 from deepseek_workloads.train.parallel.expert import correct_expert_gradients
 from deepseek_workloads.train.parallel.gradients import clip_gradients, gradient_norm
 from deepseek_workloads.train.parallel.meshes import make_meshes
-from deepseek_workloads.train.parallel.pipeline import Pipeline
 from deepseek_workloads.train.parallel.spread import spread_model
 from deepseek_workloads.train.parallel.whole import gather_stages, spread_to_stages
+
+if TYPE_CHECKING:
+    from deepseek_workloads.train.parallel.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class ParallelModel:
     reduce_in_every_pass: bool
     average: GradientAverage | None = None  # the group's, where `module` averages nothing
     context: ContextShard | None = None  # where ranks share sequences
-    pipeline: Pipeline | None = None  # then `module` has this rank's layers only, and is not called
+    pipeline: "Pipeline | None" = None  # then `module` has this rank's layers only, and is not called
     mixture_layers: tuple[int, ...] = ()  # of the whole model
 
     @contextmanager

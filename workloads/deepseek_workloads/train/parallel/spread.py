@@ -1,6 +1,7 @@
 """A model with every plan of a layout applied: slices first, then shards, and only then memory."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,10 +13,12 @@ from deepseek_workloads.plan.pipeline import stages
 from deepseek_workloads.train.parallel.context import ContextShard, share_sequences
 from deepseek_workloads.train.parallel.expert import share_experts
 from deepseek_workloads.train.parallel.meshes import Meshes
-from deepseek_workloads.train.parallel.pipeline import Pipeline
 from deepseek_workloads.train.parallel.shard import sharding_of
 from deepseek_workloads.train.parallel.stage import EmbeddingCopies, StageModule, copies_embedding, prune
 from deepseek_workloads.train.parallel.tensor import slice_matrices
+
+if TYPE_CHECKING:
+    from deepseek_workloads.train.parallel.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Spread:
 
     model: DeepseekV3ForCausalLM
     context: ContextShard | None
-    pipeline: Pipeline | None
+    pipeline: "Pipeline | None"
     mixture_layers: tuple[int, ...]  # of the whole model
 
 
@@ -63,7 +66,7 @@ def spread_model(
     return Spread(model, context, pipeline, mixtures)
 
 
-def _embedding_copies(model: DeepseekV3ForCausalLM, pipeline: Pipeline) -> EmbeddingCopies | None:
+def _embedding_copies(model: DeepseekV3ForCausalLM, pipeline: "Pipeline") -> EmbeddingCopies | None:
     """On the ranks of the first and the last stage, where both use the embedding."""
     me = pipeline.group.rank()
     ends = [pipeline.stages[0].rank, pipeline.stages[-1].rank]
@@ -80,8 +83,11 @@ def _pipeline(
     context: ContextShard | None,
     compute: torch.dtype | None,
     device: torch.device,
-) -> Pipeline:
+) -> "Pipeline":
     """Prunes `model` to this rank's stages; their modules take its parts when these are in their slices."""
+    # Torch's schedules bring its compiler with them: half a second of a start that has no pipeline.
+    from deepseek_workloads.train.parallel.pipeline import Pipeline
+
     schedule = parallelism.pipeline_parallel_schedule
     every = stages(len(model.model.layers), ranks=meshes.layout.pipeline, schedule=schedule)
     own = [stage for stage in every if stage.rank == meshes.place.pipeline]
