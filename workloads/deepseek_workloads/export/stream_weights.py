@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-import xxhash
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.records import FileEntry
+from deepseek_workloads.data.checksum import object_checksum_of_parts
 from deepseek_workloads.export.load import ExportError, ExportReader
 from deepseek_workloads.export.safetensors_index import SafetensorsError, StoredTensor, stored_tensors
 from deepseek_workloads.model.hugging_face import Place, place_of
@@ -105,7 +105,8 @@ class WeightStream:
     def damaged(self, *, rank: int, world_size: int) -> Iterator[str]:
         """Of the files that fall to this rank those that are not what the manifest says."""
         for entry in _weight_files(self._reader)[rank::world_size]:
-            found = _streamed_checksum(self._reader.store, self._reader.info(entry))
+            parts = _in_parts(self._reader.store, self._reader.info(entry))
+            found = object_checksum_of_parts(parts)
             if found != entry.checksum:
                 yield f"{entry.key} has {found}, the manifest says {entry.checksum}"
 
@@ -229,14 +230,10 @@ def _copy(piece: Piece, content: bytes) -> Iterator[str]:
     piece.target.copy_(rows)
 
 
-def _streamed_checksum(store: ObjectStore, file: ObjectInfo) -> str:
-    digest = xxhash.xxh3_128()
+def _in_parts(store: ObjectStore, file: ObjectInfo) -> Iterator[bytes]:
     for start in range(0, file.size, BATCH_BYTES):
-        (content,) = store.read_ranges(
-            [ByteRange(file.key, start, min(start + BATCH_BYTES, file.size), file.etag)]
-        )
-        digest.update(content)
-    return f"xxh3-128:{digest.hexdigest()}"
+        end = min(start + BATCH_BYTES, file.size)
+        yield from store.read_ranges([ByteRange(file.key, start, end, file.etag)])
 
 
 def load_weights(
