@@ -128,7 +128,7 @@ class CurrentPlace:
 
     @property
     def helm(self) -> tuple[str, ...]:
-        return (shutil.which("helm") or str(binary("helm")), "--kube-context", self.context)
+        return (_helm(), "--kube-context", self.context)
 
     def deliver(self, built: BuiltImage) -> str:
         return images.push(built.ref, self.builder, registry=self.registry)
@@ -158,8 +158,11 @@ def require(settings: DemoSettings) -> None:
 def prepare_programs(settings: DemoSettings) -> None:
     """Build what installs into the place: minutes where they were never built, and not needed before it is
     there."""
-    for program in ("versitygw",) if shutil.which("helm") and settings.registry else ("versitygw", "helm"):
-        binary(program)
+    binary("versitygw")
+    if settings.registry is None:
+        binary("helm")
+    else:
+        _helm()
 
 
 def prepare_images(settings: DemoSettings, built: BuiltImages) -> None:
@@ -193,6 +196,11 @@ def remove_local() -> Path:
     volumes = settings.state_dir.parent / "volumes" / settings.name
     shutil.rmtree(volumes, ignore_errors=True)
     return volumes
+
+
+def _helm() -> str:
+    """The user's own, or one that is built now."""
+    return shutil.which("helm") or str(binary("helm"))
 
 
 def _current(settings: DemoSettings, registry: str) -> Place:
