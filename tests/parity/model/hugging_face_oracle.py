@@ -66,3 +66,18 @@ def pair(
 def token_ids(architecture: Architecture, *, sequences: int, length: int, seed: int = 5) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(architecture.vocab_size, (sequences, length), generator=generator)
+
+
+def assert_same_gradients(
+    ours: torch.nn.Module, oracle: torch.nn.Module, *, atol: float, rtol: float
+) -> None:
+    """Of every parameter that the oracle has, by name."""
+    gradients = {name: parameter.grad for name, parameter in ours.named_parameters()}
+    for name, parameter in oracle.named_parameters():
+        torch.testing.assert_close(
+            gradients[name],
+            parameter.grad,
+            atol=atol,
+            rtol=rtol,
+            msg=lambda text, name=name: f"{name}: {text}",
+        )

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hugging_face_oracle import exact, pair, token_ids
+from hugging_face_oracle import assert_same_gradients, exact, pair, token_ids
 from small_architectures import ARCHITECTURES, BASE
 
 from deepseek_workloads.contract.architecture import Architecture
@@ -45,15 +45,7 @@ def test_loss_and_every_gradient_in_float64(
         expected.backward()
 
     torch.testing.assert_close(parts.lm_loss, expected.detach(), atol=1e-10, rtol=1e-10)
-    gradients = {name: parameter.grad for name, parameter in ours.named_parameters()}
-    for name, parameter in oracle.named_parameters():
-        torch.testing.assert_close(
-            gradients[name],
-            parameter.grad,
-            atol=1e-9,
-            rtol=1e-7,
-            msg=lambda text, name=name: f"{name}: {text}",
-        )
+    assert_same_gradients(ours, oracle, atol=1e-9, rtol=1e-7)
 
 
 def test_bfloat16_strays_no_further_from_float32_than_the_oracle_does() -> None:

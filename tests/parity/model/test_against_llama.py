@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hugging_face_oracle import token_ids
+from hugging_face_oracle import assert_same_gradients, token_ids
 from small_architectures import PLAIN
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -52,12 +52,4 @@ def test_loss_and_every_gradient(architecture: Architecture) -> None:
     expected.backward()
 
     torch.testing.assert_close(parts.lm_loss, expected.detach(), atol=1e-6, rtol=1e-5)
-    gradients = {name: parameter.grad for name, parameter in ours.named_parameters()}
-    for name, parameter in oracle.named_parameters():
-        torch.testing.assert_close(
-            gradients[name],
-            parameter.grad,
-            atol=1e-5,
-            rtol=1e-4,
-            msg=lambda text, name=name: f"{name}: {text}",
-        )
+    assert_same_gradients(ours, oracle, atol=1e-5, rtol=1e-4)
