@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import pytest
 from harness.kubectl import Kubectl, KubectlError
 from harness.platform import NAMESPACE, Platform
-from harness.probe import listening_ports, reached
+from harness.probe import COORDINATOR_PORTS, listening_ports, reached
 from harness.secrecy import NAMESPACES, leaks, readable_places, secret_values
 
 JOB = "held"
-COORDINATOR_PORTS = (8080, 8081, 6379)  # progress and control, epochs, Ray's GCS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from harness.kubectl import Kubectl
 from harness.platform import Object, Platform
-from harness.probe import listening_ports, reached, reaches
+from harness.probe import COORDINATOR_PORTS, listening_ports, reached, reaches
 from harness.resources import model_revision, model_service
 from harness.secrecy import leaks, readable_places, secret_values
 from harness.serving import (
@@ -23,7 +23,6 @@ from harness.serving import (
 
 NAME = "chat"
 KEYS = "chat-api-keys"
-INNER_PORTS = (8080, 8081, 6379)  # of the coordinator: progress and control, epochs, Ray's GCS
 # Long enough for every client of the load to be in the middle of something.
 REQUESTS_BEFORE_THE_SWITCH = 10
 
@@ -81,10 +80,10 @@ def test_others_reach_the_service_through_its_port_and_nothing_behind_it(
 ) -> None:
     (coordinator,) = platform.pods(NAME, role="coordinator")
     (replica,) = replica_pods(platform, NAME)
-    inside = [f"{coordinator['status']['podIP']}:{port}" for port in INNER_PORTS]
+    inside = [f"{coordinator['status']['podIP']}:{port}" for port in COORDINATOR_PORTS]
     ports = listening_ports(platform.kubectl, replica["metadata"]["name"])
     inside += [f"{replica['status']['podIP']}:{port}" for port in ports if port != PORT]
-    assert len(inside) > len(INNER_PORTS), "a replica listens for its head: that is to be protected"
+    assert len(inside) > len(COORDINATOR_PORTS), "a replica listens for its head: that is to be protected"
     address = base_url(platform, NAME).removeprefix("http://")
     for kubectl, pod in outsiders:
         assert reaches(kubectl, pod, address), pod

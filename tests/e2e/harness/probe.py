@@ -10,6 +10,7 @@ from local_kubernetes import StaticImage, binary
 Object = dict[str, Any]
 TOLERATE_POOL = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 TCP_LISTEN = "0A"
+COORDINATOR_PORTS = (8080, 8081, 6379)  # progress and control, epochs, Ray's GCS
 RESTRICTED = {
     "runAsNonRoot": True,
     "runAsUser": 65532,

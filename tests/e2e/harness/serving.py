@@ -13,11 +13,11 @@ import aiohttp
 
 from harness.kubectl import condition, conditions_in_words
 from harness.platform import Object, Platform
+from harness.serving_load import API_KEY_VARIABLE, authorization
 from harness.waiting import wait_until
 
 DEADLINE = 180.0
 PORT = 8000
-API_KEY_VARIABLE = "OPENAI_API_KEY"
 FOLDER = Path(__file__).parents[1]
 
 
@@ -77,9 +77,8 @@ def lost(report: dict[str, Any]) -> dict[str, list[str]]:
 
 async def post(url: str, body: Object, *, api_key: str = "") -> tuple[int, Object]:
     """Status and JSON of the answer."""
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     async with (
-        aiohttp.ClientSession(headers=headers) as session,
+        aiohttp.ClientSession(headers=authorization(api_key)) as session,
         session.post(url, json=body) as response,
     ):
         return response.status, dict(await response.json())

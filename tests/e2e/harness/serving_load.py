@@ -19,6 +19,12 @@ PAUSE_SECONDS = 0.5
 TIMEOUT_SECONDS = 60
 PROMPT = "The"
 DONE = "[DONE]"
+API_KEY_VARIABLE = "OPENAI_API_KEY"
+
+
+def authorization(api_key: str) -> dict[str, str]:
+    """The header of a request; none without a key."""
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
 @dataclass
@@ -33,10 +39,6 @@ class Target:
     url: str
     model: str
     api_key: str
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
 
     def body(self, *, tokens: int, stream: bool) -> dict[str, object]:
         body: dict[str, object] = {"model": self.model, "prompt": PROMPT, "max_tokens": tokens}
@@ -77,7 +79,9 @@ async def client(
 ) -> None:
     connector = aiohttp.TCPConnector(force_close=not keep_alive)
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=target.headers) as session:
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, headers=authorization(target.api_key)
+    ) as session:
         while not stop.is_set():
             tally.requests += 1
             try:
@@ -105,7 +109,7 @@ async def run(target: Target) -> dict[str, Tally]:
 
 
 def main() -> None:
-    target = Target(url=sys.argv[1], model=sys.argv[2], api_key=os.environ.get("OPENAI_API_KEY", ""))
+    target = Target(url=sys.argv[1], model=sys.argv[2], api_key=os.environ.get(API_KEY_VARIABLE, ""))
     tallies = asyncio.run(run(target))
     print(json.dumps({name: asdict(tally) for name, tally in tallies.items()}))
 
