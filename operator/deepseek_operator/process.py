@@ -115,15 +115,16 @@ async def _operate(parts: _Parts) -> None:
 
 
 def _context(parts: _Parts, coordinators: CoordinatorChannel, dependencies: Dependencies) -> Context:
-    settings = parts.settings
+    settings, clock = parts.settings, SystemClock()
     return Context(
         cluster=parts.server,
         coordinators=coordinators,
-        clock=SystemClock(),
+        clock=clock,
         dependencies=dependencies,
         build=settings.build_settings(),
         operator_key=parts.key,
         operator_name=settings.operator_name,
+        operator_since=clock.now(),
         intervals=Intervals(
             progress=settings.progress_interval_seconds, resync=settings.resync_interval_seconds
         ),

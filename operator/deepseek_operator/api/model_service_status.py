@@ -53,7 +53,8 @@ class CandidateRevision(ServedRevision):
     phase_since: datetime = Field(description="When it entered its phase.")
     progressing_since: datetime | None = Field(
         default=None,
-        description="When its time to readiness began; absent while a pod waits for a node.",
+        description="When its time to readiness began; absent while a pod waits for a node. Time without an "
+        "operator does not count.",
     )
 
 

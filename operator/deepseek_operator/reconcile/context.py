@@ -1,6 +1,7 @@
 """What every reconcile function works with. No decisions."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from deepseek_operator.cluster.interface import Clock, Cluster, Coordinators
 from deepseek_operator.reconcile.dependencies import Dependencies
@@ -18,5 +19,6 @@ class Context:
     build: BuildSettings
     operator_key: bytes  # tokens of runs are derived from it
     operator_name: str  # of this process, in Events
+    operator_since: datetime  # when it got the Lease
     intervals: Intervals
     resync: Resync

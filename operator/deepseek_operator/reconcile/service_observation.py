@@ -22,7 +22,7 @@ from deepseek_operator.validation.model_service import serving_target_of, valida
 
 async def observe_service(context: Context, service: DeepSeekModelService, key: Key) -> ServiceObserved:
     now = context.clock.now().replace(microsecond=0)  # Kubernetes' times are whole seconds
-    observed, found = ServiceObserved(now=now), None
+    observed, found = ServiceObserved(now=now, operator_since=context.operator_since), None
     try:
         found = await stable_service(context.cluster, service)
     except NameTaken as taken:

@@ -24,9 +24,15 @@ OBSTACLES: Final = (Trouble.IMAGE, Trouble.CONFIG, Trouble.UNSCHEDULABLE)
 
 
 def assess(
-    candidate: CandidateRevision, facts: ClusterFacts, *, spec: ServiceSpec, now: datetime
+    candidate: CandidateRevision,
+    facts: ClusterFacts,
+    *,
+    spec: ServiceSpec,
+    now: datetime,
+    operator_since: datetime,
 ) -> CandidateRevision:
-    """The candidate as it is now."""
+    """The candidate as it is now. Its time is not counted from before `operator_since`: while no operator
+    leads, nobody creates its pods."""
     if candidate.phase == "Failed":
         return candidate
     candidate = _measured(candidate, facts)
@@ -35,7 +41,7 @@ def assess(
     since = None if waits else candidate.progressing_since or now
     failure = _broken(facts)
     if failure is None and since is not None and phase != "Ready":
-        failure = _late(since, spec, now, message)
+        failure = _late(max(since, operator_since), spec, now, message)
     if failure is not None:
         phase, (reason, message) = "Failed", failure
     return candidate.model_copy(

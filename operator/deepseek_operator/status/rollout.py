@@ -129,7 +129,13 @@ def _candidate(
     if earlier is not None and earlier.cluster_id == observed.target_cluster:
         facts = observed.cluster(earlier.cluster_id)
         pods = pod_set_status(facts.pods, desired=service.spec.replicas.min, earlier=earlier.pods)
-        return assess(earlier.model_copy(update={"pods": pods}), facts, spec=service.spec, now=observed.now)
+        return assess(
+            earlier.model_copy(update={"pods": pods}),
+            facts,
+            spec=service.spec,
+            now=observed.now,
+            operator_since=observed.operator_since,
+        )
     return CandidateRevision(
         revision=target.revision,
         uid=target.uid,

@@ -51,6 +51,7 @@ class ServiceObserved:
     """Everything but the resource itself and its earlier status."""
 
     now: datetime
+    operator_since: datetime  # when this operator began to lead
     target: ServingTarget | None = None  # None: no revision, for the reason in `missing`
     target_cluster: str = ""  # the id that a cluster for the target would have
     missing: str = ""  # in words

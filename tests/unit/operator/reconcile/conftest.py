@@ -375,6 +375,7 @@ class World:
         self.cluster, self.coordinators, self.clock = cluster, coordinators, clock
         self.dependencies = Dependencies()
         self.resync = Resync(seconds=30)
+        self.operator_since = clock.now()
 
     def add_job(self, **spec: Any) -> None:
         self.cluster.add(TRAINING_JOB, {**JOB_DOCUMENT, "spec": {**JOB_DOCUMENT["spec"], **spec}})
@@ -391,6 +392,7 @@ class World:
             build=BuildSettings(worker_image="registry/worker:1"),
             operator_key=b"k" * 64,
             operator_name="operator-1",
+            operator_since=self.operator_since,
             intervals=Intervals(),
             resync=self.resync,
         )
@@ -423,6 +425,11 @@ class World:
             phase=phase, epoch=1, step=5, total_steps=20, loss=7.5
         )
         await self.settle(kind, name)
+
+    def new_leader(self) -> None:
+        """Another operator takes over now."""
+        self.dependencies, self.resync = Dependencies(), Resync(seconds=30)
+        self.operator_since = self.clock.now()
 
     def status(self, kind: Kind = TRAINING_JOB, name: str = "tiny") -> dict[str, Any]:
         return self.cluster.status(kind, name)

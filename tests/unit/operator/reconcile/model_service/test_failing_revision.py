@@ -81,6 +81,17 @@ async def test_one_that_hangs_is_given_up_after_its_deadline(serving: Any) -> No
     assert serving.requests_go_to() == set(serving.replicas("r1"))
 
 
+async def test_time_without_an_operator_does_not_count_against_it(serving: Any) -> None:
+    await serving.begin_r2(rollout={"progressDeadlineSeconds": 100})
+    await serving.start_coordinator("r2")
+    serving.clock.advance(36000)
+    serving.world.new_leader()
+    await serving.pass_time(99)
+    assert serving.status()["candidate"]["phase"] == "Starting"
+    await serving.pass_time(2)
+    assert serving.condition("RevisionFailed") == ("True", "ProgressDeadlineExceeded")
+
+
 async def test_one_whose_replicas_crash_is_given_up_after_four_times(serving: Any) -> None:
     await serving.begin_r2()
     await serving.start_coordinator("r2")
