@@ -36,6 +36,10 @@ SPARSE = LOOKING_AHEAD.model_copy(
     update={"indexer": Indexer(index_n_heads=2, index_head_dim=8, index_topk=6)}
 )
 
+WARMING_UP = SPARSE.model_copy(
+    update={"indexer": Indexer(index_n_heads=2, index_head_dim=8, index_topk=6, stage="warmup")}
+)
+
 Case = tuple[int, dict[str, Any], Architecture]
 INTERLEAVED, ZERO_BUBBLE, DUAL = "Interleaved1F1B", "ZBVZeroBubble", "DualPipeV"
 
@@ -56,6 +60,7 @@ def degrees(
 
 QUICK: dict[str, Case] = {
     "experts of 2": (2, degrees(ep=2), LOOKING_AHEAD),
+    "experts of 2, frozen": (2, degrees(ep=2), WARMING_UP),
     "pipeline of 2": (2, degrees(pp=2), LOOKING_AHEAD),
     "tensor 2, experts 4 over copies": (8, degrees(zero=3, copies=2, tp=2, ep=4), LOOKING_AHEAD),
     "every degree": (8, degrees(zero=3, pp=2, cp=2, tp=2, ep=4, order=DUAL), ARCHITECTURE),

@@ -34,7 +34,8 @@ def correct_expert_gradients(layers: nn.Module, layout: Layout) -> None:
     for module in layers.modules():
         if isinstance(module, SharedExperts):
             own = [own_part(p.grad) for p in module.parameters() if p.grad is not None]
-            torch._foreach_mul_(own, layout.tensor / layout.expert)
+            if own:  # of what is frozen there are none
+                torch._foreach_mul_(own, layout.tensor / layout.expert)
 
 
 class SharedExperts(RoutedExperts):
@@ -46,7 +47,7 @@ class SharedExperts(RoutedExperts):
             return
         for name, parameter in list(self.named_parameters()):
             sliced = distribute_tensor(parameter.data, meshes.expert, [Shard(0)], src_data_rank=None)
-            self.register_parameter(name, nn.Parameter(sliced))
+            self.register_parameter(name, nn.Parameter(sliced, requires_grad=parameter.requires_grad))
 
     def forward(self, tokens: Tensor, chosen: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
         """As `RoutedExperts.forward`: whole copies in, a whole copy out."""

@@ -23,7 +23,7 @@ class VocabularyParallelHead(LanguageModelHead):
         self._group = mesh.get_group()
         if not isinstance(self.weight, DTensor):  # a tied one is sliced with the embedding
             sliced = distribute_tensor(self.weight.data, mesh, [Shard(0)], src_data_rank=None)
-            self.weight = nn.Parameter(sliced)
+            self.weight = nn.Parameter(sliced, requires_grad=self.weight.requires_grad)
 
     def forward(self, hidden: Tensor, labels: Tensor | None = None) -> Tensor:
         """`hidden` and what comes back are copies that all ranks hold."""
