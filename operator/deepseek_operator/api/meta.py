@@ -123,6 +123,13 @@ class CommonStatus(StatusModel):
     )
 
 
+class RestartsBefore(StatusModel):
+    """What had happened before a coordinator pod, which counts its own restarts only."""
+
+    coordinator_incarnation: int = Field(ge=1, description="Number of the coordinator pod.")
+    restarts: int = Field(ge=0, description="Restarts of the run before it.")
+
+
 class RunStatus(CommonStatus):
     """What the status of every kind with pods has."""
 
@@ -133,7 +140,13 @@ class RunStatus(CommonStatus):
     epoch: int = Field(
         default=0, description="Times that training was begun or resumed: the writer of the commit log."
     )
-    restarts: int = Field(default=0, description="Restarts of the run, in place or by a new coordinator pod.")
+    restarts: int = Field(
+        default=0,
+        description="Restarts of the run, in place or by a new coordinator pod; a suspension is none.",
+    )
+    restarts_before: RestartsBefore | None = Field(
+        default=None, description="How many of them came before the present coordinator pod."
+    )
     failures: int = Field(default=0, description="Restarts that count against runPolicy.backoffLimit.")
     last_failure: LongText = Field(default="", description="The last failure, in words.")
     warnings: list[ShortText] = Field(

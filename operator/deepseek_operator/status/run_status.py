@@ -8,8 +8,9 @@ from deepseek_operator.status import conditions
 from deepseek_operator.status.conditions import ConditionOf, Silence, drafts_of
 from deepseek_operator.status.draft import merge
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED, memory_words
-from deepseek_operator.status.pod_set_status import pod_set_status, replaced
+from deepseek_operator.status.pod_set_status import pod_set_status
 from deepseek_operator.status.pod_state import Trouble, classify, failures_of
+from deepseek_operator.status.restarts import count_restarts
 from deepseek_operator.status.text import count, long, short
 from deepseek_operator.status.view import WORKING, View
 
@@ -35,7 +36,7 @@ CONDITIONS: tuple[ConditionOf, ...] = (
 def common_fields(view: View, functions: Iterable[ConditionOf]) -> dict[str, Any]:
     """Fields of RunStatus by their names in Python."""
     status, observed, metadata = view.resource.status, view.observed, view.resource.metadata
-    progress = observed.progress
+    progress, restarts = observed.progress, count_restarts(view)
     return {
         "observed_generation": metadata.generation,
         "state": state_of(view),
@@ -48,9 +49,8 @@ def common_fields(view: View, functions: Iterable[ConditionOf]) -> dict[str, Any
         "run_config_digest": observed.run_config_digest or status.run_config_digest,
         "pods": _pods(view),
         "epoch": max(status.epoch, count(progress.epoch) if progress else 0),
-        "restarts": max(
-            status.restarts, replaced(view.coordinator) + (count(progress.restarts) if progress else 0)
-        ),
+        "restarts": restarts.total,
+        "restarts_before": restarts.before,
         "failures": max(status.failures, _failures(view)),
         "last_failure": long(_last_failure(view)),
         "warnings": [short(text) for text in progress.warnings] if progress else status.warnings,
@@ -78,7 +78,7 @@ def state_of(view: View) -> str:
         return str(view.phase)
     if draft.reason != conditions.RECOVERING and (state := _state_while_silent(view)):
         return state
-    if draft.reason == conditions.RECOVERING or replaced(view.coordinator) or _has_restarted(view):
+    if draft.reason == conditions.RECOVERING or count_restarts(view).total:
         return conditions.RECOVERING
     return conditions.PREFLIGHT if view.phase == "Preflight" and not view.workers else conditions.STARTING
 
@@ -89,12 +89,6 @@ def _state_while_silent(view: View) -> str:
     if silence is Silence.LONG:
         return UNKNOWN
     return earlier if silence is Silence.BRIEF and earlier in WORKING else ""
-
-
-def _has_restarted(view: View) -> bool:
-    """In place: its ranks are started again."""
-    progress = view.observed.progress
-    return progress is not None and progress.restarts > 0
 
 
 def _pods(view: View) -> PodSetStatus:
