@@ -133,6 +133,12 @@ def _from_verdict(verdict: Verdict, observed: Observed) -> dict[str, Any]:
     fields: dict[str, Any] = {"eta": ""}
     if verdict.step:
         fields["step"] = text.count(verdict.step)
+    if verdict.tokens:
+        fields["tokens"] = text.count(verdict.tokens)
+    if verdict.loss is not None:
+        fields["loss"] = text.loss(verdict.loss)
+    if verdict.tokens_per_second is not None:
+        fields["tokens_per_second"] = text.count(verdict.tokens_per_second)
     if verdict.evaluation:
         fields["evaluation"] = text.named_values(verdict.evaluation, limit=_MAX_MEASUREMENTS)
     if verdict.outcome == "Succeeded":

@@ -124,9 +124,12 @@ def test_prompts_are_continued_at_each_evaluation(run: TrainingRun) -> None:
 
 
 def test_a_finished_run_that_is_started_again_repeats_nothing(run: TrainingRun) -> None:
-    first = train_alone(run)
-    second = train_alone(run)
+    monitors = LocalMonitor(), LocalMonitor()
+    first, second = (train_alone(run, monitor=monitor) for monitor in monitors)
     assert (second.outcome, second.digest, second.evaluation) == ("Succeeded", first.digest, first.evaluation)
+    trained, shown = (monitor.published[-1] for monitor in monitors)
+    assert shown.loss == trained.loss is not None
+    assert shown.tokens_per_second is not None
     assert len(step_lines(run.storage.uri)) == 6
 
 

@@ -139,6 +139,9 @@ class Verdict(TolerantWireModel):
     exit_code: int = 0
     epoch: int = 0
     step: int = 0
+    tokens: int = 0
+    loss: float | None = None  # as rank 0 last told them
+    tokens_per_second: float | None = None
     consumed_samples: int = 0
     checkpoint_prefix: str = ""
     digest: str = ""  # of the export, or of the dataset manifest

@@ -100,12 +100,19 @@ def stopped(by_control: bool, message: str) -> Verdict:
 
 
 def with_position(verdict: Verdict, progress: Progress) -> Verdict:
-    """Fills in where the run was, for endings that the driver could not describe itself."""
+    """Fills in where the run was, where the verdict does not say it: an ending may come sooner after the last
+    step than anybody has asked for the progress."""
     known: dict[str, object] = {}
     if not verdict.epoch:
         known["epoch"] = progress.epoch
     if not verdict.step:
         known["step"] = progress.step
+    if not verdict.tokens:
+        known["tokens"] = progress.tokens
+    if verdict.loss is None:
+        known["loss"] = progress.loss
+    if verdict.tokens_per_second is None:
+        known["tokens_per_second"] = progress.tokens_per_second
     if not verdict.evaluation:
         known["evaluation"] = progress.evaluation
     return verdict.model_copy(update=known)

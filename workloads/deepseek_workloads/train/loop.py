@@ -169,6 +169,8 @@ class TrainingLoop:
             tokens=self._position.tokens + samples * self._setup.run.data.sequence_length,
         )
         self._metrics = {"loss": result.loss, "gradient_norm": result.gradient_norm, "learning_rate": rate}
+        if (speed := self._watch.tokens_per_second) is not None:
+            self._metrics["tokens_per_second"] = speed
         self._context.monitor.heartbeat(self._position.step)
         if self._reporter is not None:
             retries = self._setup.store.retries

@@ -20,6 +20,7 @@ from deepseek_workloads.train.trainer import StepResult
 _MAX_CHECKPOINTS = 10  # Progress' limits
 _MAX_WARNINGS = 8
 _MAX_SAMPLE_IDS = 1024  # in one line of metrics
+_FIGURES = ("loss", "learning_rate", "gradient_norm", "tokens_per_second")  # of a checkpoint's metrics
 _LINE_SECONDS = 1.0  # between lines of steps on stdout
 
 
@@ -50,7 +51,9 @@ class Reporter:
 
     def resumed(self, position: Position, live: Sequence[CheckpointEntry]) -> None:
         self._say("resumed", step=position.step, consumedSamples=position.consumed_samples)
-        self._publish(step=position.step, tokens=position.tokens, checkpoints=_summaries(live))
+        at = [entry.record.metrics for entry in live if entry.record.step == position.step]
+        figures = {name: at[-1].get(name) for name in _FIGURES} if at else {}
+        self._publish(step=position.step, tokens=position.tokens, checkpoints=_summaries(live), **figures)
 
     def step(
         self, position: Position, result: StepResult, *, learning_rate: float, store_retries: int

@@ -200,6 +200,21 @@ def test_success_keeps_what_was_learnt(make_job: Any, make_ended: Any, running: 
     assert _conditions(status)["Failed"][0] == "False"
 
 
+def test_a_run_that_ended_before_anybody_asked_shows_its_last_figures(
+    make_job: Any, make_ended: Any, running: Observed
+) -> None:
+    verdict = Verdict(
+        outcome="Succeeded",
+        reason="Completed",
+        step=100,
+        tokens=12800,
+        loss=1.23456,
+        tokens_per_second=987.6,
+    )
+    status = compute_status(make_job(), replace(running, pods=(make_ended(verdict),), progress=None))
+    assert (status.tokens, status.loss, status.tokens_per_second) == (12800, "1.2346", 988)
+
+
 def test_failure_tells_the_verdict(make_job: Any, make_ended: Any, running: Observed) -> None:
     verdict = Verdict(outcome="Failed", reason="NumericFailure", message="loss is NaN", exit_code=11, step=12)
     status = compute_status(make_job(), replace(running, pods=(make_ended(verdict),), progress=None))

@@ -26,6 +26,13 @@ def test_a_verdict_that_only_the_supervisor_could_give_is_filled_in_with_the_pos
     assert (filled.epoch, filled.step, filled.evaluation) == (3, 41, {"perplexity": 9.0})
 
 
+def test_the_last_figures_come_with_every_verdict() -> None:
+    verdict = Verdict(outcome="Succeeded", reason=reasons.COMPLETED, step=100)
+    last = Progress(step=100, tokens=6400, loss=2.5, tokens_per_second=1000.0)
+    filled = outcomes.with_position(verdict, last)
+    assert (filled.tokens, filled.loss, filled.tokens_per_second) == (6400, 2.5, 1000.0)
+
+
 def test_what_a_verdict_says_itself_is_kept() -> None:
     verdict = Verdict(outcome="Succeeded", reason=reasons.COMPLETED, epoch=4, step=100)
     assert outcomes.with_position(verdict, Progress(epoch=3, step=41)).step == 100
