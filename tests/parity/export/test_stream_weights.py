@@ -2,11 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from loading import Alone, made
 from small_architectures import ARCHITECTURES, BASE, NEXTN, OWN, PLAIN, SPARSE
 
 from deepseek_workloads.contract.architecture import Architecture
@@ -16,7 +16,6 @@ from deepseek_workloads.export.files import ExportTokenizer
 from deepseek_workloads.export.load import ExportError, ExportReader, open_export
 from deepseek_workloads.export.publish import export_model
 from deepseek_workloads.export.stream_weights import WeightStream, load_weights
-from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.store.file import FileObjectStore
 from deepseek_workloads.store.interface import ByteRange
 
@@ -37,21 +36,6 @@ NAMES = {
 }
 
 
-@dataclass
-class Alone:
-    """The group of one rank."""
-
-    rank: int = 0
-    world_size: int = 1
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device("cpu")
-
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
-        return values
-
-
 class CountingStore(FileObjectStore):
     """Remembers how many bytes each request asked for."""
 
@@ -62,16 +46,6 @@ class CountingStore(FileObjectStore):
     def read_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes]:
         self.asked.append(sum(part.end - part.start for part in ranges))
         return super().read_ranges(ranges)
-
-
-def made(architecture: Architecture, seed: int) -> DeepseekV3ForCausalLM:
-    model = DeepseekV3ForCausalLM(architecture)
-    model.init_weights(seed)
-    with torch.no_grad():
-        for name, buffer in model.named_buffers():
-            if name.endswith("bias"):
-                buffer += 0.1 * seed
-    return model
 
 
 @pytest.fixture

@@ -82,9 +82,19 @@ class ExportReader:
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Under Hugging Face's names, one file in memory at a time."""
-        for entry in self.manifest.files:
-            if entry.key.endswith(".safetensors"):
-                yield from from_safetensors(self._read(entry)).items()
+        for entry in self._weight_entries():
+            yield from from_safetensors(self._read(entry)).items()
+
+    def weights(self) -> list[ObjectInfo]:
+        """Raises ExportError and StoreErrors, see `info`."""
+        return [self.info(entry) for entry in self._weight_entries()]
+
+    def checksums(self) -> dict[str, str]:
+        """Of the weights' files, by key."""
+        return {f"{self.prefix}{entry.key}": entry.checksum for entry in self._weight_entries()}
+
+    def _weight_entries(self) -> list[FileEntry]:
+        return [entry for entry in self.manifest.files if entry.key.endswith(".safetensors")]
 
     def architecture(self) -> Architecture:
         try:

@@ -1,6 +1,6 @@
 """Where each tensor lies in the safetensors files of a folder, from their headers alone.
 
-The format: 8 bytes with the header's length, little-endian, a JSON header, then the tensors' bytes.
+The format: 8 bytes with the header's length, little-endian, a JSON header, then the tensors' bytes. No torch.
 """
 
 import json
@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-import torch
-
 from deepseek_workloads.store.interface import ByteRange, ObjectInfo, ObjectStore
 
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100 * 1024 * 1024  # what the reference reader allows
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 
 class SafetensorsError(ValueError):
@@ -27,12 +25,17 @@ class StoredTensor:
     etag: str
     start: int  # first byte within the object
     shape: tuple[int, ...]
-    dtype: torch.dtype
+    dtype: str  # of ITEM_BYTES
 
     @property
     def row_bytes(self) -> int:
         """Of one index of the first dimension."""
-        return prod(self.shape[1:]) * self.dtype.itemsize
+        return prod(self.shape[1:]) * ITEM_BYTES[self.dtype]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return prod(self.shape) * ITEM_BYTES[self.dtype]
 
     def rows(self, first: int, last: int) -> ByteRange:
         """Bytes of the rows from `first` up to but without `last`."""
@@ -72,12 +75,12 @@ def _tensor(file: ObjectInfo, base: int, entry: dict[str, object]) -> StoredTens
     shape, offsets = entry["shape"], entry["data_offsets"]
     if not isinstance(shape, list) or not isinstance(offsets, list):
         raise SafetensorsError("shape and data_offsets must be lists")
-    if entry["dtype"] not in DTYPES:
+    dtype = str(entry["dtype"])
+    if dtype not in ITEM_BYTES:
         raise SafetensorsError(
-            f"dtype {entry['dtype']}: must be one of {', '.join(DTYPES)}; convert quantised weights to BF16"
+            f"dtype {dtype}: must be one of {', '.join(ITEM_BYTES)}; convert quantised weights to BF16"
         )
-    dtype = DTYPES[str(entry["dtype"])]
     start, end = (int(offset) for offset in offsets)
-    if end - start != prod(shape) * dtype.itemsize or base + end > file.size:
-        raise SafetensorsError(f"bytes {start} to {end} are not those of {shape} in {entry['dtype']}")
+    if end - start != prod(shape) * ITEM_BYTES[dtype] or base + end > file.size:
+        raise SafetensorsError(f"bytes {start} to {end} are not those of {shape} in {dtype}")
     return StoredTensor(file.key, file.etag, base + start, tuple(map(int, shape)), dtype)

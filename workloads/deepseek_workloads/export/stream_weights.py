@@ -6,7 +6,7 @@ is missing, too many or of another shape; where one holds NaN, or a file is not 
 model must not be used: all ranks raise.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,16 +16,23 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.contract.records import FileEntry
 from deepseek_workloads.data.checksum import object_checksum_of_parts
-from deepseek_workloads.export.load import ExportError, ExportReader
+from deepseek_workloads.export.load import ExportError
 from deepseek_workloads.export.safetensors_index import SafetensorsError, StoredTensor, stored_tensors
-from deepseek_workloads.model.hugging_face import Place, place_of
-from deepseek_workloads.store.interface import ByteRange, ObjectInfo, ObjectStore, StoreError
+from deepseek_workloads.plan.hugging_face_names import Place
+from deepseek_workloads.plan.stored_tensors import compare
+from deepseek_workloads.store.interface import (
+    BATCH_BYTES,
+    ByteRange,
+    ObjectInfo,
+    ObjectStore,
+    StoreError,
+    parts_of,
+)
 
-BATCH_BYTES = 32 * 1024 * 1024  # asked for at a time
 SHARE_OF_SHARD = 8  # and no more than this part of what the rank holds
 _NAMED = 8  # tensors in a message
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -80,15 +87,35 @@ class Agreement(Protocol):
     def sum(self, values: Tensor) -> Tensor: ...
 
 
+class WeightSource(Protocol):
+    """A Hugging Face folder: an `ExportReader`, or a `FolderReader` without a manifest."""
+
+    @property
+    def store(self) -> ObjectStore: ...
+
+    @property
+    def uri(self) -> str: ...
+
+    def architecture(self) -> Architecture: ...
+
+    def weights(self) -> list[ObjectInfo]:
+        """The safetensors files. Raises ExportError and StoreErrors."""
+        ...
+
+    def checksums(self) -> Mapping[str, str]:
+        """Recorded ones of these files, by key; none where nothing is recorded."""
+        ...
+
+
 class WeightStream:
-    def __init__(self, reader: ExportReader, model: nn.Module, architecture: Architecture) -> None:
-        """`architecture` of the model; that of the export may lack an indexer, and have more modules for more
+    def __init__(self, source: WeightSource, model: nn.Module, architecture: Architecture) -> None:
+        """`architecture` of the model; that of the folder may lack an indexer, and have more modules for more
         than the next token. Raises ExportError when tensors are missing, too many or of other shapes."""
-        self._reader, self._architecture, self._theirs = reader, architecture, reader.architecture()
+        self._source, self._architecture, self._theirs = source, architecture, source.architecture()
         self._targets = _targets(model)
         try:
-            files = [reader.info(entry) for entry in _weight_files(reader)]
-            self._stored = stored_tensors(reader.store, files)
+            self._files = source.weights()
+            self._stored = stored_tensors(source.store, self._files)
         except SafetensorsError as error:
             raise ExportError(str(error)) from error
         self._places = self._checked_places()
@@ -98,57 +125,34 @@ class WeightStream:
         held = sum(_local(target).numel() * _local(target).itemsize for target in self._targets.values())
         limit = max(1, min(BATCH_BYTES, held // SHARE_OF_SHARD))
         for batch in _batches(self._pieces(limit), limit):
-            contents = self._reader.store.read_ranges([piece.source for piece in batch])
+            contents = self._source.store.read_ranges([piece.source for piece in batch])
             for piece, content in zip(batch, contents, strict=True):
                 yield from _copy(piece, content)
 
     def damaged(self, *, rank: int, world_size: int) -> Iterator[str]:
-        """Of the files that fall to this rank those that are not what the manifest says."""
-        for entry in _weight_files(self._reader)[rank::world_size]:
-            parts = _in_parts(self._reader.store, self._reader.info(entry))
-            found = object_checksum_of_parts(parts)
-            if found != entry.checksum:
-                yield f"{entry.key} has {found}, the manifest says {entry.checksum}"
-
-    def _checked_places(self) -> dict[str, Place]:
-        """By name on disk. Every number of every target must come from somewhere."""
-        places, wrong = {}, []
-        for name, stored in self._stored.items():
-            place = place_of(name, stored.shape, self._architecture)
-            if place is None:
+        """Of the files that fall to this rank those that are not what is recorded of them."""
+        recorded = self._source.checksums()
+        for file in self._files[rank::world_size]:
+            if file.key not in recorded:
                 continue
-            target = self._targets.get(place.parameter)
-            if target is None or not _fits(place, target):
-                expected = "no such tensor" if target is None else f"{list(target.shape)}"
-                wrong.append(f"{name} of {list(stored.shape)} (the model has {expected})")
-            places[name] = place
-        missing = self._missing(places.values())
-        if wrong or missing:
+            found = object_checksum_of_parts(parts_of(self._source.store, file))
+            if found != recorded[file.key]:
+                yield f"{file.key} has {found}, the manifest says {recorded[file.key]}"
+
+    def _checked_places(self) -> Mapping[str, Place]:
+        """By name on disk. Every number of every target must come from somewhere."""
+        found = compare(
+            {name: stored.shape for name, stored in self._stored.items()},
+            {name: tuple(target.shape) for name, target in self._targets.items()},
+            architecture=self._architecture,
+            lacks_indexer=self._theirs.indexer is None,
+        )
+        if found.problem:
             raise ExportError(
-                f"{self._reader.uri}: its tensors are not those of spec.model: "
-                + "; ".join(
-                    f"{len(names)} {what}: {', '.join(names[:_NAMED])}"
-                    for what, names in (("missing", missing), ("too many or of another shape", wrong))
-                    if names
-                )
-                + "; name the export's own preset and values, or another export"
+                f"{self._source.uri}: its tensors are not those of spec.model: {found.problem}; name its own "
+                "preset and values, or another model"
             )
-        return places
-
-    def _missing(self, places: Iterable[Place]) -> list[str]:
-        covered: dict[str, int] = {}
-        for place in places:
-            numbers = torch.Size(place.shape).numel()
-            covered[place.parameter] = covered.get(place.parameter, 0) + numbers
-        return [
-            name
-            for name, target in self._targets.items()
-            if covered.get(name, 0) < target.numel() and not self._may_lack(name)
-        ]
-
-    def _may_lack(self, name: str) -> bool:
-        """An indexer that is added to a model begins to learn."""
-        return ".indexer." in name and self._theirs.indexer is None
+        return found.places
 
     def _pieces(self, limit: int) -> Iterator[Piece]:
         for name, place in self._places.items():
@@ -169,10 +173,6 @@ class WeightStream:
                 yield Piece(name, stored, rows, stop - start, indices[1:], goes_to)
 
 
-def _weight_files(reader: ExportReader) -> list[FileEntry]:
-    return [entry for entry in reader.manifest.files if entry.key.endswith(".safetensors")]
-
-
 def _targets(model: nn.Module) -> dict[str, Tensor]:
     """What an export holds of a model: not what only training knows."""
     named = [*model.named_parameters(), *model.named_buffers()]
@@ -190,16 +190,6 @@ def _box(tensor: Tensor) -> Box | None:
         return Box((0,) * tensor.ndim, tuple(tensor.shape))
     shape, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
     return Box(tuple(offset), tuple(shape)) if all(shape) else None
-
-
-def _fits(place: Place, target: Tensor) -> bool:
-    """An expert has its part of every other dimension: one, or one of two beside each other."""
-    if not place.single:
-        return place.shape == tuple(target.shape)
-    if target.ndim != len(place.shape) or place.offset[0] >= target.shape[0]:
-        return False
-    beside = 2 if place.parameter.endswith("gate_up_proj") else 1
-    return (place.shape[1] * beside, *place.shape[2:]) == tuple(target.shape[1:])
 
 
 def _on_disk(shape: tuple[int, ...], place: Place) -> tuple[int, ...]:
@@ -223,27 +213,21 @@ def _batches(pieces: Iterator[Piece], limit: int) -> Iterator[list[Piece]]:
 
 @torch.no_grad()
 def _copy(piece: Piece, content: bytes) -> Iterator[str]:
-    rows = torch.frombuffer(bytearray(content), dtype=piece.stored.dtype)
+    rows = torch.frombuffer(bytearray(content), dtype=_DTYPES[piece.stored.dtype])
     rows = rows.view(piece.rows, *piece.stored.shape[1:])[(slice(None), *piece.columns)]
     if not bool(torch.isfinite(rows).all()):
         yield piece.name
     piece.target.copy_(rows)
 
 
-def _in_parts(store: ObjectStore, file: ObjectInfo) -> Iterator[bytes]:
-    for start in range(0, file.size, BATCH_BYTES):
-        end = min(start + BATCH_BYTES, file.size)
-        yield from store.read_ranges([ByteRange(file.key, start, end, file.etag)])
-
-
 def load_weights(
-    reader: ExportReader, model: nn.Module, architecture: Architecture, *, group: Agreement
+    source: WeightSource, model: nn.Module, architecture: Architecture, *, group: Agreement
 ) -> None:
     """A collective: into the parameters of every rank, plain tensors or DTensors. Raises ExportError on every
     rank when one finds a reason to."""
     found: list[str] = []
     try:
-        stream = WeightStream(reader, model, architecture)
+        stream = WeightStream(source, model, architecture)
         found += [f"{name} holds NaN or infinite numbers" for name in stream.load()]
         found += stream.damaged(rank=group.rank, world_size=group.world_size)
     except (ExportError, StoreError) as error:
@@ -251,6 +235,6 @@ def load_weights(
         raise error
     failed = group.sum(torch.tensor([float(bool(found))], device=group.device))
     if found:
-        raise ExportError(f"{reader.uri}: {'; '.join(dict.fromkeys(found[:_NAMED]))}: export the model again")
+        raise ExportError(f"{source.uri}: {'; '.join(dict.fromkeys(found[:_NAMED]))}: write the model again")
     if failed.item():
-        raise ExportError(f"{reader.uri}: another rank found it damaged; its log says where")
+        raise ExportError(f"{source.uri}: another rank found it damaged; its log says where")

@@ -1,19 +1,22 @@
-"""Whether an export can be the start of a run: its architecture, its tokenizer. It loads no weights."""
+"""Whether an export, or a folder of Hugging Face, can be the start of a run: its architecture, tokenizer,
+and of a folder, which nothing vouches for, its tensors (`initial_folder`)."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import pydantic
-
+from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.digest import sha256_digest
-from deepseek_workloads.contract.layout import join_uri
+from deepseek_workloads.contract.layout import digest_in_uri, join_uri
 from deepseek_workloads.contract.recipe import differences
 from deepseek_workloads.contract.records import DatasetManifest, ExportManifest
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.export.folder import CONFIG, TOKENIZER, HuggingFaceFolder, open_folder
+from deepseek_workloads.launch.initial_folder import folder_problems
 from deepseek_workloads.plan.hugging_face_config import architecture_of, config_json
-from deepseek_workloads.store.interface import ObjectStore
+from deepseek_workloads.store.interface import NotFound, ObjectStore
 
-MANIFEST, CONFIG, TOKENIZER = "manifest.json", "config.json", "tokenizer.json"
+MANIFEST = "manifest.json"
 # Fields of training, not of the weights: a run may set them anew.
 _FREE = (
     "initializerRange",
@@ -31,40 +34,83 @@ _FREE = (
 def initial_model_problems(
     run: TrainingRun, datasets: Sequence[DatasetManifest], store: ObjectStore
 ) -> Iterator[str]:
-    """`store` is at the export's prefix. Raises StoreErrors."""
-    document = store.read(MANIFEST)
+    """`store` is at the prefix of an export or of a Hugging Face folder. Raises StoreErrors."""
     recorded = run.init_from.digest if run.init_from else None
-    if recorded is not None and (found := sha256_digest(document)) != recorded:
-        yield (
-            f"{join_uri(store.uri, MANIFEST)}: digest {found}: {recorded} is recorded: restore the export, "
-            "or name another one"
-        )
+    folder: HuggingFaceFolder | None = None
+    try:
+        if _is_export(store, recorded):
+            config = _config_of_export(store, recorded)
+        else:
+            folder = open_folder(store)
+            config = folder.config
+    except ValueError as error:
+        yield str(error)
         return
     try:
-        ExportManifest.model_validate_json(document)
-        theirs = architecture_of(json.loads(store.read(CONFIG)))
-    except (pydantic.ValidationError, ValueError) as error:
-        yield (
-            f"{store.uri}: no export of this version: {error}: name the prefix of an export "
-            "(status.export.uri of a job)"
-        )
+        theirs = architecture_of(config)
+    except ValueError as error:
+        yield f"{join_uri(store.uri, CONFIG)}: {error}: it is not of the family that can be trained"
         return
-    wanted = run.architecture.num_nextn_predict_layers
-    if theirs.num_nextn_predict_layers > wanted:  # what is left out is not missed
-        theirs = theirs.model_copy(update={"num_nextn_predict_layers": wanted})
-    if theirs.indexer is None:  # one that is added begins to learn
-        theirs = theirs.model_copy(update={"indexer": run.architecture.indexer})
-    documents = (
-        theirs.model_dump(mode="json", by_alias=True),
-        # By the same way, on which what is left to a default gets its value.
-        architecture_of(config_json(run.architecture)).model_dump(mode="json", by_alias=True),
-    )
-    different = [line for line in differences(*documents) if not line.startswith(_FREE)]
+    different = list(_differences(run.architecture, theirs))
     if different:
         yield (
             f"{store.uri}: its architecture is not that of spec.model ({'; '.join(different[:8])}): name its "
-            "preset, and its values in spec.model.architecture"
+            "preset, and its values in spec.model.architecture (python -m deepseek_workloads.plan "
+            "--hugging-face config.json writes them)"
         )
+    elif folder is not None:
+        yield from folder_problems(folder, run.architecture, lacks_indexer=theirs.indexer is None)
+    if folder is None or folder.has_tokenizer:
+        yield from _tokenizer_problems(datasets, store)
+
+
+def _is_export(store: ObjectStore, recorded: str | None) -> bool:
+    if recorded is not None or digest_in_uri(store.uri) is not None:
+        return True
+    try:
+        store.stat(MANIFEST)
+    except NotFound:
+        return False
+    return True
+
+
+def _config_of_export(store: ObjectStore, recorded: str | None) -> Mapping[str, Any]:
+    """Raises ValueError that says what is wrong, and StoreErrors."""
+    document = store.read(MANIFEST)
+    if recorded is not None and (found := sha256_digest(document)) != recorded:
+        raise ValueError(
+            f"{join_uri(store.uri, MANIFEST)}: digest {found}: {recorded} is recorded: restore the export, "
+            "or name another one"
+        )
+    try:
+        ExportManifest.model_validate_json(document)
+        config: Mapping[str, Any] = json.loads(store.read(CONFIG))
+    except ValueError as error:
+        raise ValueError(
+            f"{store.uri}: no export of this version: {error}: name the prefix of an export "
+            "(status.export.uri of a job)"
+        ) from error
+    return config
+
+
+def _differences(ours: Architecture, theirs: Architecture) -> Iterator[str]:
+    """In what decides the weights."""
+    wanted = ours.num_nextn_predict_layers
+    if theirs.num_nextn_predict_layers > wanted:  # what is left out is not missed
+        theirs = theirs.model_copy(update={"num_nextn_predict_layers": wanted})
+    if theirs.indexer is None:  # one that is added begins to learn
+        theirs = theirs.model_copy(update={"indexer": ours.indexer})
+    documents = (
+        theirs.model_dump(mode="json", by_alias=True),
+        # By the same way, on which what is left to a default gets its value.
+        architecture_of(config_json(ours)).model_dump(mode="json", by_alias=True),
+    )
+    for line in differences(*documents):
+        if not line.startswith(_FREE):
+            yield line
+
+
+def _tokenizer_problems(datasets: Sequence[DatasetManifest], store: ObjectStore) -> Iterator[str]:
     tokenizer = sha256_digest(store.read(TOKENIZER))
     for dataset in datasets:
         if dataset.tokenizer_digest != tokenizer:

@@ -34,8 +34,9 @@ from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.raw import check_readable, list_raw
+from deepseek_workloads.export.folder import CONFIG
 from deepseek_workloads.launch.arguments import parse_arguments, write_verdict
-from deepseek_workloads.launch.initial_model import CONFIG, initial_model_problems
+from deepseek_workloads.launch.initial_model import initial_model_problems
 from deepseek_workloads.plan.architecture_rules import served_by_no_engine
 from deepseek_workloads.plan.hugging_face_config import architecture_of
 from deepseek_workloads.store.interface import NotFound, ObjectStore, StoreError

@@ -1,22 +1,28 @@
 """python -m deepseek_workloads.plan [PRESET ...] [--set moe.nRoutedExperts=16] [--gpus 8 --zero-stage 3]
+python -m deepseek_workloads.plan --hugging-face config.json
 
 What a model costs before anything is bought: parameters, FLOPs a token, memory of a rank in a layout, and
 the smallest pool of GPUs that fits. Without a preset: all of them. A job's `status.plan` says the same of it.
+Of the config.json of a Hugging Face folder also the `spec.model` with which a job starts from that folder.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.plan.architecture import ArchitectureRefused, resolve
 from deepseek_workloads.plan.estimate import active_parameters, flops_per_token, parameters
-from deepseek_workloads.plan.hugging_face_config import class_of
+from deepseek_workloads.plan.hugging_face_config import architecture_of, class_of
 from deepseek_workloads.plan.layout import data_parallel_layout
 from deepseek_workloads.plan.memory import COMPUTE_BYTES, estimate_memory
+from deepseek_workloads.plan.model_spec import model_spec
 from deepseek_workloads.plan.pool import GIB, GPU_MEMORY_BYTES, smallest_pool
 from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.plan.problem import Problem
@@ -29,13 +35,34 @@ def main(argv: Sequence[str]) -> int:
     options = _parse(argv)
     try:
         overrides = _overrides(options.set)
-        rows = [_row(name, overrides, options) for name in options.presets or PRESETS]
-    except (ArchitectureRefused, ValueError) as error:
+        if options.hugging_face is not None:
+            return _of_folder(options)
+        rows = [_row(name, resolve(name, overrides), options) for name in options.presets or PRESETS]
+    except (ArchitectureRefused, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return ExitCode.BAD_INPUT
+    _print(rows, options)
+    return ExitCode.DONE
+
+
+def _of_folder(options: argparse.Namespace) -> int:
+    """Raises ValueError, OSError and ArchitectureRefused."""
+    config = json.loads(Path(options.hugging_face).read_text())
+    architecture = architecture_of(config)
+    row = _row(str(config["model_type"]), architecture, options)
+    spec = model_spec(architecture)
+    if options.json:
+        print(json.dumps({**row, "model": spec}, indent=2))
+        return ExitCode.DONE
+    print(yaml.safe_dump({"model": {**spec, "initFrom": {"storageUri": "s3://..."}}}, sort_keys=False))
+    _print([row], options)
+    return ExitCode.DONE
+
+
+def _print(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(rows, indent=2))
-        return ExitCode.DONE
+        return
     print(
         f"{options.sequence_length} tokens a sequence, {options.precision}; a rank of {options.gpus}, ",
         end="",
@@ -43,7 +70,6 @@ def main(argv: Sequence[str]) -> int:
     print(f"zeroStage {options.zero_stage}; GPUs of {options.gpu_memory:g} GiB")
     for line in _table([_COLUMNS, *(_words(row) for row in rows)]):
         print(line)
-    return ExitCode.DONE
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -55,6 +81,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         default=[],
         metavar="FIELD=VALUE",
         help="a field of spec.model.architecture, e.g. numHiddenLayers=6",
+    )
+    parser.add_argument(
+        "--hugging-face", metavar="CONFIG_JSON", help="of a folder of another maker, in place of presets"
     )
     parser.add_argument("--sequence-length", type=int, default=4096, help="at most the model's positions")
     parser.add_argument("--micro-batch-size", type=int, default=1, help="sequences of a pass")
@@ -81,9 +110,8 @@ def _overrides(settings: Sequence[str]) -> dict[str, Any]:
     return overrides
 
 
-def _row(name: str, overrides: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+def _row(name: str, architecture: Architecture, options: argparse.Namespace) -> dict[str, Any]:
     """Raises ArchitectureRefused."""
-    architecture = resolve(name, overrides)
     problems: list[Problem] = check_architecture(architecture)
     if problems:
         raise ArchitectureRefused(problems)

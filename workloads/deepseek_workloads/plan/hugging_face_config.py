@@ -5,6 +5,7 @@ from typing import Any
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.plan.configs import deepseek, llama, own
+from deepseek_workloads.plan.configs.classes import completed
 
 _CLASSES = {**deepseek.MODEL_TYPES, **llama.MODEL_TYPES, own.MODEL_TYPE: own.CLASS}
 
@@ -47,9 +48,9 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     what we do not compute the same way)."""
     kind = config.get("model_type")
     if kind in deepseek.MODEL_TYPES:
-        return deepseek.architecture_of(config)
+        return deepseek.architecture_of(completed(config))
     if kind in llama.MODEL_TYPES:
-        return llama.architecture_of(config)
+        return llama.architecture_of(completed(config))
     if kind == own.MODEL_TYPE:
         return own.architecture_of(config)
     known = ", ".join(map(repr, _CLASSES))

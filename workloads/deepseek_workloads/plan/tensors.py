@@ -28,6 +28,19 @@ def parameter_shapes(architecture: Architecture) -> dict[str, Shape]:
     return shapes
 
 
+def buffer_shapes(architecture: Architecture) -> dict[str, Shape]:
+    """What a model holds beside: the router's balancing biases."""
+    layers = architecture.num_hidden_layers
+    prefixes = [f"model.layers.{index}" for index in range(layers)]
+    prefixes += [f"{NEXTN}{index}" for index in range(architecture.num_nextn_predict_layers)]
+    mixtures = [architecture.mixture_of(index) for index in range(len(prefixes))]
+    return {
+        f"{prefix}{ROUTER_BIAS}": (moe.n_routed_experts,)
+        for prefix, moe in zip(prefixes, mixtures, strict=True)
+        if moe is not None and moe.scoring_func == "sigmoid"
+    }
+
+
 def layer_shapes(architecture: Architecture, index: int) -> dict[str, Shape]:
     """The trained tensors of decoder layer `index`."""
     return _decoder(f"model.layers.{index}", architecture, index)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+BATCH_BYTES = 32 * 1024 * 1024  # that readers of large objects ask for at a time
+
 
 @dataclass(frozen=True)
 class ObjectInfo:
@@ -108,3 +110,10 @@ class ObjectStore(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def parts_of(store: ObjectStore, file: ObjectInfo) -> Iterator[bytes]:
+    """The whole object, a part at a time. Raises ObjectChanged when it is another one than `file`."""
+    for start in range(0, file.size, BATCH_BYTES):
+        end = min(start + BATCH_BYTES, file.size)
+        yield from store.read_ranges([ByteRange(file.key, start, end, file.etag)])

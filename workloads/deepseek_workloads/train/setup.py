@@ -13,7 +13,7 @@ from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
-from deepseek_workloads.export.load import open_export
+from deepseek_workloads.export.start import open_initial_model
 from deepseek_workloads.export.stream_weights import load_weights
 from deepseek_workloads.plan.estimate import choose_micro_batch_size
 from deepseek_workloads.store.interface import ObjectStore
@@ -137,7 +137,7 @@ def _first_weights(run: TrainingRun, context: TrainContext, group: Group, model:
     model.plain.init_weights(run.data.seed)
     if run.init_from is not None:
         with closing(context.open_store(run.init_from)) as store:
-            reader = open_export(store, recorded=run.init_from.digest)
+            reader = open_initial_model(store, recorded=run.init_from.digest)
             if model.pipeline is None:
                 load_weights(reader, model.plain, run.architecture, group=group)
             else:

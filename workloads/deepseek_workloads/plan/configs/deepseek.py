@@ -76,9 +76,7 @@ def fields(a: Architecture) -> dict[str, Any]:
 
 
 def architecture_of(config: Mapping[str, Any]) -> Architecture:
-    """Raises ValueError."""
-    if not config.get("rope_interleave", True):
-        raise ValueError("rope_interleave is false; only interleaved rotary positions are supported")
+    """Of a config with every field (`classes.completed`). Raises ValueError."""
     moe = {name: config[name] for name in _SAME_OF_MOE if name in config}
     if "aux_loss_alpha" in config:
         moe["sequence_balance_loss_weight"] = config["aux_loss_alpha"]

@@ -55,13 +55,15 @@ def fields(a: Architecture) -> dict[str, Any]:
 
 
 def architecture_of(config: Mapping[str, Any]) -> Architecture:
-    """Raises ValueError."""
+    """Of a config with every field (`classes.completed`). Raises ValueError."""
     kind = config["model_type"]
     window = config.get("sliding_window") if kind != "llama" else None
-    if config.get("mlp_bias"):
-        raise ValueError("mlp_bias is true; only networks without biases are supported")
     attention = {"kind": "gqa"} if window is None else {"kind": "slidingWindow", "sliding_window": window}
-    heads = {"num_key_value_heads": config.get("num_key_value_heads"), "head_dim": config.get("head_dim")}
+    every = config["num_attention_heads"]
+    heads = {
+        "num_key_value_heads": config.get("num_key_value_heads") or every,
+        "head_dim": config.get("head_dim") or config["hidden_size"] // every,
+    }
     same = {name: config[name] for name in _SAME if name in config}
     if "dense_intermediate_size" in config:
         same["intermediate_size"] = config["dense_intermediate_size"]

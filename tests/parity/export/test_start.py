@@ -1,0 +1,69 @@
+"""A folder that transformers has written, without a manifest of ours, is a model to start from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from loading import Alone, made
+from small_architectures import BASE, PLAIN
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.export.load import ExportError
+from deepseek_workloads.export.start import FolderReader, open_initial_model
+from deepseek_workloads.export.stream_weights import load_weights
+from deepseek_workloads.plan.configs.classes import DEFAULTS, completed
+from deepseek_workloads.plan.hugging_face_config import architecture_of, config_json
+from deepseek_workloads.store.file import FileObjectStore
+
+FAMILY = {
+    "deepseek_v3": BASE,
+    "llama, tied head": PLAIN["grouped queries, tied head"],
+    "mistral": PLAIN["sliding window"],
+    "mixtral": PLAIN["softmax gates"],
+}
+
+
+@pytest.mark.parametrize("architecture", FAMILY.values(), ids=FAMILY.keys())
+def test_a_folder_of_transformers_computes_the_same_here(architecture: Architecture, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    config = AutoConfig.for_model(**config_json(architecture))
+    theirs = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    theirs.save_pretrained(tmp_path, max_shard_size="50KB")
+    source = open_initial_model(FileObjectStore(tmp_path))
+    assert isinstance(source, FolderReader)
+    assert len(source.weights()) > 1
+
+    read = source.architecture()
+    streamed, at_once = made(read, seed=2), made(read, seed=3)
+    load_weights(source, streamed, read, group=Alone())
+    at_once.load_state_dict(source.state(read))
+
+    tokens = torch.randint(0, read.vocab_size, (2, 12))
+    expected = theirs(tokens).logits
+    for model in (streamed, at_once):
+        torch.testing.assert_close(model.eval()(tokens), expected, atol=2e-5, rtol=1e-4)
+
+
+def test_a_tensor_that_a_folder_lacks_is_named(tmp_path: Path) -> None:
+    wider = BASE.model_copy(update={"num_hidden_layers": 4})
+    config = AutoConfig.for_model(**config_json(BASE))
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+
+    with pytest.raises(ExportError, match=r"missing: model\.layers\.3"):
+        load_weights(open_initial_model(FileObjectStore(tmp_path)), made(wider, seed=2), wider, group=Alone())
+
+
+@pytest.mark.parametrize("kind", DEFAULTS)
+def test_what_a_config_leaves_unsaid_is_what_its_class_says(kind: str) -> None:
+    theirs = AutoConfig.for_model(kind).to_dict()
+
+    ours = {name: value for name, value in completed({"model_type": kind}).items() if name in theirs}
+
+    assert ours == {name: theirs[name] for name in ours}
+    assert architecture_of({"model_type": kind}) == _without_nextn(architecture_of(theirs))
+
+
+def _without_nextn(architecture: Architecture) -> Architecture:
+    """transformers counts one module for more than the next token, which its weights need not have."""
+    return architecture.model_copy(update={"num_nextn_predict_layers": 0})

@@ -1,0 +1,115 @@
+"""A Hugging Face folder without our manifest is judged by what lies in it, before any worker exists."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from deepseek_workloads.contract.run_config import (
+    Data,
+    InitialExport,
+    Owner,
+    Source,
+    Storage,
+    Training,
+    TrainingRun,
+    Workers,
+)
+from deepseek_workloads.launch.initial_model import initial_model_problems
+from deepseek_workloads.plan.hugging_face_config import config_json
+from deepseek_workloads.plan.presets import PRESETS
+from deepseek_workloads.plan.tensors import parameter_shapes
+from deepseek_workloads.store.file import FileObjectStore
+from deepseek_workloads.store.interface import NotFound
+
+ARCHITECTURE = PRESETS["transformer-5m"].model_copy(
+    update={"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "vocab_size": 320}
+)
+SHAPES = parameter_shapes(ARCHITECTURE)
+Write = Callable[..., list[str]]
+
+
+@pytest.fixture
+def problems_of(tmp_path: Path) -> Write:
+    def write(
+        *,
+        tensors: dict[str, np.ndarray[Any, Any]] | None = None,
+        config: dict[str, Any] | None = None,
+        drop: str = "",
+        files: dict[str, bytes] | None = None,
+    ) -> list[str]:
+        """A folder with these changes; what preflight says of it."""
+        weights = {name: np.ones(shape, dtype=np.float16) for name, shape in SHAPES.items() if name != drop}
+        contents = {
+            "config.json": json.dumps({**config_json(ARCHITECTURE), **(config or {})}).encode(),
+            "model.safetensors": save({**weights, **(tensors or {})}),
+            **(files or {}),
+        }
+        for name, content in contents.items():
+            (tmp_path / name).write_bytes(content)
+        return list(initial_model_problems(_run(tmp_path), [], FileObjectStore(tmp_path)))
+
+    return write
+
+
+def _run(folder: Path) -> TrainingRun:
+    storage = Storage(uri=f"file://{folder}")
+    return TrainingRun(
+        owner=Owner(namespace="research", name="tiny", uid="uid-1"),
+        architecture=ARCHITECTURE,
+        init_from=InitialExport(uri=storage.uri),
+        data=Data(sources=[Source(name="docs", storage=storage)], sequence_length=64),
+        training=Training(steps=10, global_batch_size=4),
+        workers=Workers(num_nodes=1),
+        storage=storage,
+    )
+
+
+def test_a_folder_of_the_models_own_tensors_may_start_without_a_tokenizer(problems_of: Write) -> None:
+    assert problems_of() == []
+
+
+def _cases() -> Iterator[tuple[dict[str, Any], str]]:
+    last = "model.layers.1.mlp.up_proj.weight"
+    infinite = np.ones(SHAPES[last], dtype=np.float16)
+    infinite[3, 5] = np.inf
+    yield {"drop": last}, f"1 missing: {last}"
+    yield {"tensors": {"model.extra": np.ones(3)}}, "too many or of another shape: model.extra"
+    yield {"tensors": {last: np.ones((24, 17))}}, f"{last} of [24, 17] (the model has [24, 16])"
+    yield {"tensors": {last: infinite}}, f"1 tensors hold NaN or infinite numbers: {last}"
+    yield {"config": {"model_type": "gpt2"}}, "model_type is 'gpt2'"
+    yield {"config": {"hidden_act": "gelu"}}, "hidden_act is 'gelu'; only 'silu'"
+    yield {"config": {"quantization_config": {"quant_method": "fp8"}}}, "quantization_config is 'fp8'"
+    yield {"config": {"hidden_size": 32}}, "hiddenSize"
+    yield {"files": {"model.safetensors": bytes(20)}}, "no header of safetensors"
+    index = json.dumps({"weight_map": {last: "model-00002-of-00002.safetensors"}}).encode()
+    yield {"files": {"model.safetensors.index.json": index}}, "the first is model-00002-of-00002.safetensors"
+
+
+@pytest.mark.parametrize(("change", "expected"), list(_cases()))
+def test_what_is_wrong_with_a_folder_is_named(
+    problems_of: Write, change: dict[str, Any], expected: str
+) -> None:
+    (problem,) = problems_of(**change)
+    assert expected in problem
+
+
+def test_tensors_that_a_model_makes_itself_are_passed_over(problems_of: Write) -> None:
+    assert problems_of(tensors={"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(16)}) == []
+
+
+def test_weights_in_pickle_are_not_read(problems_of: Write, tmp_path: Path) -> None:
+    problems_of(files={"pytorch_model.bin": b""})
+    (tmp_path / "model.safetensors").unlink()
+    store = FileObjectStore(tmp_path)
+    (problem,) = initial_model_problems(_run(tmp_path), [], store)
+    assert "pickle" in problem
+
+
+def test_where_nothing_lies_both_kinds_are_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"config\.json does not exist, nor a manifest\.json"):
+        list(initial_model_problems(_run(tmp_path), [], FileObjectStore(tmp_path)))
