@@ -1,13 +1,17 @@
-"""How a training job turns gradients into weights: optimizer, schedule.
+"""How a training job turns gradients into weights: optimizer, schedule, numbers.
 
 It does not know how long or on what the job trains.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from deepseek_operator.api.schema import Decimal, Fraction, SpecModel, rule, with_rules
+
+ModulePattern = Annotated[
+    str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.*?\[\]!-]+$")
+]
 
 
 class Optimizer(SpecModel):
@@ -68,3 +72,12 @@ class Schedule(SpecModel):
         le=10**9,
         description="Steps of wsd's decay, at the end; absent: a tenth of all.",
     )
+
+
+class PrecisionOverride(SpecModel):
+    """Modules whose numbers are others than the job's."""
+
+    modules: ModulePattern = Field(
+        description="Shell pattern of module names, for instance model.layers.0.* or *.self_attn."
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(description="Numbers of their matrix products.")

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 
 from deepseek_operator.api.architecture import ArchitectureOverrides
 from deepseek_operator.api.meta import NAME_RULES, Resource
-from deepseek_operator.api.optimization import Optimizer, Schedule
+from deepseek_operator.api.optimization import Optimizer, PrecisionOverride, Schedule
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placement_changes_only_while_suspended
 from deepseek_operator.api.schema import (
     ATOMIC_LIST,
@@ -181,8 +181,20 @@ class Training(SpecModel):
     steps: int | None = Field(default=None, ge=1, le=10**9, description="Steps to train.")
     optimizer: Optimizer = Field(default=Optimizer(), description="How weights are changed.")
     schedule: Schedule = Field(default=Schedule(), description="The learning rate over the steps.")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="Numbers of the matrix products. auto: bf16 on GPUs, fp32 on CPU."
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto",
+        description="Numbers of the matrix products. auto: bf16 on GPUs, fp32 on CPU. fp16 scales the loss.",
+    )
+    precision_overrides: list[PrecisionOverride] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Modules whose numbers are others.",
+        json_schema_extra=list_map("modules"),
+    )
+    activation_checkpointing: Literal["none", "selective", "full"] = Field(
+        default="none",
+        description="Less memory for more computation. full: layers are computed twice; selective: all but "
+        "their products and attention.",
     )
     parallelism: Parallelism = Field(
         default=Parallelism(), description="How the model is laid out over the processes."

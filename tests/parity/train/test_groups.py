@@ -24,13 +24,14 @@ from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 
 LOSS_TOLERANCE = 2e-6  # nats; float32
-BFLOAT16_TOLERANCE = 2e-3
+HALF_TOLERANCE = 2e-3  # bf16, fp16
 TIED = ARCHITECTURE.model_copy(update={"tie_word_embeddings": True})
 
 ALONE: dict[str, dict[str, Any]] = {
     "plain": {},
     "tied": {"architecture": TIED},
     "bf16": {"precision": "bf16"},
+    "fp16": {"precision": "fp16"},
     "muon": {"optimizer": {"name": "muon", "learning_rate": 3e-3}},
     "amf": {"optimizer": {"name": "amf", "learning_rate": 3e-4}},
     "from an export": {"init_from": "plain"},
@@ -43,8 +44,12 @@ ON_TWO_RANKS: dict[str, dict[str, Any]] = {
     "zero 3": {"parallelism": {"zero_stage": 3}},
     "zero 2, tied": {"parallelism": {"zero_stage": 2}, "architecture": TIED},
     "zero 3, bf16": {"parallelism": {"zero_stage": 3}, "precision": "bf16"},
+    "zero 0, fp16": {"precision": "fp16", "parallelism": {"zero_stage": 0}},
+    "zero 3, fp16": {"precision": "fp16", "parallelism": {"zero_stage": 3}},
     "zero 3, muon": {**ALONE["muon"], "parallelism": {"zero_stage": 3}},
     "zero 3, amf": {**ALONE["amf"], "parallelism": {"zero_stage": 3}},
+    "zero 3, recomputed": {"activation_checkpointing": "full", "parallelism": {"zero_stage": 3}},
+    "zero 0, recomputed": {"activation_checkpointing": "selective", "parallelism": {"zero_stage": 0}},
     "zero 0, from an export": {"parallelism": {"zero_stage": 0}, "init_from": "plain"},
     "zero 3, from an export": {"parallelism": {"zero_stage": 3}, "init_from": "plain"},
 }
@@ -98,8 +103,13 @@ def uri(folder: Path, name: str) -> str:
 
 def reference(name: str) -> str:
     return next(
-        (alone for alone in ("tied", "bf16", "muon", "amf", "from an export") if alone in name), "plain"
+        (alone for alone in ("tied", "bf16", "fp16", "muon", "amf", "from an export") if alone in name),
+        "plain",
     )
+
+
+def tolerance_of(name: str) -> float:
+    return HALF_TOLERANCE if "bf16" in name or "fp16" in name else LOSS_TOLERANCE
 
 
 NAMES = [*ON_TWO_RANKS, *ON_FOUR_RANKS, *(name for name in CONTINUED if name.endswith("alone"))]
@@ -112,7 +122,7 @@ def test_samples_and_losses_are_those_of_one_rank(
     curve, expected = (final_curve(uri(folder, run)) for run in (name, reference(name)))
     first = 5 if name in CONTINUED else 1
     assert list(curve) == list(range(first, 7))
-    tolerance = BFLOAT16_TOLERANCE if "bf16" in name else LOSS_TOLERANCE
+    tolerance = tolerance_of(name)
     for step, (loss, ids) in curve.items():
         assert ids == expected[step][1], step
         assert loss == pytest.approx(expected[step][0], abs=tolerance), step
@@ -121,7 +131,7 @@ def test_samples_and_losses_are_those_of_one_rank(
 @pytest.mark.parametrize("name", NAMES)
 def test_the_evaluation_is_that_of_one_rank(verdicts: dict[str, Verdict], name: str) -> None:
     expected = verdicts[reference(name)].evaluation["held_out_loss"]
-    tolerance = BFLOAT16_TOLERANCE if "bf16" in name else LOSS_TOLERANCE
+    tolerance = tolerance_of(name)
     assert verdicts[name].evaluation["held_out_loss"] == pytest.approx(expected, abs=tolerance)
     assert verdicts[name].outcome == "Succeeded"
 

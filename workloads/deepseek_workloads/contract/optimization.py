@@ -1,4 +1,4 @@
-"""What of a run config decides how gradients become weights: optimizer, schedule. No torch."""
+"""What of a run config decides how gradients become weights: optimizer, schedule, precision. No torch."""
 
 from typing import Literal
 
@@ -28,3 +28,10 @@ class Schedule(WireModel):
     min_ratio: float = Field(default=0.1, ge=0, le=1)
     power: float | None = Field(default=None, gt=0)  # of polynomial; None: 2
     decay_steps: int | None = Field(default=None, ge=1)  # of wsd, at the end; None: a tenth of the steps
+
+
+class PrecisionOverride(WireModel):
+    """Modules whose numbers are others than the run's."""
+
+    modules: str = Field(min_length=1)  # a shell pattern of names: model.layers.0.*
+    precision: Literal["fp32", "bf16", "fp16"]

@@ -14,6 +14,7 @@ _TRAINING_FIELDS = (
     "optimizer",
     "schedule",
     "precision",
+    "precision_overrides",
     "gradient_clip_norm",
 )
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, TypeAdapter
 
 from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.contract.optimization import Optimizer, Schedule
+from deepseek_workloads.contract.optimization import Optimizer, PrecisionOverride, Schedule
 from deepseek_workloads.contract.wire import WireModel
 
 SCHEMA_VERSION: Final = 1
@@ -82,7 +82,9 @@ class Training(WireModel):
     micro_batch_size: int | None = Field(default=None, ge=1)  # sequences a rank and pass; None: chosen
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
-    precision: Literal["fp32", "bf16"] = "fp32"  # the spec's `auto` is resolved before
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # the spec's `auto` is resolved before
+    precision_overrides: list[PrecisionOverride] = Field(default_factory=list, max_length=16)
+    activation_checkpointing: Literal["none", "selective", "full"] = "none"
     parallelism: Parallelism = Parallelism()
     gradient_clip_norm: float = Field(default=1.0, gt=0)
     deterministic: bool = False

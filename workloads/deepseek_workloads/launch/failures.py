@@ -13,6 +13,7 @@ from deepseek_workloads.export.load import ExportError
 from deepseek_workloads.store.interface import StoreError
 from deepseek_workloads.store.log import Fenced, Overtaken
 from deepseek_workloads.train.context import Preempted
+from deepseek_workloads.train.refused import SettingRefused
 
 MAX_MESSAGE = 1000
 # What gloo, NCCL and torch.distributed say when a peer went away. They raise plain RuntimeErrors.
@@ -58,7 +59,7 @@ def _classify(error: BaseException) -> tuple[str, str, int]:
             return "final", reasons.FENCED, ExitCode.FENCED
         case StoreError() if error.transient:
             return "try-again", error.reason, ExitCode.TRY_AGAIN
-        case StoreError() | DatasetError() | ExportError():
+        case StoreError() | DatasetError() | ExportError() | SettingRefused():
             return "final", error.reason, ExitCode.BAD_INPUT
     text = str(error)
     if _is_peer_error(error) and any(part in text for part in _PEER_LOST_TEXTS):

@@ -44,12 +44,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         of_weight = torch.zeros_like(weight, dtype=exact) if needed else None
         total = torch.zeros((), dtype=exact, device=hidden.device)
         counted = labels != IGNORED
-        share = counted.to(exact).div_(counted.sum().clamp(min=1)).unsqueeze(1)  # of each row in the mean
+        # The mean's divisor comes in with the backward pass: float16 has no room for so small numbers.
+        mean = counted.sum().clamp(min=1).to(exact).reciprocal()
+        ones = counted.to(exact).unsqueeze(1)
         labels = labels.where(counted, 0)
         rows = max(1, LOSS_CHUNK_ELEMENTS[hidden.device.type == "cuda"] // weight.shape[0])
         for start in range(0, hidden.shape[0], rows):
             part, expected = hidden[start : start + rows], labels[start : start + rows, None]
-            weights = share[start : start + rows]
+            weights = ones[start : start + rows]
             logits = (part @ weight.t()).to(exact)
             largest, of_expected = logits.amax(-1, keepdim=True), logits.gather(1, expected)
             probabilities = logits.softmax(-1)
@@ -62,14 +64,18 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             gradient = probabilities.mul_(weights).scatter_add_(1, expected, -weights).to(hidden.dtype)
             torch.mm(gradient, weight, out=of_hidden[start : start + rows])
             _accumulate_product(of_weight, gradient.t(), part)
-        ctx.save_for_backward(of_hidden, None if of_weight is None else of_weight.to(weight.dtype))
-        return total
+        # Not yet a mean, a sum can be too large for float16; other numbers are kept as they will be given.
+        if of_weight is not None and weight.dtype != torch.float16:
+            of_weight = of_weight.to(weight.dtype)
+        ctx.save_for_backward(of_hidden, of_weight, mean)
+        ctx.weight_dtype = weight.dtype
+        return total * mean
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        of_hidden, of_weight = ctx.saved_tensors
-        scale = gradients[0]
-        return of_hidden * scale.to(of_hidden.dtype), of_weight * scale.to(of_weight.dtype), None
+        of_hidden, of_weight, mean = ctx.saved_tensors
+        scale = gradients[0] * mean
+        return of_hidden * scale.to(of_hidden.dtype), (of_weight * scale).to(ctx.weight_dtype), None
 
 
 def _accumulate_product(total: Tensor, left: Tensor, right: Tensor) -> None:

@@ -15,7 +15,7 @@ from deepseek_workloads.plan.tensors import ROUTED_EXPERTS, elements, layer_shap
 MASTER_BYTES = 4  # weights, gradients and each Adam moment are kept in float32
 ADAM_MOMENTS = 2
 _NORM, _GATED = 2, 3  # tensors that these keep for the backward pass: input, output; gate, up, product
-COMPUTE_BYTES = {"fp32": 4, "bf16": 2}
+COMPUTE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 # Logits in memory at a time (`model.head` cuts the tokens by it), by whether there is a GPU: a CPU's caches
 # want few, a GPU's many units want many.
 LOSS_CHUNK_ELEMENTS = {False: 2**22, True: 2**27}

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+INVALID_TRAINING = "InvalidTraining"  # a setting of the training that does not go with the rest
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -7,7 +7,7 @@ values. It knows nothing of clusters: whether nodes are there is the scheduler's
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import TrainingRun
-from deepseek_workloads.plan import architecture_rules, layout_rules
+from deepseek_workloads.plan import architecture_rules, layout_rules, module_rules, training_rules
 from deepseek_workloads.plan.architecture import ARCHITECTURE_FIELD
 from deepseek_workloads.plan.estimate import estimate
 from deepseek_workloads.plan.problem import Problem
@@ -27,6 +27,8 @@ _RULES = (
     layout_rules.sequence,
     architecture_rules.room_to_look_ahead,
     layout_rules.schedule,
+    module_rules.precision_overrides,
+    training_rules.undivided,
 )
 
 _OF_ARCHITECTURE = (

@@ -6,10 +6,10 @@ numbers are functions of it. Loading fits any number of ranks and any zeroStage.
 
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
@@ -41,6 +41,14 @@ class CheckpointMismatch(StoreError):
 
 class NoIntactCheckpoint(StoreError):
     reason = "NoIntactCheckpoint"
+
+
+class StatePart(Protocol):
+    """What else a step depends on: the same tensors on every rank, small, on the CPU."""
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def load(self, state: Mapping[str, Tensor]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,7 @@ def save(
     identity: Identity,
     metrics: dict[str, float],
     reason: CheckpointReason,
+    parts: Sequence[StatePart] = (),
     before_commit: Callable[[], None] = lambda: None,
 ) -> CheckpointEntry:
     """A collective; `writer` is rank 0's. All files are durable before the record is written, and rank 0 has
@@ -97,7 +106,7 @@ def save(
         with _raising(first_cause), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one rank needs none
             save_tensors(
-                state_tensors(model, optimizer),
+                state_tensors(model, optimizer) | part_tensors(parts),
                 storage_writer=files,
                 planner=DefaultSavePlanner(flatten_state_dict=False),
                 no_dist=not group.torch_distributed,
@@ -134,6 +143,7 @@ def load_latest(
     model: nn.Module,
     optimizer: Optimizer,
     identity: Identity,
+    parts: Sequence[StatePart] = (),
 ) -> Loaded:
     """The newest intact checkpoint into `model` and `optimizer`. A collective, with the same `entries`.
 
@@ -145,7 +155,7 @@ def load_latest(
     for entry in reversed(live_checkpoints(entries)):
         _check_identity(store, entry.record, identity)
         try:
-            _load(store, group, entry.record, model=model, optimizer=optimizer)
+            _load(store, group, entry.record, model=model, optimizer=optimizer, parts=parts)
         except (NotFound, ObjectChanged) as error:
             damaged.append(entry.index)
             skipped.append(
@@ -173,6 +183,10 @@ def state_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     return {name: value for name, value in named.items() if isinstance(value, Tensor)}
 
 
+def part_tensors(parts: Sequence[StatePart]) -> dict[str, Tensor]:
+    return {f"part.{name}": value for part in parts for name, value in part.state().items()}
+
+
 @contextmanager
 def _raising(cause: Callable[[CheckpointException], BaseException]) -> Iterator[None]:
     """In place of what DCP raises for all ranks together."""
@@ -189,10 +203,16 @@ def first_cause(failure: CheckpointException) -> BaseException:
 
 
 def _load(
-    store: ObjectStore, group: Group, record: CheckpointRecord, *, model: nn.Module, optimizer: Optimizer
+    store: ObjectStore,
+    group: Group,
+    record: CheckpointRecord,
+    *,
+    model: nn.Module,
+    optimizer: Optimizer,
+    parts: Sequence[StatePart],
 ) -> None:
     index = group.on_rank_zero(lambda: _read_index(store, record))
-    tensors = state_tensors(model, optimizer)
+    tensors = state_tensors(model, optimizer) | part_tensors(parts)
 
     def read() -> None:
         with _raising(_cause_of_load), warnings.catch_warnings():
@@ -218,6 +238,8 @@ def _load(
         optim_state_dict={**moments, **loaded},
         options=_OPTIONS,
     )
+    for part in parts:
+        part.load({name: tensors[f"part.{name}"] for name in part.state()})
 
 
 def _is_state(name: str) -> bool:

@@ -7,6 +7,7 @@ the end is told `ending`.
 import threading
 import time
 from collections.abc import Iterator
+from math import isfinite
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
@@ -87,6 +88,7 @@ class TrainingLoop:
             samples_per_step=training.global_batch_size // setup.model.layout.data,
             clip_norm=training.gradient_clip_norm,
             seed=setup.run.data.seed,
+            loss_scale=setup.loss_scale,
         )
 
     def run(self) -> Verdict:
@@ -113,7 +115,7 @@ class TrainingLoop:
         with self._stream() as stream:
             while True:
                 result, rate = self._step(stream)
-                if not result.finite:
+                if not result.finite and not result.overflow:
                     return numeric_failure(self._setup, self._position, self._entry, result)
                 self._advance(result, rate)
                 decision = self._decide(result)
@@ -168,9 +170,7 @@ class TrainingLoop:
             consumed_samples=self._position.consumed_samples + samples,
             tokens=self._position.tokens + samples * self._setup.run.data.sequence_length,
         )
-        self._metrics = {"loss": result.loss, "gradient_norm": result.gradient_norm, "learning_rate": rate}
-        if (speed := self._watch.tokens_per_second) is not None:
-            self._metrics["tokens_per_second"] = speed
+        self._metrics = _figures(result, rate, self._watch.tokens_per_second)
         self._context.monitor.heartbeat(self._position.step)
         if self._reporter is not None:
             retries = self._setup.store.retries
@@ -208,6 +208,7 @@ class TrainingLoop:
                 identity=setup.identity,
                 metrics=self._metrics,
                 reason=reason,
+                parts=setup.parts,
                 before_commit=flushed,  # what a later epoch takes for done can be looked up
             )
         self._requests_done = self._request
@@ -269,3 +270,14 @@ def _next_step(stream: Iterator[Batch]) -> list[Batch]:
 
 def _nothing() -> None:
     pass
+
+
+def _figures(result: StepResult, rate: float, speed: float | None) -> dict[str, float]:
+    """Of a checkpoint's record, which is JSON: it has no infinity, as gradients of an overflow have."""
+    figures = {
+        "loss": result.loss,
+        "gradient_norm": result.gradient_norm,
+        "learning_rate": rate,
+        "tokens_per_second": speed,
+    }
+    return {name: value for name, value in figures.items() if value is not None and isfinite(value)}

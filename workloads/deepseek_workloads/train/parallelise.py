@@ -26,9 +26,9 @@ from deepseek_workloads.plan.layout import Layout, Place, layout_of
 from deepseek_workloads.train.group import GradientAverage, Group
 from deepseek_workloads.train.parallel.context import ContextShard
 from deepseek_workloads.train.parallel.expert import correct_expert_gradients
-from deepseek_workloads.train.parallel.gradients import clip_gradients, gradient_norm
+from deepseek_workloads.train.parallel.gradients import clip_gradients, gradient_norm, own_part
 from deepseek_workloads.train.parallel.meshes import make_meshes
-from deepseek_workloads.train.parallel.spread import spread_model
+from deepseek_workloads.train.parallel.spread import Adapt, spread_model
 from deepseek_workloads.train.parallel.whole import gather_stages, spread_to_stages
 
 if TYPE_CHECKING:
@@ -167,6 +167,11 @@ class ParallelModel:
     def clip_gradients(self, norm: Tensor, *, clip_norm: float) -> None:
         clip_gradients(self._gradients(), clip_norm=clip_norm, norm=norm)
 
+    def scale_gradients(self, factor: float) -> None:
+        own = [own_part(gradient) for gradient in self._gradients()]  # of different meshes
+        if own:
+            torch._foreach_mul_(own, factor)
+
     def _gradients(self, *, counted_once: bool = False) -> list[Tensor]:
         copies = self.pipeline.copies if self.pipeline is not None and counted_once else None
         copy = copies.weight if copies is not None and not copies.counts else None
@@ -177,23 +182,36 @@ class ParallelModel:
         ]
 
 
+_COMPUTE = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
 def parallelise(
-    architecture: Architecture, parallelism: Parallelism, *, precision: str, group: Group
+    architecture: Architecture,
+    parallelism: Parallelism,
+    *,
+    precision: str,
+    group: Group,
+    adapt: Adapt = lambda _model: None,
+    precision_varies: bool = False,
 ) -> ParallelModel:
-    """A model without values yet: `init_weights` or a checkpoint gives them. `precision` is fp32 or bf16;
-    weights, gradients and optimizer states are float32 in both."""
-    compute = torch.bfloat16 if precision == "bf16" else None
+    """A model without values yet: `init_weights` or a checkpoint gives them. `precision` is fp32, bf16 or
+    fp16; weights, gradients and optimizer states are float32 in all. `adapt` sees the whole model before it
+    is spread. `precision_varies`: modules choose what they compute in, so shards are gathered as they are."""
+    compute = _COMPUTE[precision]
     layout = layout_of(parallelism, group.world_size)
     if group.world_size == 1 or not (layout.sharded or layout.model_parallel):
-        return _replicas(architecture, group, compute)
+        return _replicas(architecture, group, compute, adapt)
+    gathered, autocast = (None, compute) if precision_varies else (compute, None)
     meshes = make_meshes(layout, rank=group.rank, device=group.device)
-    spread = spread_model(architecture, parallelism, compute=compute, meshes=meshes, device=group.device)
+    spread = spread_model(
+        architecture, parallelism, compute=gathered, meshes=meshes, device=group.device, adapt=adapt
+    )
     return ParallelModel(
         module=spread.model,
         plain=spread.model,
         layout=layout,
         place=meshes.place,
-        autocast=None,
+        autocast=autocast,
         reduce_in_every_pass=parallelism.zero_stage >= 2,
         context=spread.context,
         pipeline=spread.pipeline,
@@ -201,9 +219,12 @@ def parallelise(
     )
 
 
-def _replicas(architecture: Architecture, group: Group, compute: torch.dtype | None) -> ParallelModel:
+def _replicas(
+    architecture: Architecture, group: Group, compute: torch.dtype | None, adapt: Adapt
+) -> ParallelModel:
     with group.device:
         plain = DeepseekV3ForCausalLM(architecture)
+    adapt(plain)
     layout = Layout(replicate=group.world_size, sharded=False)
     return ParallelModel(
         # The only buffers are the routers', and every rank moves them alike: no broadcast is needed.

@@ -6,6 +6,7 @@ For display only; it decides nothing.
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 
 from deepseek_workloads.contract.messages import CheckpointSummary, Phase, Progress
 from deepseek_workloads.data.checksum import chunk_checksum
@@ -58,7 +59,7 @@ class Reporter:
     def step(
         self, position: Position, result: StepResult, *, learning_rate: float, store_retries: int
     ) -> None:
-        figures = {
+        measured = {
             "loss": result.loss,
             **result.auxiliary,
             "gradientNorm": result.gradient_norm,
@@ -66,8 +67,9 @@ class Reporter:
             "expertLoad": result.expert_load,
             "expertDropped": result.dropped,
         }
+        figures = {name: value if isfinite(value) else None for name, value in measured.items()}
         speed = self._watch.tokens_per_second
-        curves = {**figures, "tokensPerSecond": speed or 0.0}
+        curves = {**measured, "tokensPerSecond": speed or 0.0}  # TensorBoard draws infinities, JSON has none
         self._metrics.add(
             {
                 "epoch": self._progress.epoch,
@@ -91,7 +93,7 @@ class Reporter:
             tokens=position.tokens,
             loss=result.loss,
             learning_rate=learning_rate,
-            gradient_norm=result.gradient_norm,
+            gradient_norm=figures["gradientNorm"],
             tokens_per_second=speed,
             eta_seconds=None if pace is None else round(pace * (self._progress.total_steps - position.step)),
         )

@@ -6,6 +6,7 @@ It decides what is read and in which order; what happens in a step is the loop's
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -19,8 +20,10 @@ from deepseek_workloads.plan.estimate import choose_micro_batch_size
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CommitLog, LogEntry, Writer
 from deepseek_workloads.train import checkpoint
+from deepseek_workloads.train.adapt import adapt_model
 from deepseek_workloads.train.context import TrainContext
 from deepseek_workloads.train.group import Group, choose_device
+from deepseek_workloads.train.loss_scale import LossScale
 from deepseek_workloads.train.optimizers.build import build_optimizer
 from deepseek_workloads.train.parallelise import ParallelModel, parallelise
 
@@ -62,6 +65,8 @@ class Setup:
     data: DataSources
     model: ParallelModel
     optimizer: torch.optim.Optimizer
+    loss_scale: LossScale | None  # of fp16
+    parts: tuple[checkpoint.StatePart, ...]  # what else a checkpoint holds
     micro_batch_size: int
     identity: checkpoint.Identity
     loaded: checkpoint.Loaded
@@ -77,10 +82,25 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
     data = _open_data(run, context, group)
     identity = checkpoint.Identity(sha256_digest(run.architecture.to_json()), data.digests)
     training = run.training
-    model = parallelise(run.architecture, training.parallelism, precision=training.precision, group=group)
+    model = parallelise(
+        run.architecture,
+        training.parallelism,
+        precision=training.precision,
+        group=group,
+        adapt=partial(adapt_model, training=training),
+        precision_varies=bool(training.precision_overrides),
+    )
     optimizer = build_optimizer(model.plain, training.optimizer)
+    loss_scale = LossScale() if training.precision == "fp16" else None
+    parts: tuple[checkpoint.StatePart, ...] = (loss_scale,) if loss_scale is not None else ()
     loaded = checkpoint.load_latest(
-        store, group, entries=epoch.entries, model=model.module, optimizer=optimizer, identity=identity
+        store,
+        group,
+        entries=epoch.entries,
+        model=model.module,
+        optimizer=optimizer,
+        identity=identity,
+        parts=parts,
     )
     if loaded.entry is None:
         _first_weights(run, context, group, model)
@@ -93,6 +113,8 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
         data=data,
         model=model,
         optimizer=optimizer,
+        loss_scale=loss_scale,
+        parts=parts,
         micro_batch_size=choose_micro_batch_size(run),
         identity=identity,
         loaded=loaded,

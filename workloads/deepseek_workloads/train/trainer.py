@@ -5,7 +5,7 @@ It knows the model and its group, not where batches come from, nor what happens 
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from deepseek_workloads.data.stream import Batch
 from deepseek_workloads.model.losses import summed
 from deepseek_workloads.train.group import Group
+from deepseek_workloads.train.loss_scale import LossScale
 from deepseek_workloads.train.optimizers.build import set_learning_rate
 from deepseek_workloads.train.parallelise import ParallelModel
 
@@ -28,6 +29,7 @@ class StepResult:
     sample_ids: tuple[int, ...]  # of the global batch, by rank and micro-batch
     expert_load: float  # the largest share of tokens of an expert, over the mean share; 1 is even
     dropped: int  # choices that no expert had room for, over the layers of mixtures
+    overflow: bool = False  # of float16 gradients: nothing was updated, the next step scales less
 
     @property
     def finite(self) -> bool:
@@ -44,11 +46,13 @@ class Trainer:
         samples_per_step: int,
         clip_norm: float,
         seed: int,
+        loss_scale: LossScale | None = None,
     ) -> None:
         """`samples_per_step`: that this rank reads. All ranks have the same number, so the mean over ranks
         that gradients are reduced to is the mean over the global batch."""
         self._model, self._optimizer, self._group = model, optimizer, group
         self._samples_per_step, self._clip_norm, self._seed = samples_per_step, clip_norm, seed
+        self._loss_scale = loss_scale
 
     def step(
         self, step: int, batches: Sequence[Batch], *, learning_rate: float, flags: Sequence[bool] = ()
@@ -60,8 +64,12 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
         self._model.module.train()
         totals = self._passes(batches)
+        if self._loss_scale is not None:
+            self._model.scale_gradients(1 / self._loss_scale.value)
         norm = self._model.gradient_norm(self._group)
         result = self._agree(totals, norm, batches, flags)
+        if self._loss_scale is not None:
+            result = self._rescale(result, self._loss_scale)
         if result.finite:
             set_learning_rate(self._optimizer, learning_rate)
             self._model.clip_gradients(norm, clip_norm=self._clip_norm)
@@ -69,11 +77,18 @@ class Trainer:
             self._model.update_router_bias(totals.expert_counts)
         return result
 
+    def _rescale(self, result: StepResult, loss_scale: LossScale) -> StepResult:
+        """After an overflow with nothing left to scale by, the result is not finite."""
+        overflow = math.isfinite(result.loss) and not math.isfinite(result.gradient_norm)
+        loss_scale.update(overflow=overflow)
+        return replace(result, overflow=overflow and not loss_scale.exhausted)
+
     def _passes(self, batches: Sequence[Batch]) -> "_Totals":
         device = self._group.device
+        scale = self._loss_scale.value if self._loss_scale is not None else 1.0
         if self._model.pipeline is not None:
             ids = torch.cat([_to_device(batch.input_ids, device) for batch in batches])
-            of_step = self._model.pipelined(ids[:, :-1], ids[:, 1:], passes=len(batches))
+            of_step = self._model.pipelined(ids[:, :-1], ids[:, 1:], passes=len(batches), scale=scale)
             return _Totals(of_step.lm_loss, of_step.auxiliary, of_step.expert_counts, of_step.dropped.sum())
         loss = torch.zeros((), dtype=torch.float64, device=device)
         auxiliary: list[dict[str, Tensor]] = []
@@ -85,7 +100,7 @@ class Trainer:
             with self._model.one_pass(last=number == len(batches)):
                 with self._model.compute(device):
                     parts = self._model.losses(ids[:, :-1], ids[:, 1:])
-                (parts.loss * share).backward()  # type: ignore[no-untyped-call]
+                (parts.loss * (share * scale)).backward()  # type: ignore[no-untyped-call]
             loss += parts.lm_loss.double() * share
             auxiliary.append({name: part.double() * share for name, part in parts.auxiliary.items()})
             dropped += parts.dropped.sum()

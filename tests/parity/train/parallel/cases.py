@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -15,7 +16,9 @@ from deepseek_workloads.contract.architecture import Architecture, MoE
 from deepseek_workloads.contract.optimization import Optimizer
 from deepseek_workloads.contract.run_config import Parallelism, TrainingRun
 from deepseek_workloads.data.stream import Batch
+from deepseek_workloads.train.adapt import checkpoint_activations
 from deepseek_workloads.train.group import torch_group
+from deepseek_workloads.train.loss_scale import LossScale
 from deepseek_workloads.train.optimizers.build import build_optimizer
 from deepseek_workloads.train.parallelise import ParallelModel, parallelise
 from deepseek_workloads.train.trainer import StepResult, Trainer
@@ -61,6 +64,8 @@ class Steps:
     learning_rate: float = 1e-3
     clip_norm: float = 1e9
     unreachable: tuple[int, ...] = ()  # experts that no token chooses
+    recomputed: Literal["none", "selective", "full"] = "none"
+    scaled: bool = False  # the loss, and its gradients back
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,13 @@ class Observed:
 def take_steps(rank: int, ranks: int, steps: Steps) -> Observed | None:
     group = torch_group(rank, ranks, torch.device("cpu"))
     with _default_dtype(steps.dtype):
-        model = parallelise(steps.architecture, steps.parallelism, precision=steps.precision, group=group)
+        model = parallelise(
+            steps.architecture,
+            steps.parallelism,
+            precision=steps.precision,
+            group=group,
+            adapt=partial(checkpoint_activations, mode=steps.recomputed),
+        )
     model.plain.init_weights(3)
     for mixture in model.plain.mixtures():
         mixture.gate.e_score_correction_bias[list(steps.unreachable)] -= 10.0
@@ -89,6 +100,7 @@ def take_steps(rank: int, ranks: int, steps: Steps) -> Observed | None:
         samples_per_step=SEQUENCES // model.layout.data,
         clip_norm=steps.clip_norm,
         seed=1,
+        loss_scale=LossScale() if steps.scaled else None,
     )
     results = [
         trainer.step(step, _batches(model, rank, step, steps), learning_rate=steps.learning_rate)

@@ -169,6 +169,37 @@ def test_twenty_steps_give_the_same_curve_and_weights(
     torch.testing.assert_close(found.weights, expected.weights, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("ranks", "parallelism", "architecture"),
+    [
+        *named({"experts of 2": QUICK["experts of 2"]}),
+        *named({n: WIDE[n] for n in ("ZeRO 3", "tensor", "context", "sparse attention, experts")}, slow=True),
+        *named({n: QUICK[n] for n in ("tensor 2, experts 4 over copies",)}, slow=True),
+    ],
+)
+@pytest.mark.parametrize("mode", ["full", pytest.param("selective", marks=pytest.mark.slow)])
+def test_layers_that_are_computed_twice_have_the_same_gradients(
+    pool: RankPool, alone: Any, ranks: int, parallelism: dict[str, Any], architecture: Architecture, mode: Any
+) -> None:
+    asked = Steps(Parallelism(**parallelism), architecture=architecture, recomputed=mode)
+    check(pool, alone, ranks, asked, PROOF)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "parallelism", "architecture"),
+    [
+        *named({"pipeline of 2": QUICK["pipeline of 2"]}),
+        *named({n: QUICK[n] for n in ("experts of 2", "every degree")}, slow=True),
+    ],
+)
+def test_a_loss_that_is_scaled_has_the_same_gradients(
+    pool: RankPool, alone: Any, ranks: int, parallelism: dict[str, Any], architecture: Architecture
+) -> None:
+    """By a power of two, so that no rounding differs."""
+    asked = Steps(Parallelism(**parallelism), architecture=architecture, scaled=True)
+    check(pool, alone, ranks, asked, PROOF)
+
+
 @pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_process_none_of_whose_experts_gets_a_token_takes_part(
     pool: RankPool, alone: Any, ranks: int

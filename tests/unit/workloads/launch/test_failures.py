@@ -13,6 +13,7 @@ from deepseek_workloads.launch.ray_failures import RankFailed, failure_of_group
 from deepseek_workloads.store.interface import AccessDenied, StoreUnavailable
 from deepseek_workloads.store.log import Fenced, Overtaken
 from deepseek_workloads.train.context import Preempted
+from deepseek_workloads.train.refused import SettingRefused
 
 GLOO = RuntimeError(
     "[../third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection closed by peer [10.0.0.7]:4711"
@@ -39,6 +40,7 @@ PREEMPTED_NODE = WorkerHealthCheckFailedError(
         (StoreUnavailable("s3://b: timed out"), "try-again", reasons.STORE_UNREACHABLE, ExitCode.TRY_AGAIN),
         (AccessDenied("s3://b: no"), "final", reasons.ACCESS_DENIED, ExitCode.BAD_INPUT),
         (DatasetError("shard 3"), "final", reasons.DATASET_INVALID, ExitCode.BAD_INPUT),
+        (SettingRefused("no such module"), "final", reasons.INVALID_RUN_CONFIG, ExitCode.BAD_INPUT),
         (GLOO, "try-again", reasons.PEER_LOST, ExitCode.TRY_AGAIN),
         (RuntimeError("CUDA out of memory. Tried to allocate"), "failed", reasons.OUT_OF_MEMORY, 1),
         (ValueError("shapes differ"), "failed", reasons.TRAINING_FAILED, 1),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_workloads.contract.optimization import Schedule
+from deepseek_workloads.contract.optimization import PrecisionOverride, Schedule
 from deepseek_workloads.contract.run_config import (
     Data,
     Owner,
@@ -401,3 +401,42 @@ def test_wsd_comes_down_after_warm_up() -> None:
         "spec.training.schedule.decaySteps",
         "use at most 40, or train on more tokens",
     )
+
+
+def test_a_pattern_that_fits_no_module_is_refused_with_names_that_there_are() -> None:
+    overrides = [
+        PrecisionOverride(modules="model.layers.*.self_attn", precision="fp32"),
+        PrecisionOverride(modules="model.layer.0", precision="fp32"),
+    ]
+
+    (problem,) = check_training(run(training=training(precision_overrides=overrides)))
+
+    assert (problem.field, problem.value) == (
+        "spec.training.precisionOverrides[1].modules",
+        "model.layer.0",
+    )
+    assert "model.layers.0" in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "setting", "degree"),
+    [
+        ({"precision": "fp16"}, "precision", "tensorParallelDegree"),
+        (
+            {"precision_overrides": [PrecisionOverride(modules="model.layers.0", precision="fp32")]},
+            "precisionOverrides",
+            "pipelineParallelDegree",
+        ),
+        ({"activation_checkpointing": "full"}, "activationCheckpointing", "pipelineParallelDegree"),
+    ],
+)
+def test_what_works_on_whole_layers_and_rows_is_refused_where_they_are_divided(
+    changes: dict[str, object], setting: str, degree: str
+) -> None:
+    parallelism = Parallelism.model_validate({degree: 2})
+
+    (problem,) = check_training(run(training=training(parallelism=parallelism, **changes)))
+
+    assert (problem.field, problem.reason) == (f"spec.training.parallelism.{degree}", "InvalidParallelism")
+    assert f"training.{setting}" in problem.rule
+    assert f"use {degree} 1" in problem.remedy

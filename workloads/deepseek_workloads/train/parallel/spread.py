@@ -1,5 +1,6 @@
 """A model with every plan of a layout applied: slices first, then shards, and only then memory."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from deepseek_workloads.train.parallel.tensor import slice_matrices
 if TYPE_CHECKING:
     from deepseek_workloads.train.parallel.pipeline import Pipeline
 
+Adapt = Callable[[DeepseekV3ForCausalLM], None]
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -38,12 +41,14 @@ def spread_model(
     compute: torch.dtype | None,
     meshes: Meshes,
     device: torch.device,
+    adapt: Adapt = lambda _model: None,
 ) -> Spread:
     """Made without memory first, so that no rank ever holds the whole model. Tied weights would be untied by
-    that, so such a model is made whole."""
+    that, so such a model is made whole. `adapt` sees it before anything of it is cut."""
     layout, tied = meshes.layout, architecture.tie_word_embeddings
     with device if tied else torch.device("meta"):
         model = DeepseekV3ForCausalLM(architecture)
+    adapt(model)
     mixtures = tuple(i for i, layer in enumerate(model.layers()) if isinstance(layer.mlp, MixtureOfExperts))
     context = ContextShard(meshes.context) if layout.context > 1 else None
     pipeline = (

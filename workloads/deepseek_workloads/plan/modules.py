@@ -1,0 +1,38 @@
+"""The modules of a model that settings may name by shell patterns, from its architecture alone.
+
+It knows names only; that they are those of the trained module is for tests to hold.
+"""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.plan.tensors import parameter_shapes
+
+
+def module_names(architecture: Architecture) -> list[str]:
+    """Every module that holds a trained tensor, itself or below it, in the order of the model."""
+    names: dict[str, None] = {}
+    for tensor in parameter_shapes(architecture):
+        parts = tensor.split(".")[:-1]
+        names.update(dict.fromkeys(".".join(parts[:end]) for end in range(1, len(parts) + 1)))
+    return list(names)
+
+
+def fitting(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
+    patterns = list(patterns)
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def outermost(names: Iterable[str]) -> list[str]:
+    """Without those that are inside another one of them."""
+    given = list(names)
+    return [name for name in given if not any(name.startswith(f"{other}.") for other in given)]
+
+
+def examples(names: Iterable[str]) -> str:
+    """Some of different depth, for what a user is told."""
+    by_depth: dict[int, str] = {}
+    for name in names:
+        by_depth.setdefault(name.count("."), name)
+    return ", ".join(by_depth[depth] for depth in sorted(by_depth)[:4])

@@ -1,0 +1,43 @@
+"""Whether the settings of a training go together with what it runs on. Pure."""
+
+from collections.abc import Iterator
+
+from deepseek_workloads.contract.run_config import Training, TrainingRun
+from deepseek_workloads.plan.layout_rules import INVALID_PARALLELISM
+from deepseek_workloads.plan.problem import Problem
+
+_TENSOR, _PIPELINE, _EXPERT = (
+    "tensorParallelDegree",
+    "pipelineParallelDegree",
+    "expertParallelDegree",
+)
+
+
+def undivided(run: TrainingRun) -> Iterator[Problem]:
+    """Settings that work on a whole layer, matrix or sequence of each process."""
+    p = run.training.parallelism
+    degrees = {
+        _TENSOR: p.tensor_parallel_degree,
+        _PIPELINE: p.pipeline_parallel_degree,
+        _EXPERT: p.expert_parallel_degree,
+    }
+    for setting, value, must_be_one in _of_whole(run.training):
+        for degree in must_be_one:
+            if degrees[degree] > 1:
+                yield Problem(
+                    f"spec.training.parallelism.{degree}",
+                    str(degrees[degree]),
+                    f"must be 1 with training.{setting} ({value})",
+                    f"use {degree} 1, or leave {setting} away",
+                    INVALID_PARALLELISM,
+                )
+
+
+def _of_whole(t: Training) -> Iterator[tuple[str, object, tuple[str, ...]]]:
+    """Of each setting in use its field, its value and the degrees that it has no implementation for."""
+    if t.precision == "fp16":  # the sliced head's gradients are too small for it
+        yield "precision", "fp16", (_TENSOR,)
+    if t.precision_overrides:
+        yield "precisionOverrides", f"{len(t.precision_overrides)} patterns", (_TENSOR, _PIPELINE, _EXPERT)
+    if t.activation_checkpointing != "none":  # schedules divide the backward pass of a stage
+        yield "activationCheckpointing", t.activation_checkpointing, (_PIPELINE,)

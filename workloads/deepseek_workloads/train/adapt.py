@@ -1,0 +1,108 @@
+"""What is put around a model's modules before it is spread over ranks: recomputation, numbers of their own.
+
+Modules keep their class and their parameters' names: only `forward` is wrapped, inside the hooks of shards.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+
+from deepseek_workloads.contract.optimization import PrecisionOverride
+from deepseek_workloads.contract.run_config import Training
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.plan.modules import examples, fitting, outermost
+from deepseek_workloads.train.refused import SettingRefused
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_aten = torch.ops.aten
+# What costs most to compute again: the products, and attention. Norms, rotations and gates are made anew.
+_KEPT_OPERATIONS = {
+    _aten.mm.default,
+    _aten.addmm.default,
+    _aten.bmm.default,
+    _aten._grouped_mm.default,
+    _aten._scaled_dot_product_flash_attention.default,
+    _aten._scaled_dot_product_flash_attention_for_cpu.default,
+    _aten._scaled_dot_product_efficient_attention.default,
+    _aten._scaled_dot_product_cudnn_attention.default,
+}
+_Forward = Callable[..., Any]
+
+
+def adapt_model(model: DeepseekV3ForCausalLM, training: Training) -> None:
+    """Raises SettingRefused."""
+    for override in training.precision_overrides:
+        override_precision(model, override)
+    checkpoint_activations(model, training.activation_checkpointing)
+
+
+def checkpoint_activations(model: DeepseekV3ForCausalLM, mode: Literal["none", "selective", "full"]) -> None:
+    """`full`: of each layer only its input is kept for the backward pass. `selective`: also the results of
+    its products and of attention, so that only what is cheap is computed twice."""
+    if mode == "none":
+        return
+    for layer in model.layers():
+        _wrap(layer, partial(_recomputed, selective=mode == "selective"))
+
+
+def override_precision(model: nn.Module, override: PrecisionOverride) -> None:
+    """Products in the modules that the pattern names are in `override.precision`, whatever is around them."""
+    dtype = DTYPES[override.precision]
+    for module in matching(model, override.modules):
+        _wrap(module, partial(_in_precision, dtype=dtype))
+
+
+def matching(model: nn.Module, pattern: str) -> list[nn.Module]:
+    """By shell pattern; of a module and one inside it only the outer. Raises SettingRefused."""
+    names = [name for name, _ in model.named_modules() if name]
+    found = outermost(fitting(names, [pattern]))
+    if not found:
+        raise SettingRefused(
+            f"spec.training.precisionOverrides: {pattern!r}: fits no module of the model: use names such as "
+            f"{examples(names)}"
+        )
+    return [model.get_submodule(name) for name in found]
+
+
+def _wrap(module: nn.Module, wrapper: Callable[[_Forward], _Forward]) -> None:
+    module.forward = wrapper(module.forward)
+
+
+def _recomputed(forward: _Forward, *, selective: bool) -> _Forward:
+    contexts = partial(create_selective_checkpoint_contexts, _policy)
+
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return forward(*arguments, **keywords)
+        if selective:
+            return checkpoint(forward, *arguments, use_reentrant=False, context_fn=contexts, **keywords)
+        return checkpoint(forward, *arguments, use_reentrant=False, **keywords)
+
+    return call
+
+
+def _policy(_context: Any, operation: Any, *_arguments: Any, **_keywords: Any) -> CheckpointPolicy:
+    kept = operation in _KEPT_OPERATIONS
+    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def _in_precision(forward: _Forward, *, dtype: torch.dtype) -> _Forward:
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        device = next((a.device.type for a in arguments if isinstance(a, torch.Tensor)), "cpu")
+        lowered = dtype != torch.float32
+        with torch.autocast(device, dtype=dtype if lowered else None, enabled=lowered):
+            if lowered:
+                return forward(*arguments, **keywords)
+            exact = [_to_float32(argument) for argument in arguments]
+            return forward(*exact, **{name: _to_float32(value) for name, value in keywords.items()})
+
+    return call
+
+
+def _to_float32(value: Any) -> Any:
+    is_low = isinstance(value, torch.Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+    return value.float() if is_low else value
