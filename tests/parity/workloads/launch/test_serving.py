@@ -218,6 +218,14 @@ def test_a_thousand_connects_and_disconnects(served: Served, client: openai.Open
     assert client.completions.create(prompt="The", **GREEDY).choices
 
 
+@pytest.mark.parametrize("path", ["/-/routes", "/-/healthz"])
+def test_ray_serves_own_routes_are_not_there(served: Served, path: str) -> None:
+    """They would answer before a key was asked for."""
+    answer = httpx.get(f"{served.url}{path}")
+
+    assert (answer.status_code, set(answer.json())) == (404, {"error"})
+
+
 def test_a_body_larger_than_the_limit(served: Served) -> None:
     headers = {"Content-Type": "application/json"}
     answer = httpx.post(f"{served.url}/v1/completions", content=b"x" * (5 * 2**20), headers=headers)

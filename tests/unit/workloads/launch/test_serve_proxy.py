@@ -1,11 +1,12 @@
-"""A draining pod asks its clients, answer by answer, to come back by a new connection."""
+"""What is done around Ray Serve's proxy: clients of a draining pod are asked to come back by a new
+connection, and nothing is told of Ray."""
 
 import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from deepseek_workloads.launch.serve_proxy import CloseWhenDraining
+from deepseek_workloads.launch.serve_proxy import CloseWhenDraining, WithoutRaysRoutes
 
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -20,3 +21,13 @@ async def test_answers_say_close_only_while_draining(draining: bool, connection:
 
     assert response.headers.get_list("connection") == [connection]
     assert response.text == "ok"
+
+
+@pytest.mark.parametrize(("path", "status"), [("/-/routes", 404), ("/-/healthz", 404), ("/v1/models", 200)])
+async def test_rays_own_routes_are_closed(path: str, status: int) -> None:
+    transport = httpx.ASGITransport(WithoutRaysRoutes(answer))
+    async with httpx.AsyncClient(transport=transport, base_url="http://pod") as client:
+        response = await client.get(path)
+
+    assert response.status_code == status
+    assert status == 200 or set(response.json()["error"]) == {"message", "type", "param", "code"}

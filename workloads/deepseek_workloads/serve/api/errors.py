@@ -12,7 +12,9 @@ from starlette.responses import JSONResponse
 from deepseek_workloads.serve.engine.answer import EngineError, QueueFull
 
 RETRY_AFTER_SECONDS = 1
+INVALID_JSON = "invalid_json"
 MAX_SHOWN = 80
+UNSUPPORTED_VALUE = "unsupported"  # type of a validation error: valid in OpenAI's API, and not here
 # Of OpenAI's API, and not here: a value other than the neutral one is refused, never ignored.
 UNSUPPORTED = frozenset(
     {
@@ -124,8 +126,9 @@ def install_handlers(app: FastAPI) -> None:
 
 
 def _of_http(error: HTTPException) -> ApiError:
+    if error.status_code == 400:  # nothing else raises it than the reading of a body
+        return _unreadable(error.__cause__)
     messages = {
-        400: "the body is not JSON in UTF-8",
         404: "no such route; see /openapi.json",
         405: "this route does not take this method; see /openapi.json",
     }
@@ -133,14 +136,33 @@ def _of_http(error: HTTPException) -> ApiError:
     return ApiError(error.status_code, message, headers=error.headers)
 
 
+def _unreadable(cause: BaseException | None) -> ApiError:
+    """Of a body that could not be parsed."""
+    match cause:
+        case UnicodeDecodeError():
+            why = f"it is not UTF-8 (at byte {cause.start}); encode it so"
+        case RecursionError():
+            why = "it is nested too deeply; no request needs more than a few levels"
+        case _:
+            why = "it must be one object; a number may have 4300 digits"
+    return ApiError(400, f"the body is not JSON that can be read: {why}", code=INVALID_JSON)
+
+
 def _of_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     """Of the first one; the deepest of a union's alternatives says most."""
-    if any(error["type"] == "json_invalid" for error in errors):
-        return ApiError(400, "the body is not JSON in UTF-8", code="invalid_json")
+    for error in errors:
+        if error["type"] == "json_invalid":
+            why, place = error["ctx"]["error"], error["loc"][-1]
+            return ApiError(400, f"the body is not JSON: {why}, at character {place}", code=INVALID_JSON)
+        if tuple(error["loc"]) == ("body",):
+            found = _kind(error.get("input"))
+            return ApiError(400, f"the body must be a JSON object; it is {found}", code=INVALID_JSON)
     error = max(errors, key=lambda error: len(error["loc"]))
     place = [part for part in error["loc"][1:] if isinstance(part, int) or part.isidentifier()]
     field = str(place[0]) if place else None
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+    if error["type"] == UNSUPPORTED_VALUE:
+        return ApiError(400, f"{path}: {error['msg']}", param=field, code="unsupported")
     if field in UNSUPPORTED:
         return ApiError(
             400, f"{field}: not supported by this server; leave it out", param=field, code="unsupported"
@@ -151,6 +173,11 @@ def _of_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
         )
     shown = "" if error["type"] == "missing" else f" {_shown(error.get('input'))}:"
     return ApiError(400, f"{path or 'body'}:{shown} {error['msg']}", param=field, code="invalid_value")
+
+
+def _kind(value: object) -> str:
+    names: dict[type, str] = {list: "a list", str: "a text", int: "a number", float: "a number"}
+    return "empty or null" if value is None else names.get(type(value), "something else")
 
 
 def _shown(value: object) -> str:

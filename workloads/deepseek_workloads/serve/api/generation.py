@@ -68,8 +68,9 @@ def _prompt(request: CompletionRequest) -> str | list[int]:
     prompt = request.prompt
     if isinstance(prompt, str):
         return prompt
-    texts = [part for part in prompt if isinstance(part, str)]
-    return texts[0] if texts else [part for part in prompt if isinstance(part, int)]
+    if isinstance(prompt[0], str | list):
+        return prompt[0]
+    return [token for token in prompt if isinstance(token, int)]
 
 
 def _text(content: str | list[TextPart]) -> str:

@@ -1,17 +1,25 @@
 """Requests and answers, named as in OpenAI's API. Strict: nothing is converted, nothing unknown ignored."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     SerializerFunctionWrapHandler,
+    Tag,
     model_serializer,
 )
+from pydantic_core import PydanticCustomError
+
+from deepseek_workloads.serve.api.errors import UNSUPPORTED_VALUE
 
 INT64 = 2**63
+# Alternatives of a field, chosen by what was sent, so that an error speaks of what was meant. Their names are
+# no identifiers: they are no part of a field's path.
+_TEXT, _TEXTS, _TOKENS, _TOKEN_LISTS = "a text", "a list of texts", "token ids", "lists of token ids"
 
 
 def _whole_characters(text: str) -> str:
@@ -22,9 +30,54 @@ def _whole_characters(text: str) -> str:
     return text
 
 
+def _one_prompt(prompts: list[Any]) -> list[Any]:
+    if len(prompts) > 1:
+        raise PydanticCustomError(
+            UNSUPPORTED_VALUE,
+            "{number} prompts: one a request is supported; send each in a request of its own",
+            {"number": len(prompts)},
+        )
+    return prompts
+
+
+def _shape_of_prompt(prompt: Any) -> str | None:
+    if isinstance(prompt, str):
+        return _TEXT
+    if not isinstance(prompt, list):
+        return None
+    first = prompt[0] if prompt else None
+    return _TEXTS if isinstance(first, str) else _TOKEN_LISTS if isinstance(first, list) else _TOKENS
+
+
+def _shape_of_stop(stop: Any) -> str | None:
+    return _TEXT if isinstance(stop, str) else _TEXTS if isinstance(stop, list) else None
+
+
 Text = Annotated[str, AfterValidator(_whole_characters)]
 StopString = Annotated[Text, Field(min_length=1, max_length=256)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+TokenIds = Annotated[list[TokenId], Field(min_length=1)]
+_OnePrompt = AfterValidator(_one_prompt), Field(min_length=1, json_schema_extra={"maxItems": 1})
+Prompt = Annotated[
+    Annotated[Text, Tag(_TEXT)]
+    | Annotated[TokenIds, Tag(_TOKENS)]
+    | Annotated[list[Text], *_OnePrompt, Tag(_TEXTS)]
+    | Annotated[list[TokenIds], *_OnePrompt, Tag(_TOKEN_LISTS)],
+    Discriminator(
+        _shape_of_prompt,
+        custom_error_type="prompt_type",
+        custom_error_message="must be a text, a list of token ids, or a list of one of them",
+    ),
+]
+Stop = Annotated[
+    Annotated[StopString, Tag(_TEXT)] | Annotated[list[StopString], Field(max_length=4), Tag(_TEXTS)],
+    Discriminator(
+        _shape_of_stop,
+        custom_error_type="stop_type",
+        custom_error_message="must be a text or a list of at most 4 texts",
+    ),
+]
+Nothing = Annotated[list[Any], Field(max_length=0)]  # an empty list asks for nothing
 
 
 class Strict(BaseModel):
@@ -46,14 +99,14 @@ class GenerationRequest(Strict):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
     seed: int | None = Field(default=None, ge=-INT64, lt=INT64)
-    stop: StopString | Annotated[list[StopString], Field(max_length=4)] | None = None
+    stop: Stop | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     n: Literal[1] | None = None
     presence_penalty: Literal[0] | None = None
     frequency_penalty: Literal[0] | None = None
-    logit_bias: None = None
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
     # Of no effect on the answer.
     user: str | None = Field(default=None, max_length=1024)
     metadata: dict[str, str] | None = None
@@ -61,11 +114,7 @@ class GenerationRequest(Strict):
 
 
 class CompletionRequest(GenerationRequest):
-    prompt: (
-        Text
-        | Annotated[list[TokenId], Field(min_length=1)]
-        | Annotated[list[Text], Field(min_length=1, max_length=1)]
-    )
+    prompt: Prompt
     best_of: Literal[1] | None = None
     echo: Literal[False] | None = None
     logprobs: None = None
@@ -93,7 +142,7 @@ class ChatCompletionRequest(GenerationRequest):
     logprobs: Literal[False] | None = None
     top_logprobs: None = None
     response_format: TextFormat | None = None
-    tools: None = None
+    tools: Nothing | None = None
     tool_choice: Literal["none"] | None = None
 
 

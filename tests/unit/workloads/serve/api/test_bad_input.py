@@ -79,6 +79,68 @@ async def test_a_wrong_value_is_named(client: httpx.AsyncClient, changes: dict[s
 
 
 @pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"stop": ["a"] * 5}, "invalid_value", "at most 4 items"),
+        ({"stop": 7}, "invalid_value", "a list of at most 4 texts"),
+        ({"stop": ["a", 7]}, "invalid_value", "stop[1]: 7: Input should be a valid string"),
+        ({"prompt": ["two", "prompts"]}, "unsupported", "2 prompts: one a request"),
+        ({"prompt": [[1], [2]]}, "unsupported", "2 prompts: one a request"),
+        ({"prompt": ["a", 7]}, "invalid_value", "prompt[1]: 7: Input should be a valid string"),
+        ({"prompt": [1, "a"]}, "invalid_value", "prompt[1]: 'a': Input should be a valid integer"),
+        ({"prompt": 7}, "invalid_value", "a text, a list of token ids"),
+        ({"prompt": []}, "invalid_value", "at least 1 item"),
+    ],
+)
+async def test_an_error_speaks_of_what_was_meant(
+    client: httpx.AsyncClient, changes: dict[str, Any], code: str, words: str
+) -> None:
+    status, error = await refused(client, **changes)
+
+    assert (status, error["code"]) == (400, code)
+    assert words in error["message"]
+
+
+@pytest.mark.parametrize("prompt", ["The kernel", ["The kernel"], [5, 6], [[5, 6]]])
+async def test_every_form_of_one_prompt_is_taken(client: httpx.AsyncClient, prompt: object) -> None:
+    answer = await client.post("/v1/completions", json={**COMPLETION, "prompt": prompt})
+
+    assert answer.status_code == 200
+
+
+async def test_what_asks_for_nothing_is_taken(client: httpx.AsyncClient) -> None:
+    """As clients send it that fill in every field."""
+    chat = {"model": "chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
+
+    empty = await client.post(
+        "/v1/chat/completions", json={**chat, "tools": [], "logit_bias": {}, "stop": []}
+    )
+    filled = await client.post("/v1/chat/completions", json={**chat, "tools": [{"type": "function"}]})
+
+    assert empty.status_code == 200
+    assert (filled.status_code, error_of(filled)["code"]) == (400, "unsupported")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "it is empty"),
+        (b"null", "or null"),
+        (b"[]", "it is a list"),
+        (b"{", "at character 1"),
+        (b'{"prompt": "\xff"}', "not UTF-8 (at byte 12)"),
+        (b"[" * 9_000, "nested too deeply"),
+        (b'{"max_tokens": 1' + b"0" * 5000 + b"}", "4300 digits"),
+    ],
+)
+async def test_what_is_no_json_object_is_told_so(client: httpx.AsyncClient, body: bytes, words: str) -> None:
+    answer = await client.post("/v1/completions", content=body, headers=JSON)
+
+    assert (answer.status_code, error_of(answer)["code"]) == (400, "invalid_json")
+    assert words in error_of(answer)["message"]
+
+
+@pytest.mark.parametrize(
     "messages",
     [
         [],
