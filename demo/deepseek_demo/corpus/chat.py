@@ -1,6 +1,6 @@
 """Conversations made from documentation: a heading is asked about, the paragraph below it answers. Pure.
 
-They are rendered in the plain form that the serving API uses for a model without a chat template of its own.
+They are what a dataset of format chat is prepared from.
 """
 
 import json
@@ -18,13 +18,16 @@ _SENTENCE_ENDS = (".", "。", "!", "！")
 
 
 def conversations(documents: Iterable[Document]) -> bytes:
-    """JSON lines ({"id", "text", "language"}), one question and its answer a line."""
+    """JSON lines ({"id", "messages", "language"}), one question and its answer a line."""
     lines = []
     for document in documents:
         for number, (question, answer) in enumerate(_pairs(document)):
             record = {
                 "id": f"{document.id}#{number}",
-                "text": f"user: {question}\nassistant: {answer}",
+                "messages": [
+                    {"role": "user", "content": question},
+                    {"role": "assistant", "content": answer},
+                ],
                 "language": document.language,
             }
             lines.append(json.dumps(record, ensure_ascii=False).encode() + b"\n")

@@ -33,8 +33,10 @@ class RawSource(SpecModel):
 
     name: DnsLabel = Field(description="Name of the source within the dataset.")
     uri: StorageUri = Field(description="s3://bucket/prefix of the raw objects.")
-    format: Literal["text", "jsonl"] = Field(
-        default="text", description="text: an object is a document. jsonl: each line is one."
+    format: Literal["text", "jsonl", "chat"] = Field(
+        default="text",
+        description="text: an object is a document. jsonl: each line is one. chat: each line is a "
+        "conversation, messages of {role, content}; a dataset holds conversations only, or none.",
     )
     text_field: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
         default="text", description="Field of a JSON line that holds the text."
@@ -87,14 +89,31 @@ class DatasetSpec(SpecModel):
     """Which text to prepare, how, and where to write it."""
 
     model_config = with_rules(
-        *(immutable(name) for name in ("sources", "sourceStorage", "tokenizer", "normalization")),
+        *(immutable(name) for name in ("sources", "sourceStorage", "tokenizer", "chatTemplate")),
         *(
             immutable(name)
             for name in ("deduplicate", "heldOutFraction", "shardTokens", "maxBadRecords", "storage")
         ),
+        immutable("normalization"),
         *(immutable(name) for name in ("image", "imagePullPolicy", "imagePullSecrets")),
         *placement_changes_only_while_suspended("workers"),
         *placement_changes_only_while_suspended("coordinator"),
+        rule(
+            "self.sources.all(s, s.format == 'chat') || !self.sources.exists(s, s.format == 'chat')",
+            "format chat and others: prepare conversations as a dataset of their own",
+            field_path=".sources",
+        ),
+        rule(
+            "!self.sources.exists(s, s.format == 'chat') || !has(self.tokenizer.train)",
+            "conversations are prepared in the tokens of a model that exists: name its tokenizer by uri or "
+            "datasetRef",
+            field_path=".tokenizer",
+        ),
+        rule(
+            "self.sources.exists(s, s.format == 'chat') || !has(self.chatTemplate)",
+            "belongs to sources of format chat",
+            field_path=".chatTemplate",
+        ),
         rule(
             "self.workers.resources.gpu == 0",
             "a dataset is prepared on CPU: set workers.resources.gpu to 0",
@@ -124,6 +143,11 @@ class DatasetSpec(SpecModel):
         default=None, description="S3 service of the sources; absent is that of spec.storage."
     )
     tokenizer: Tokenizer = Field(description="The tokenizer: trained here, or given.")
+    chat_template: Annotated[str, StringConstraints(min_length=1, max_length=32_768)] | None = Field(
+        default=None,
+        description="Jinja template that makes text of messages, for sources of format chat; it travels with "
+        "the tokenizer to the models. Absent: a line a message, answers end with the end of a text.",
+    )
     normalization: Literal["none", "nfc", "nfkc"] = Field(
         default="nfc", description="Unicode normalization of the text."
     )

@@ -14,11 +14,8 @@ from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placemen
 from deepseek_operator.api.schema import (
     ATOMIC_LIST,
     Decimal,
-    Digest,
     DnsLabel,
-    EndpointUrl,
     Image,
-    Region,
     SpecModel,
     StorageUri,
     exactly_one_of,
@@ -28,6 +25,7 @@ from deepseek_operator.api.schema import (
     with_rules,
 )
 from deepseek_operator.api.storage import LocalReference, Storage
+from deepseek_operator.api.training_data import Data
 from deepseek_operator.api.training_job_status import TrainingJobStatus
 
 
@@ -64,52 +62,6 @@ class Model(SpecModel):
     init_from: InitFrom | None = Field(
         default=None,
         description="Weights to start from, of a model of this architecture and the data's tokenizer.",
-    )
-
-
-class DataSource(SpecModel):
-    """A prepared dataset."""
-
-    model_config = with_rules(
-        exactly_one_of("datasetRef", "uri"),
-        rule(
-            "has(self.uri) || (!has(self.digest) && !has(self.endpointUrl) && !has(self.region))",
-            "digest, endpointUrl and region belong to uri: a datasetRef brings its own",
-        ),
-    )
-
-    name: DnsLabel = Field(description="Name of the source within the job.")
-    dataset_ref: LocalReference | None = Field(
-        default=None,
-        description="DeepSeekDataset of the namespace; the job waits until it is ready and pins its digest.",
-    )
-    uri: StorageUri | None = Field(
-        default=None, description="Prefix of a prepared dataset, s3://bucket/prefix with a manifest.json."
-    )
-    digest: Digest | None = Field(
-        default=None, description="sha256 of the manifest at uri; another one there is refused."
-    )
-    endpoint_url: EndpointUrl | None = Field(
-        default=None, description="S3 service of uri; absent is that of spec.storage."
-    )
-    region: Region | None = Field(default=None, description="Region of uri; absent is that of spec.storage.")
-    weight: Decimal = Field(
-        default="1", description='Share of the samples relative to the other sources, for instance "0.5".'
-    )
-
-
-class Data(SpecModel):
-    """What the model reads."""
-
-    sources: list[DataSource] = Field(
-        min_length=1,
-        max_length=16,
-        description="Prepared datasets, mixed by weight.",
-        json_schema_extra=list_map("name"),
-    )
-    sequence_length: int = Field(ge=2, le=1_048_576, description="Tokens of a sample.")
-    seed: int = Field(
-        default=0, ge=0, le=2**53 - 1, description="Seed of the order of samples and of the first weights."
     )
 
 
@@ -166,7 +118,11 @@ class Training(SpecModel):
 
     model_config = with_rules(exactly_one_of("tokens", "steps"))
 
-    objective: Literal["pretrain"] = Field(default="pretrain", description="pretrain: predict next tokens.")
+    objective: Literal["pretrain", "sft"] = Field(
+        default="pretrain",
+        description="pretrain: predict every next token. sft: learn the answers of conversations, from "
+        "datasets of format chat.",
+    )
     global_batch_size: int = Field(
         ge=1,
         le=1_048_576,

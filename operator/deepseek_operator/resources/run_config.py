@@ -12,7 +12,8 @@ from deepseek_operator.api import storage as api_storage
 from deepseek_operator.api.dataset import DatasetSpec, DeepSeekDataset
 from deepseek_operator.api.model_revision import DeepSeekModelRevision
 from deepseek_operator.api.pods import RunPolicy, Workers
-from deepseek_operator.api.training_job import DataSource, DeepSeekTrainingJob, TrainingJobSpec
+from deepseek_operator.api.training_data import DataSource
+from deepseek_operator.api.training_job import DeepSeekTrainingJob, TrainingJobSpec
 from deepseek_operator.resources.quantity import parse_bytes, parse_quantity
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.layout import DATASET_MANIFEST, digest_in_uri, join_uri
@@ -101,6 +102,7 @@ def render_dataset_run(
             "raw_storage": _raw_storage(spec),
             "tokenizer": spec.tokenizer.train.model_dump() if spec.tokenizer.train else None,
             "tokenizer_uri": given,
+            "chat_template": spec.chat_template,
             "normalization": spec.normalization,
             "deduplicate": spec.deduplicate,
             "held_out_fraction": spec.held_out_fraction,

@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import torch
 from training_cases import (
     ARCHITECTURE,
     MonitorAt,
@@ -21,7 +22,11 @@ from training_cases import (
 from deepseek_workloads.contract.messages import Control
 from deepseek_workloads.contract.records import CheckpointRecord, ExportRecord
 from deepseek_workloads.contract.run_config import Storage, TrainingRun
+from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.data.held_out import held_out_batches
+from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.export.load import ExportError, open_export
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CommitLog, Fenced, live_checkpoints
 from deepseek_workloads.store.open import open_store
@@ -69,6 +74,21 @@ def test_a_run_ends_with_checkpoints_an_evaluation_and_an_export(run: TrainingRu
     assert export.manifest.provenance.step == 6
     assert export.manifest.evaluation == verdict.evaluation
     assert isinstance(log_entries(run.storage.uri)[-1].record, ExportRecord)
+
+
+def test_accuracy_is_the_share_of_tokens_that_are_the_most_probable(undisturbed: TrainingRun) -> None:
+    verdict = train_alone(undisturbed)  # repeats nothing
+    export = open_export(opened(undisturbed), verdict.digest)
+    model = DeepseekV3ForCausalLM(ARCHITECTURE).eval()
+    model.load_state_dict(export.state(ARCHITECTURE))
+    data = open_store(undisturbed.data.sources[0].storage, environ={})
+    plan = SamplePlan(undisturbed.data, [load_manifest(data, None)])
+    batches = list(held_out_batches(plan, [data], rank=0, world_size=1, micro_batch_size=1, max_samples=8))
+    with torch.no_grad():
+        right = [model(batch.input_ids[:, :-1]).argmax(-1) == batch.input_ids[:, 1:] for batch in batches]
+    expected = torch.cat(right).double().mean().item()
+    assert verdict.evaluation["accuracy"] == pytest.approx(expected)
+    assert 0 < expected < 1
 
 
 def test_the_loss_falls(undisturbed: TrainingRun) -> None:

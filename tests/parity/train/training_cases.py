@@ -62,8 +62,8 @@ def write_dataset(root: Path) -> str:
         tokenizer_digest=sha256_digest(content),
         vocab_size=VOCABULARY,
         eos_token_id=0,
-        train=[_shard(store, "train-0", 4096, seed=1), _shard(store, "train-1", 2048, seed=2)],
-        held_out=[_shard(store, "held-out", 512, seed=3)],
+        train=[_shard(store, "data/train-0", 4096, seed=1), _shard(store, "data/train-1", 2048, seed=2)],
+        held_out=[_shard(store, "data/held-out", 512, seed=3)],
         statistics={
             "heldOut": SplitStatistics(documents=1, tokens=512, bytes=1024, unigram_bits_per_byte=3.0)
         },

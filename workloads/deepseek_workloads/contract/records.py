@@ -127,6 +127,7 @@ class Shard(TolerantWireModel):
     chunk_checksums: list[str]  # xxh3-64:<hex> each, over the bytes of a chunk
     document_offsets_key: str  # uint64 little-endian token offsets of the documents' starts
     document_offsets_checksum: str
+    loss_mask: bool = False  # uint32 whose highest bit says: this token is an answer's, to be predicted
 
 
 class SplitStatistics(TolerantWireModel):
@@ -134,6 +135,8 @@ class SplitStatistics(TolerantWireModel):
     tokens: int = 0
     bytes: int = 0  # of UTF-8 text
     unigram_bits_per_byte: float | None = None  # of the tokens under their own training unigram distribution
+    predicted_tokens: int | None = None  # of answers in conversations
+    predicted_bytes: int | None = None
 
 
 class DatasetManifest(TolerantWireModel):
@@ -154,6 +157,7 @@ class DatasetManifest(TolerantWireModel):
     empty_documents: int = 0
     duplicates_dropped: int = 0
     bad_records: int = 0
+    chat_template: str | None = None  # of conversations: how messages became text
     raw_fingerprint: str = ""  # sha256 over (uri, etag, size) of the raw objects
     settings_digest: str = ""  # sha256 over what else decides the content: normalization, tokenizer, ...
     owner_uid: str = ""

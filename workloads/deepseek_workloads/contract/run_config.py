@@ -4,9 +4,9 @@ Everything is resolved: presets are expanded, dataset references have become URI
 become steps. It holds no secret. It does not know Kubernetes objects.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.optimization import Optimizer, PrecisionOverride, Schedule
@@ -76,7 +76,7 @@ class Horovod(WireModel):
 
 
 class Training(WireModel):
-    objective: Literal["pretrain"] = "pretrain"
+    objective: Literal["pretrain", "sft"] = "pretrain"
     steps: int = Field(ge=1)
     global_batch_size: int = Field(ge=1)  # sequences; accumulation absorbs the world size
     micro_batch_size: int | None = Field(default=None, ge=1)  # sequences a rank and pass; None: chosen
@@ -144,11 +144,12 @@ class TokenizerTraining(WireModel):
 
 
 class RawSource(WireModel):
-    """Raw objects: every object below the prefix that matches `include` and not `exclude` (fnmatch)."""
+    """Raw objects: every object below the prefix that matches `include` and not `exclude` (fnmatch). Lines of
+    `chat` have `messages`, a list of {role, content}."""
 
     name: str
     uri: str
-    format: Literal["text", "jsonl"] = "text"
+    format: Literal["text", "jsonl", "chat"] = "text"
     text_field: str = "text"  # of a JSONL record
     include: list[str] = Field(default_factory=lambda: ["*"])
     exclude: list[str] = Field(default_factory=list)
@@ -162,6 +163,7 @@ class DatasetRun(WireModel):
     raw_storage: Storage  # endpoint and region of the raw sources
     tokenizer: TokenizerTraining | None = None  # exactly one of tokenizer and tokenizer_uri
     tokenizer_uri: str | None = None  # a tokenizer.json, or the manifest.json of a dataset that has one
+    chat_template: str | None = None  # Jinja, of sources in format chat; None: a plain one
     normalization: Literal["none", "nfc", "nfkc"] = "nfc"
     deduplicate: bool = True
     held_out_fraction: float = Field(default=0.01, ge=0, lt=0.5)
@@ -170,6 +172,25 @@ class DatasetRun(WireModel):
     workers: Workers
     storage: Storage
     run_policy: RunPolicy = RunPolicy()
+
+    @property
+    def conversations(self) -> bool:
+        """Whether its documents are messages; a dataset has one kind of documents only."""
+        return self.raw_sources[0].format == "chat"
+
+    @model_validator(mode="after")
+    def _one_kind_of_documents(self) -> Self:
+        kinds = {source.format == "chat" for source in self.raw_sources}
+        if len(kinds) > 1:
+            raise ValueError(
+                "sources: format chat and others: prepare conversations as a dataset of their own"
+            )
+        if self.conversations and self.tokenizer is not None:
+            raise ValueError(
+                "tokenizer.train: conversations are prepared in the tokens of a model that exists: name its "
+                "tokenizer by tokenizer.uri or tokenizer.datasetRef"
+            )
+        return self
 
 
 class ServedRevision(WireModel):

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from deepseek_workloads.contract import reasons
-from deepseek_workloads.contract.records import DatasetManifest
+from deepseek_workloads.contract.records import DatasetManifest, Shard
 from deepseek_workloads.contract.run_config import Data
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.mixture import Mixture
 from deepseek_workloads.data.permutation import mix
-from deepseek_workloads.data.token_space import TokenSpace, count_windows
+from deepseek_workloads.data.token_space import TokenSpace
 from deepseek_workloads.data.window_order import WindowOrder
+from deepseek_workloads.data.windows import FixedWindows, Offsets, Windows, pack
 
 BLOCK_CHUNKS = (
     8  # chunks of a shard that are read together: 8 MiB of uint16 at the usual chunk of 512 Ki tokens
@@ -40,22 +41,38 @@ class SourceWindows:
     name: str
     space: TokenSpace
     order: WindowOrder
-    sequence_length: int
+    windows: Windows
 
     def block_tokens(self, block: int) -> tuple[int, int]:
-        """Tokens start..end of a block: its windows and the one token that the last of them needs more."""
+        """Tokens start..end of a block: its windows, and what the last of them reads more."""
         first = block * self.order.block_windows
-        last = min(first + self.order.block_windows, self.order.windows)
-        return first * self.sequence_length, last * self.sequence_length + 1
+        last = min(first + self.order.block_windows, self.order.windows) - 1
+        return self.windows.bounds(first)[0], self.windows.bounds(last)[1]
 
-    def window_offset(self, window: int) -> int:
-        """Where a window begins within the tokens of its block."""
-        return window % self.order.block_windows * self.sequence_length
+    def within_block(self, window: int) -> tuple[int, int]:
+        """Where a window begins and ends within the tokens of its block."""
+        origin, _ = self.block_tokens(window // self.order.block_windows)
+        start, end = self.windows.bounds(window)
+        return start - origin, end - origin
+
+
+@dataclass(frozen=True)
+class DocumentStarts:
+    """Of one source, as `document_offsets` reads them: its samples are packed from whole documents."""
+
+    train: Offsets
+    held_out: Offsets
 
 
 class SamplePlan:
-    def __init__(self, data: Data, manifests: Sequence[DatasetManifest]) -> None:
-        """One manifest for each source of `data`, in its order.
+    def __init__(
+        self,
+        data: Data,
+        manifests: Sequence[DatasetManifest],
+        documents: Sequence[DocumentStarts] | None = None,
+    ) -> None:
+        """One manifest for each source of `data`, in its order. With `documents`, one for each too, samples
+        are whole documents, packed; without, windows of running text.
 
         Raises DatasetError where the sources cannot be mixed or one holds less than one sample.
         """
@@ -67,8 +84,14 @@ class SamplePlan:
         self.data = data
         self.manifests = tuple(manifests)
         self.sequence_length = data.sequence_length
+        self.packed = documents is not None
         self.sources = tuple(
-            _source_windows(data, index, manifest) for index, manifest in enumerate(manifests)
+            _source_windows(data, index, manifest, documents[index].train if documents else None)
+            for index, manifest in enumerate(manifests)
+        )
+        self.held_out_windows = tuple(
+            _windows(manifest.held_out, data, documents[index].held_out if documents else None)
+            for index, manifest in enumerate(manifests)
         )
         self._mixture = Mixture([source.weight for source in data.sources], seed=mix(data.seed))
         self._first_ids = [0, *accumulate(source.order.windows for source in self.sources)]
@@ -90,11 +113,19 @@ class SamplePlan:
         )
 
 
-def _source_windows(data: Data, index: int, manifest: DatasetManifest) -> SourceWindows:
+def _windows(shards: Sequence[Shard], data: Data, documents: Offsets | None) -> Windows:
+    if documents is not None:
+        return pack(documents, sequence_length=data.sequence_length)
+    return FixedWindows(sum(shard.tokens for shard in shards), data.sequence_length)
+
+
+def _source_windows(
+    data: Data, index: int, manifest: DatasetManifest, documents: Offsets | None
+) -> SourceWindows:
     source = data.sources[index]
     space = TokenSpace(manifest.train)
-    windows = count_windows(space.tokens, sequence_length=data.sequence_length)
-    if windows < 1:
+    windows = _windows(manifest.train, data, documents)
+    if windows.count < 1:
         raise DatasetError(
             f"data source {source.name!r}: {space.tokens} training tokens: one sample needs sequenceLength "
             f"+ 1 = {data.sequence_length + 1}; use a shorter sequenceLength or a larger dataset",
@@ -102,11 +133,11 @@ def _source_windows(data: Data, index: int, manifest: DatasetManifest) -> Source
         )
     chunk_tokens = max(shard.chunk_tokens for shard in manifest.train)
     order = WindowOrder(
-        windows=windows,
+        windows=windows.count,
         block_windows=max(1, BLOCK_CHUNKS * chunk_tokens // data.sequence_length),
         key=mix(data.seed, index),
     )
-    return SourceWindows(source.name, space, order, data.sequence_length)
+    return SourceWindows(source.name, space, order, windows)
 
 
 def _check_same_tokenizer(data: Data, manifests: Sequence[DatasetManifest]) -> None:

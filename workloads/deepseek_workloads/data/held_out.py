@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from deepseek_workloads.contract.records import SplitStatistics
-from deepseek_workloads.data.blocks import TokenReader, Tokens
+from deepseek_workloads.data.blocks import TokenReader
 from deepseek_workloads.data.cursor import SamplePlan
-from deepseek_workloads.data.token_space import TokenSpace, count_windows
+from deepseek_workloads.data.rows import Rows, build_rows
+from deepseek_workloads.data.token_space import TokenSpace
 from deepseek_workloads.store.interface import ObjectStore
 
 
@@ -21,9 +22,14 @@ class HeldOutBatch:
     """Every rank gets the same number of batches of the same shape, as collectives need it: rows from
     `valid_rows` on repeat a sample and must not count."""
 
-    input_ids: torch.Tensor  # int64 [b, T+1]
+    rows: Rows
     sources: list[int]  # b
     valid_rows: int
+
+    @property
+    def input_ids(self) -> torch.Tensor:
+        """int64 [b, T+1]"""
+        return self.rows.input_ids
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,7 @@ class Baseline:
 
 def held_out_samples(plan: SamplePlan, *, max_samples: int) -> list[HeldOutSample]:
     """Evenly spread over each source's held-out windows; the sources share `max_samples` by weight."""
-    windows = [
-        count_windows(sum(shard.tokens for shard in manifest.held_out), sequence_length=plan.sequence_length)
-        for manifest in plan.manifests
-    ]
+    windows = [of_source.count for of_source in plan.held_out_windows]
     quotas = _quotas(windows, weights=[source.weight for source in plan.data.sources], total=max_samples)
     return [
         HeldOutSample(source, number * windows[source] // quota)
@@ -75,11 +78,15 @@ def held_out_batches(
     stride = world_size * micro_batch_size
     for start in range(0, len(samples), stride):
         part = samples[start + rank * micro_batch_size :][:micro_batch_size]
-        rows = part + [samples[0]] * (micro_batch_size - len(part))
-        tokens = np.stack([_read(readers, sample, plan.sequence_length) for sample in rows])
+        chosen = part + [samples[0]] * (micro_batch_size - len(part))
+        windows = [(plan.held_out_windows[sample.source], sample.window) for sample in chosen]
+        tokens = [
+            readers[sample.source].read(*of_source.bounds(window))
+            for sample, (of_source, window) in zip(chosen, windows, strict=True)
+        ]
         yield HeldOutBatch(
-            input_ids=torch.from_numpy(tokens.astype(np.int64)),
-            sources=[sample.source for sample in rows],
+            rows=build_rows(tokens, windows, sequence_length=plan.sequence_length),
+            sources=[sample.source for sample in chosen],
             valid_rows=len(part),
         )
 
@@ -91,9 +98,10 @@ def baseline(plan: SamplePlan, *, max_samples: int) -> Baseline | None:
         counts[sample.source] += 1
     held_out = [manifest.statistics.get("heldOut", SplitStatistics()) for manifest in plan.manifests]
     parts = [
-        (count * split.bytes / split.tokens, count, split.unigram_bits_per_byte)
+        (count * size / tokens, count, split.unigram_bits_per_byte)
         for count, split in zip(counts, held_out, strict=True)
-        if count and split.tokens and split.bytes and split.unigram_bits_per_byte is not None
+        for tokens, size in [_measured(split, answers_only=plan.packed)]
+        if count and tokens and size and split.unigram_bits_per_byte is not None
     ]
     if not parts:
         return None
@@ -104,6 +112,13 @@ def baseline(plan: SamplePlan, *, max_samples: int) -> Baseline | None:
     )
 
 
+def _measured(split: SplitStatistics, *, answers_only: bool) -> tuple[int, int]:
+    """(tokens, bytes) of what the loss is a mean over."""
+    if answers_only:
+        return split.predicted_tokens or 0, split.predicted_bytes or 0
+    return split.tokens, split.bytes
+
+
 def _quotas(windows: Sequence[int], *, weights: Sequence[float], total: int) -> list[int]:
     """Shares of `total` by weight, none above the windows there are; what one leaves goes to the others."""
     quotas = [0] * len(windows)
@@ -112,8 +127,3 @@ def _quotas(windows: Sequence[int], *, weights: Sequence[float], total: int) -> 
         neediest = min(open_sources, key=lambda index: ((quotas[index] + 1) / weights[index], index))
         quotas[neediest] += 1
     return quotas
-
-
-def _read(readers: Sequence[TokenReader], sample: HeldOutSample, length: int) -> Tokens:
-    start = sample.window * length
-    return readers[sample.source].read(start, start + length + 1)

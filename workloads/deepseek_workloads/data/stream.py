@@ -16,18 +16,24 @@ import torch
 from deepseek_workloads.data.blocks import BlockCache, TokenReader, Tokens
 from deepseek_workloads.data.cursor import Sample, SamplePlan, SourceWindows
 from deepseek_workloads.data.prefetch import Prefetcher
+from deepseek_workloads.data.rows import Rows, build_rows
 from deepseek_workloads.data.window_order import GROUP_BLOCKS
 from deepseek_workloads.store.interface import ObjectStore
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One micro-batch of one rank. Inputs are columns 0..T-1, targets columns 1..T."""
+    """One micro-batch of one rank. Inputs are columns 0..T-1 of the rows, targets columns 1..T."""
 
-    input_ids: torch.Tensor  # int64 [b, T+1]
+    rows: Rows
     sample_ids: list[int]  # b; the content's names: see `cursor.Sample`
     first_sample: int  # global index of row 0; the rows that follow are the next indices
     last_of_step: bool  # the rank's last micro-batch of a global batch
+
+    @property
+    def input_ids(self) -> torch.Tensor:
+        """int64 [b, T+1]"""
+        return self.rows.input_ids
 
 
 @dataclass(frozen=True)
@@ -161,14 +167,15 @@ class BatchStream:
 
     def _assemble(self, located: _Located) -> Batch:
         blocks = {key: self._cache.get(key) for key in sorted(located.blocks, key=str)}
-        rows = [
+        tokens = [
             window_tokens(
                 self._plan.sources[sample.source], sample.window, blocks[sample.source, sample.block]
             )
             for sample in located.samples
         ]
+        windows = [(self._plan.sources[sample.source].windows, sample.window) for sample in located.samples]
         return Batch(
-            input_ids=torch.from_numpy(np.stack(rows).astype(np.int64)),
+            rows=build_rows(tokens, windows, sequence_length=self._plan.sequence_length),
             sample_ids=[sample.sample_id for sample in located.samples],
             first_sample=located.first_sample,
             last_of_step=located.last_of_step,
@@ -182,9 +189,9 @@ class BatchStream:
 
 
 def window_tokens(source: SourceWindows, window: int, block: Tokens) -> Tokens:
-    """The T+1 tokens of a window out of the tokens of its block."""
-    offset = source.window_offset(window)
-    return block[offset : offset + source.sequence_length + 1]
+    """The tokens of a window out of those of its block."""
+    start, end = source.within_block(window)
+    return block[start:end]
 
 
 def working_set_bytes(plan: SamplePlan) -> int:
@@ -193,5 +200,5 @@ def working_set_bytes(plan: SamplePlan) -> int:
     for source in plan.sources:
         width = max(np.dtype(shard.dtype).itemsize for shard in source.space.shards)
         blocks = min(source.order.blocks, 2 * GROUP_BLOCKS)
-        total += blocks * (source.order.block_windows * source.sequence_length + 1) * width
+        total += blocks * (source.order.block_windows * plan.sequence_length + 1) * width
     return total

@@ -36,6 +36,7 @@ class ExportTokenizer:
     bos_token_id: int | None = None
     eos_token_id: int | None = None
     pad_token_id: int | None = None
+    chat_template: str | None = None  # Jinja
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ def _tokenizer_config(tokenizer: ExportTokenizer, architecture: Architecture) ->
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         **{name: known.id_to_token(number) for name, number in special.items() if number is not None},
+        **({"chat_template": tokenizer.chat_template} if tokenizer.chat_template is not None else {}),
         "model_max_length": architecture.max_position_embeddings,
         "clean_up_tokenization_spaces": False,
     }

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
 import pydantic
@@ -30,7 +30,7 @@ from deepseek_workloads.contract.run_config import (
     TrainingRun,
     parse_run,
 )
-from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.raw import check_readable, list_raw
@@ -135,8 +135,11 @@ def _check_sources(run: TrainingRun, open_store: OpenStore, refusals: _Refusals)
         with refusals.collected(what), closing(open_store(source.storage)) as store:
             manifests.append(_check_source(run, source, store, refusals))
     if len(refusals.found) == before:
-        with refusals.collected("spec.data"):
-            SamplePlan(run.data, manifests)
+        with refusals.collected("spec.data"), ExitStack() as opened:
+            stores = [
+                opened.enter_context(closing(open_store(source.storage))) for source in run.data.sources
+            ]
+            sample_plan(run, manifests, stores)
     return manifests
 
 

@@ -13,12 +13,12 @@ from deepseek_workloads.contract import environment, reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Failure, Progress, ServingProgress
 from deepseek_workloads.contract.run_config import ServingRun, parse_run
+from deepseek_workloads.data.chat_template import TemplateError
 from deepseek_workloads.export.load import ExportError
 from deepseek_workloads.launch.report import report_client
 from deepseek_workloads.serve.api.app import Service, application
 from deepseek_workloads.serve.api.keys import ApiKeys
 from deepseek_workloads.serve.bring_up import check_model, load_model, start_service
-from deepseek_workloads.serve.chat_template import TemplateError
 from deepseek_workloads.serve.check import CheckFailed, CheckReport
 from deepseek_workloads.store.interface import StoreError
 from deepseek_workloads.store.open import open_store

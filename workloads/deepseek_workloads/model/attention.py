@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.batch_cache import BatchCache
 from deepseek_workloads.model.caches import Cache, SharedSequence
-from deepseek_workloads.model.causal import attend_in_spans
+from deepseek_workloads.model.causal import attend_in_spans, attend_masked
+from deepseek_workloads.model.documents import DocumentMask
 from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.rope import rotate, softmax_scale
 
@@ -26,6 +27,7 @@ class MultiHeadLatentAttention(nn.Module):
         self.nope, self.rope, self.value = a.qk_nope_head_dim, a.qk_rope_head_dim, a.v_head_dim
         self.latent = a.kv_lora_rank
         self.scale = softmax_scale(a)
+        self.documents = DocumentMask()  # the model's, once it is part of one
         queries = self.heads * (self.nope + self.rope)
         if a.q_lora_rank is None:
             self.q_proj = nn.Linear(a.hidden_size, queries, bias=False)
@@ -49,12 +51,17 @@ class MultiHeadLatentAttention(nn.Module):
             if cache is not None:
                 latents, rotated = cache.extend(latents, rotated)
             keys, values = self._keys_and_values(latents, rotated)
-            spans = (
-                cache.spans(queries.shape[1], keys.shape[1]) if isinstance(cache, SharedSequence) else None
-            )
-            attended = attend_in_spans(queries, keys, values, spans=spans, scale=self.scale).flatten(-2)
+            attended = self._attend(queries, keys, values, cache).flatten(-2)
         projected: Tensor = self.o_proj(attended)
         return projected
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, cache: Cache | None) -> Tensor:
+        """[B, T, A, D], [B, S, A, D], [B, S, A, value] -> [B, T, A, value]."""
+        allowed = self.documents.allowed(queries.shape[1]) if cache is None else None
+        if allowed is not None:
+            return attend_masked(queries, keys, values, mask=allowed, scale=self.scale)
+        spans = cache.spans(queries.shape[1], keys.shape[1]) if isinstance(cache, SharedSequence) else None
+        return attend_in_spans(queries, keys, values, spans=spans, scale=self.scale)
 
     def _compressed(self, hidden: Tensor) -> Tensor:
         """[B, T, H] -> what queries are projected from: [B, T, q_lora_rank], or without one as it is."""

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.model.attention import MultiHeadLatentAttention
 from deepseek_workloads.model.block import DecoderLayer, MixtureOfExperts
 from deepseek_workloads.model.caches import Cache, LayerCache
+from deepseek_workloads.model.documents import DocumentMask
 from deepseek_workloads.model.head import LanguageModelHead
 from deepseek_workloads.model.initialize import initialize
 from deepseek_workloads.model.layer_output import LayerOutput
@@ -100,6 +102,10 @@ class DeepseekV3ForCausalLM(nn.Module):
         self.architecture = architecture
         self.model = DeepseekV3Model(architecture)
         self.lm_head = LanguageModelHead(architecture.hidden_size, architecture.vocab_size)
+        self.documents = DocumentMask()
+        for module in self.modules():
+            if isinstance(module, MultiHeadLatentAttention):
+                module.documents = self.documents
         if architecture.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         if architecture.warming_up:  # the indexer learns from a model that stays as it is

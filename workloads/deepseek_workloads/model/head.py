@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deepseek_workloads.plan.memory import LOSS_CHUNK_ELEMENTS
 
-IGNORED = -100  # a label that is not predicted: padding, a prompt, a repeated row
+IGNORED = -100  # a label that is not predicted: padding, a prompt, a repeated row (`data.rows` has the same)
 
 
 class LanguageModelHead(nn.Linear):

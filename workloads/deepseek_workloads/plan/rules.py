@@ -29,6 +29,7 @@ _RULES = (
     layout_rules.schedule,
     module_rules.precision_overrides,
     training_rules.undivided,
+    training_rules.conversations,
 )
 
 _OF_ARCHITECTURE = (

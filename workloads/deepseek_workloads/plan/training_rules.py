@@ -1,4 +1,4 @@
-"""Whether the settings of a training go together with what it runs on. Pure."""
+"""Whether what a run learns goes together with what it starts from and runs on. Pure."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,12 @@ from deepseek_workloads.contract.run_config import Training, TrainingRun
 from deepseek_workloads.plan.layout_rules import INVALID_PARALLELISM
 from deepseek_workloads.plan.problem import Problem
 
-_TENSOR, _PIPELINE, _EXPERT = (
+INVALID_TRAINING = "InvalidTraining"
+
+_TENSOR, _PIPELINE, _CONTEXT, _EXPERT = (
     "tensorParallelDegree",
     "pipelineParallelDegree",
+    "contextParallelDegree",
     "expertParallelDegree",
 )
 
@@ -19,6 +22,7 @@ def undivided(run: TrainingRun) -> Iterator[Problem]:
     degrees = {
         _TENSOR: p.tensor_parallel_degree,
         _PIPELINE: p.pipeline_parallel_degree,
+        _CONTEXT: p.context_parallel_degree,
         _EXPERT: p.expert_parallel_degree,
     }
     for setting, value, must_be_one in _of_whole(run.training):
@@ -41,3 +45,21 @@ def _of_whole(t: Training) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         yield "precisionOverrides", f"{len(t.precision_overrides)} patterns", (_TENSOR, _PIPELINE, _EXPERT)
     if t.activation_checkpointing != "none":  # schedules divide the backward pass of a stage
         yield "activationCheckpointing", t.activation_checkpointing, (_PIPELINE,)
+    if t.objective == "sft":  # its mask of conversations is of whole rows, and of one micro-batch
+        yield "objective", "sft", (_TENSOR, _PIPELINE, _CONTEXT)
+
+
+def conversations(run: TrainingRun) -> Iterator[Problem]:
+    """Only plain latent attention keeps to the conversations of a packed row."""
+    architecture = run.architecture
+    if run.training.objective != "sft":
+        return
+    if architecture.attention.kind != "mla" or architecture.indexer is not None:
+        kind = architecture.attention.kind if architecture.indexer is None else "mla with an indexer"
+        yield Problem(
+            "spec.training.objective",
+            "sft",
+            f"packs conversations, which attention {kind} would mix",
+            "use a model of attention.kind mla without an indexer, or objective pretrain",
+            INVALID_TRAINING,
+        )

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from deepseek_workloads.data.chat_template import ChatTemplate, chat_template_of
 from deepseek_workloads.export.load import LoadedExport
-from deepseek_workloads.serve.chat_template import ChatTemplate, chat_template_of
 
 FINGERPRINT_DIGITS = 16
 

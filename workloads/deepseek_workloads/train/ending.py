@@ -147,7 +147,11 @@ def _held_out(setup: Setup) -> list[str]:
 def _tokenizer(setup: Setup) -> ExportTokenizer:
     manifest = setup.data.plan.manifests[0]
     return ExportTokenizer(
-        setup.data.tokenizer_document(), manifest.bos_token_id, manifest.eos_token_id, manifest.pad_token_id
+        setup.data.tokenizer_document(),
+        manifest.bos_token_id,
+        manifest.eos_token_id,
+        manifest.pad_token_id,
+        manifest.chat_template,
     )
 
 

@@ -4,14 +4,17 @@ It knows the model and the held-out split, not when it is asked.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.held_out import HeldOutBatch, baseline, held_out_batches
-from deepseek_workloads.model.head import IGNORED
+from deepseek_workloads.model.head import IGNORED, LanguageModelHead
+from deepseek_workloads.plan.memory import LOSS_CHUNK_ELEMENTS
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.parallelise import ParallelModel
@@ -29,7 +32,10 @@ def evaluate(
 ) -> dict[str, float]:
     """A collective. Empty when the sources have no held-out text. Raises the StoreErrors of reading."""
     model.module.eval()
-    sums = torch.zeros(2, dtype=torch.float64, device=group.device)  # nats, tokens
+    sums = torch.zeros(3, dtype=torch.float64, device=group.device)  # nats, tokens, of which are foreseen
+    # Elsewhere a rank sees a part of the positions or of the vocabulary only, or not the last layer.
+    layout = model.layout
+    countable = layout.pipeline * layout.context * layout.tensor == 1
     batches = held_out_batches(
         plan,
         stores,
@@ -39,21 +45,49 @@ def evaluate(
         max_samples=max_samples,
     )
     for batch in batches:
-        ids = batch.input_ids.to(group.device)
-        with model.compute(group.device):
-            loss = model.loss(ids[:, :-1], _labels(ids, batch))
-        tokens = batch.valid_rows * (ids.shape[1] - 1)
-        sums += torch.stack([loss.double() * tokens, sums.new_tensor(tokens)])
+        ids, labels = batch.input_ids.to(group.device), _labels(batch).to(group.device)
+        with (
+            model.compute(group.device),
+            model.plain.documents.within(batch.rows.inputs_of(group.device)),
+            _inputs_of(model.plain.lm_head) as read,
+        ):
+            loss = model.loss(ids[:, :-1], labels)
+            foreseen = _foreseen(model.plain.lm_head, read[0], labels) if countable else labels.new_zeros(())
+        tokens = (labels != IGNORED).sum().double()
+        sums += torch.stack([loss.double() * tokens, tokens, foreseen.double()])
     model.release()
-    nats, tokens_seen = group.sum(sums).tolist()
+    nats, tokens_seen, right = group.sum(sums).tolist()
     if not tokens_seen:
         return {}
-    return _figures(nats / tokens_seen, plan, max_samples=max_samples)
+    figures = _figures(nats / tokens_seen, plan, max_samples=max_samples)
+    return {**figures, "accuracy": right / tokens_seen} if countable else figures
 
 
-def _labels(ids: Tensor, batch: HeldOutBatch) -> Tensor:
+@contextmanager
+def _inputs_of(head: LanguageModelHead) -> Iterator[list[Tensor]]:
+    """What the head is called with, in turn: the model's last hidden states first."""
+    seen: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def _foreseen(head: LanguageModelHead, hidden: Tensor, labels: Tensor) -> Tensor:
+    """How many labels that count are the most probable token. `hidden` [b, T, H]; logits a chunk each."""
+    rows, expected = hidden.flatten(0, 1), labels.flatten()
+    chunk = max(1, LOSS_CHUNK_ELEMENTS[hidden.is_cuda] // head.weight.shape[0])
+    right = expected.new_zeros(())
+    for start in range(0, len(expected), chunk):
+        best = F.linear(rows[start : start + chunk], head.weight).argmax(-1)
+        right += (best == expected[start : start + chunk]).sum()
+    return right
+
+
+def _labels(batch: HeldOutBatch) -> Tensor:
     """int64 [b, T]; repeated rows are there for the shape only."""
-    labels = ids[:, 1:].clone()
+    labels = batch.rows.labels.clone()
     labels[batch.valid_rows :] = IGNORED
     return labels
 

@@ -12,6 +12,7 @@ import torch
 
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
 from deepseek_workloads.export.start import open_initial_model
@@ -150,7 +151,7 @@ def _open_data(run: TrainingRun, context: TrainContext, group: Group) -> DataSou
         ]
 
     pinned = group.on_rank_zero(pin)
-    plan = SamplePlan(run.data, [manifest.manifest for manifest in pinned])
+    plan = sample_plan(run, [manifest.manifest for manifest in pinned], stores)
     return DataSources(plan, stores, tuple(manifest.digest for manifest in pinned))
 
 

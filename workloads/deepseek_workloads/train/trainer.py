@@ -63,7 +63,7 @@ class Trainer:
         torch.manual_seed(_mix(self._seed, step, self._model.layout.data_rank(self._group.rank)))
         self._optimizer.zero_grad(set_to_none=True)
         self._model.module.train()
-        totals = self._passes(batches)
+        totals = self._passes(batches, self._shares(batches))
         if self._loss_scale is not None:
             self._model.scale_gradients(1 / self._loss_scale.value)
         norm = self._model.gradient_norm(self._group)
@@ -83,7 +83,18 @@ class Trainer:
         loss_scale.update(overflow=overflow)
         return replace(result, overflow=overflow and not loss_scale.exhausted)
 
-    def _passes(self, batches: Sequence[Batch]) -> "_Totals":
+    def _shares(self, batches: Sequence[Batch]) -> list[float]:
+        """Of each pass in this rank's loss, so that the mean over ranks is the mean over the predicted tokens
+        of the global batch: rows of running text have equally many, packed conversations have not."""
+        if all(batch.rows.documents is None for batch in batches):
+            return [len(batch.sample_ids) / self._samples_per_step for batch in batches]
+        counts, layout = [batch.rows.predicted for batch in batches], self._model.layout
+        own = float(sum(counts)) if layout.leads_data(self._group.rank) else 0.0  # ranks may read the same
+        total = torch.tensor([own], dtype=torch.float64, device=self._group.device)
+        mean = float(self._group.sum(total)) / layout.data
+        return [count / max(mean, 1.0) for count in counts]
+
+    def _passes(self, batches: Sequence[Batch], shares: Sequence[float]) -> "_Totals":
         device = self._group.device
         scale = self._loss_scale.value if self._loss_scale is not None else 1.0
         if self._model.pipeline is not None:
@@ -94,12 +105,14 @@ class Trainer:
         auxiliary: list[dict[str, Tensor]] = []
         counts: Tensor | None = None
         dropped = torch.zeros((), dtype=torch.int64, device=device)
-        for number, batch in enumerate(batches, start=1):
-            ids = _to_device(batch.input_ids, device)
-            share = len(batch.sample_ids) / self._samples_per_step
-            with self._model.one_pass(last=number == len(batches)):
+        for number, (batch, share) in enumerate(zip(batches, shares, strict=True), start=1):
+            ids, labels = (_to_device(part, device) for part in (batch.input_ids, batch.rows.labels))
+            with (
+                self._model.one_pass(last=number == len(batches)),
+                self._model.plain.documents.within(batch.rows.inputs_of(device)),
+            ):
                 with self._model.compute(device):
-                    parts = self._model.losses(ids[:, :-1], ids[:, 1:])
+                    parts = self._model.losses(ids[:, :-1], labels)
                 (parts.loss * (share * scale)).backward()  # type: ignore[no-untyped-call]
             loss += parts.lm_loss.double() * share
             auxiliary.append({name: part.double() * share for name, part in parts.auxiliary.items()})

@@ -15,6 +15,7 @@ from training_cases import train_alone
 from deepseek_workloads.contract.architecture import Architecture, MoE
 from deepseek_workloads.contract.optimization import Optimizer
 from deepseek_workloads.contract.run_config import Parallelism, TrainingRun
+from deepseek_workloads.data.rows import Rows
 from deepseek_workloads.data.stream import Batch
 from deepseek_workloads.train.adapt import checkpoint_activations
 from deepseek_workloads.train.group import torch_group
@@ -125,7 +126,8 @@ def _batches(model: ParallelModel, rank: int, step: int, steps: Steps) -> list[B
     for start in range(first, first + size, steps.micro_batch_size):
         end = min(start + steps.micro_batch_size, first + size)
         ids = [step * SEQUENCES + index for index in range(start, end)]
-        batches.append(Batch(rows[start:end], ids, ids[0], end == first + size))
+        mine = Rows(rows[start:end], rows[start:end, 1:])
+        batches.append(Batch(mine, ids, ids[0], end == first + size))
     return batches
 
 

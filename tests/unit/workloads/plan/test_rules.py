@@ -428,6 +428,7 @@ def test_a_pattern_that_fits_no_module_is_refused_with_names_that_there_are() ->
             "pipelineParallelDegree",
         ),
         ({"activation_checkpointing": "full"}, "activationCheckpointing", "pipelineParallelDegree"),
+        ({"objective": "sft"}, "objective", "pipelineParallelDegree"),
     ],
 )
 def test_what_works_on_whole_layers_and_rows_is_refused_where_they_are_divided(
@@ -440,3 +441,17 @@ def test_what_works_on_whole_layers_and_rows_is_refused_where_they_are_divided(
     assert (problem.field, problem.reason) == (f"spec.training.parallelism.{degree}", "InvalidParallelism")
     assert f"training.{setting}" in problem.rule
     assert f"use {degree} 1" in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides"), [("transformer-5m", {}), ("deepseek-v3-tiny", {"indexer": {}})]
+)
+def test_conversations_want_attention_that_keeps_them_apart(
+    preset: str, overrides: dict[str, object]
+) -> None:
+    mixing = resolve(preset, overrides)
+
+    (problem,) = check_training(run(architecture=mixing, training=training(objective="sft")))
+
+    assert (problem.field, problem.reason) == ("spec.training.objective", "InvalidTraining")
+    assert "use a model of attention.kind mla without an indexer" in problem.remedy

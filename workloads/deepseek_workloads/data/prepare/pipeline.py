@@ -127,10 +127,12 @@ def _run_stages(
         executor=executor,
         on_done=on_done,
     )
+    _check_refused(context, read, tokenized)
     _check_train_split(context, tokenized)
     with context.output() as store:
         manifest = publish.build_manifest(
             identity,
+            context.run,
             read=read,
             tokenizer=tokenizer,
             tokenized=tokenized,
@@ -188,6 +190,19 @@ def _check_bad_records(context: Context, read: Sequence[ReadRecord]) -> None:
             f"{sum(record.empty for record in read)} documents were read and none has any text: check the "
             "raw sources, their format and textField",
             reasons.EMPTY_DATASET,
+        )
+
+
+def _check_refused(context: Context, read: Sequence[ReadRecord], tokenized: Sequence[TokenizeRecord]) -> None:
+    """Conversations that the template or the tokenizer cannot take are bad records too."""
+    refused = sum(record.refused for record in tokenized)
+    bad = sum(record.bad_records for record in read) + refused
+    if refused and bad > context.run.max_bad_records:
+        examples = "; ".join([example for record in tokenized for example in record.refused_examples][:3])
+        raise DatasetError(
+            f"spec.maxBadRecords: {bad} records cannot be used and {context.run.max_bad_records} may: "
+            f"{examples}. Correct the conversations or the chat template, or raise the limit",
+            reasons.TOO_MANY_BAD_RECORDS,
         )
 
 

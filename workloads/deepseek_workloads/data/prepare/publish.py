@@ -7,6 +7,8 @@ from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.layout import DATASET_MANIFEST, join_uri
 from deepseek_workloads.contract.records import DatasetManifest, SplitStatistics
+from deepseek_workloads.contract.run_config import DatasetRun
+from deepseek_workloads.data.chat_template import conversation_template
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
 from deepseek_workloads.data.prepare.records import ReadRecord, TokenizeRecord, TokenizerRecord
 from deepseek_workloads.data.prepare.statistics import Counts, unigram_bits_per_byte
@@ -24,6 +26,7 @@ class Identity:
 
 def build_manifest(
     identity: Identity,
+    run: DatasetRun,
     *,
     read: Sequence[ReadRecord],
     tokenizer: TokenizerRecord,
@@ -35,6 +38,7 @@ def build_manifest(
         "train": [record.train_statistics for record in tokenized],
         "heldOut": [record.held_out_statistics for record in tokenized],
     }
+    chat_template = conversation_template(run.chat_template) if run.conversations else None
     languages: dict[str, int] = {}
     for record in tokenized:
         for language, documents in record.languages.items():
@@ -56,7 +60,8 @@ def build_manifest(
         documents_in=sum(record.documents + record.empty for record in read),
         empty_documents=sum(record.empty for record in read),
         duplicates_dropped=sum(record.dropped for record in tokenized),
-        bad_records=sum(record.bad_records for record in read),
+        bad_records=sum(record.bad_records for record in read) + sum(record.refused for record in tokenized),
+        chat_template=chat_template,
         raw_fingerprint=identity.raw_fingerprint,
         settings_digest=identity.settings_digest,
         owner_uid=identity.owner_uid,
@@ -102,5 +107,13 @@ def _total(parts: Sequence[SplitStatistics], counts: Counts, *, train_counts: Co
         documents=sum(part.documents for part in parts),
         tokens=sum(part.tokens for part in parts),
         bytes=size,
+        predicted_tokens=_sum([part.predicted_tokens for part in parts]),
+        predicted_bytes=_sum([part.predicted_bytes for part in parts]),
         unigram_bits_per_byte=unigram_bits_per_byte(counts, train_counts=train_counts, text_bytes=size),
     )
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    """None: the documents are no conversations."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None

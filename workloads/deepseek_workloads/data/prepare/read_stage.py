@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from deepseek_workloads.contract.run_config import RawSource
+from deepseek_workloads.contract.run_config import DatasetRun, RawSource
+from deepseek_workloads.data.chat import from_document, to_document
 from deepseek_workloads.data.prepare.context import Context, put_file
 from deepseek_workloads.data.prepare.documents import Document, DocumentWriter, normalize, sorted_hashes
 from deepseek_workloads.data.prepare.reading import (
@@ -35,12 +36,25 @@ def read_part(context: Context, part: Part) -> ReadRecord:
             bad_records += 1
             bad += [item] if len(bad) < QUARANTINED_RECORDS else []
             continue
-        text = normalize(item.text, context.run.normalization)
+        text = _normalized(item.text, context.run)
         if text.strip():
             writer.add(Document(text, item.language))
         else:
             empty += 1
     return _write(context, part, writer, bad, empty=empty, bad_records=bad_records)
+
+
+def _normalized(text: str, run: DatasetRun) -> str:
+    """Of conversations what is said, not the JSON around it."""
+    if not run.conversations:
+        return normalize(text, run.normalization)
+    messages = from_document(text)
+    return to_document(
+        [
+            {"role": message["role"], "content": normalize(message["content"], run.normalization)}
+            for message in messages
+        ]
+    )
 
 
 def _write(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from deepseek_workloads.contract.run_config import RawSource
+from deepseek_workloads.data.chat import read_messages, to_document
 from deepseek_workloads.data.prepare.documents import Document
 
 ReadBytes = Callable[[int, int], bytes]
@@ -64,14 +65,13 @@ def decode_text(content: bytes, *, key: str) -> Document | BadRecord:
 
 
 def decode_record(line: bytes, *, source: RawSource, key: str, offset: int) -> Document | BadRecord:
-    """One line of JSON with the text in `source.text_field`, and the language, where given, in `language`."""
+    """One line of JSON with the text in `source.text_field` (of format chat: messages), and the language,
+    where given, in `language`."""
     try:
         record = json.loads((line.removeprefix(_BOM) if offset == 0 else line).decode())
         if not isinstance(record, dict):
             raise ValueError(f"a JSON object is needed, this is a {type(record).__name__}")
-        text = record.get(source.text_field)
-        if not isinstance(text, str):
-            raise ValueError(f"field {source.text_field!r} must be a string, it is {_kind(record, source)}")
+        text = _text_of(record, source)
         text.encode()  # a lone surrogate escape is valid JSON but no text
     except UnicodeDecodeError as error:
         return BadRecord(key, offset, _not_utf8(error), line)
@@ -83,6 +83,16 @@ def decode_record(line: bytes, *, source: RawSource, key: str, offset: int) -> D
         return BadRecord(key, offset, str(error), line)
     language = record.get("language")
     return Document(text, language if isinstance(language, str) else "")
+
+
+def _text_of(record: dict[str, object], source: RawSource) -> str:
+    """Raises ValueError."""
+    if source.format == "chat":
+        return to_document(read_messages(record))
+    text = record.get(source.text_field)
+    if not isinstance(text, str):
+        raise ValueError(f"field {source.text_field!r} must be a string, it is {_kind(record, source)}")
+    return text
 
 
 def iter_lines(read: ReadBytes, *, start: int, end: int, size: int) -> Iterator[tuple[int, bytes | LongLine]]:

@@ -70,6 +70,8 @@ class TokenizeRecord(StageRecord):
     held_out_statistics: SplitStatistics
     counts: FileEntry  # uint64 [2, vocab_size]: how often each token occurs in train, in held-out
     dropped: int  # duplicates
+    refused: int = 0  # conversations that the chat template or the tokenizer cannot take
+    refused_examples: list[str] = Field(default_factory=list)
     languages: dict[str, int] = Field(default_factory=dict)  # kept documents
 
 

@@ -7,6 +7,7 @@ import tokenizers
 
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.run_config import DatasetRun
+from deepseek_workloads.data.chat_template import conversation_template
 from deepseek_workloads.data.prepare.publish import Identity
 from deepseek_workloads.data.prepare.shards import CHUNK_TOKENS
 
@@ -30,6 +31,8 @@ def settings_digest(run: DatasetRun, *, tokenizer_digest: str | None) -> str:
         "shardTokens": run.shard_tokens,
         "chunkTokens": CHUNK_TOKENS,
     }
+    if run.conversations:
+        settings["chatTemplate"] = conversation_template(run.chat_template)
     return sha256_digest(json.dumps(settings, sort_keys=True).encode())
 
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from deepseek_workloads.contract.records import Shard
 from deepseek_workloads.data.checksum import chunk_checksum, object_checksum
+from deepseek_workloads.data.loss_mask import with_mask
 from deepseek_workloads.store.interface import ObjectStore
 
 CHUNK_TOKENS = 512 * 1024
@@ -23,20 +24,32 @@ class ShardWriter:
     """Ends a shard at the document that fills it. `shards` and `counts` are whole after `close`."""
 
     def __init__(
-        self, store: ObjectStore, *, prefix: str, dtype: TokenDtype, shard_tokens: int, vocab_size: int
+        self,
+        store: ObjectStore,
+        *,
+        prefix: str,
+        dtype: TokenDtype,
+        shard_tokens: int,
+        vocab_size: int,
+        loss_mask: bool = False,
     ) -> None:
+        """`loss_mask`: every document comes with one; `dtype` must be uint32 then."""
         self._store = store
         self._prefix = prefix
         self._dtype: TokenDtype = dtype
+        self.loss_mask = loss_mask
+        self._masks: list[npt.NDArray[np.bool_]] = []
         self._shard_tokens = shard_tokens
         self._documents: list[npt.NDArray[np.uint32]] = []
         self._tokens = 0
         self.shards: list[Shard] = []
         self.counts = np.zeros(vocab_size, dtype=np.uint64)
 
-    def add(self, ids: npt.NDArray[np.uint32]) -> None:
+    def add(self, ids: npt.NDArray[np.uint32], predicted: npt.NDArray[np.bool_] | None = None) -> None:
         """One document, its EOS id included."""
         self._documents.append(ids)
+        if predicted is not None:
+            self._masks.append(predicted)
         self._tokens += len(ids)
         if self._tokens >= self._shard_tokens:
             self.close()
@@ -48,9 +61,11 @@ class ShardWriter:
         tokens = np.concatenate(self._documents)
         self.counts += np.bincount(tokens, minlength=len(self.counts)).astype(np.uint64)
         starts = np.cumsum([0, *(len(ids) for ids in self._documents[:-1])], dtype="<u8")
+        if self.loss_mask:
+            tokens = with_mask(tokens, np.concatenate(self._masks))
         key = f"{self._prefix}-{len(self.shards):03d}"
         self.shards.append(self._write(key, tokens.astype(np.dtype(self._dtype).newbyteorder("<")), starts))
-        self._documents, self._tokens = [], 0
+        self._documents, self._masks, self._tokens = [], [], 0
 
     def _write(
         self, key: str, tokens: npt.NDArray[np.unsignedinteger], starts: npt.NDArray[np.uint64]
@@ -68,6 +83,7 @@ class ShardWriter:
             chunk_checksums=chunk_checksums(content, chunk_bytes=CHUNK_TOKENS * tokens.itemsize),
             document_offsets_key=f"{key}.offsets",
             document_offsets_checksum=object_checksum(offsets),
+            loss_mask=self.loss_mask,
         )
 
 

@@ -1,11 +1,19 @@
 """The stage `tokenize`: the kept documents of one part -> token shards of both splits, counted."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import tee
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from tokenizers import Tokenizer
 
-from deepseek_workloads.contract.records import Shard, SplitStatistics
+from deepseek_workloads.contract.records import SplitStatistics
+from deepseek_workloads.contract.run_config import DatasetRun
+from deepseek_workloads.data.chat import ConversationEncoder, ConversationRefused, from_document
+from deepseek_workloads.data.chat_template import ChatTemplate, TemplateError, conversation_template
 from deepseek_workloads.data.prepare.context import Context, put_file, read_file
 from deepseek_workloads.data.prepare.deduplicate_stage import dropped_documents
 from deepseek_workloads.data.prepare.documents import INDEX_DTYPE, is_held_out, iter_texts, language_counts
@@ -21,6 +29,8 @@ from deepseek_workloads.data.prepare.stage import TOKENIZE, put_record
 from deepseek_workloads.data.prepare.tokenizer import load_tokenizer
 from deepseek_workloads.store.interface import ObjectStore
 
+EXAMPLES: Final = 3
+EXAMPLE_CHARACTERS: Final = 120
 Mask = npt.NDArray[np.bool_]
 
 
@@ -39,20 +49,22 @@ def tokenize_part(
         splits = {"train": kept & ~held_out, "held-out": kept & held_out}
         writers = {name: _writer(context, store, tokenizer, read, name) for name in splits}
         encoder = load_tokenizer(store.read(tokenizer.key), name=tokenizer.key)
-        for name, wanted in splits.items():
-            documents = (text for _, text in iter_texts(texts, index, wanted=wanted))
-            for ids in encode_documents(encoder, documents, eos_token_id=tokenizer.eos_token_id):
-                writers[name].add(ids)
-            writers[name].close()
+        encode = partial(_encode, context.run, encoder, tokenizer)
+        totals = {
+            name: _add_all(writers[name], encode(text for _, text in iter_texts(texts, index, wanted=wanted)))
+            for name, wanted in splits.items()
+        }
         counts = np.stack([writers[name].counts for name in splits]).astype("<u8")
         record = TokenizeRecord(
             number=read.number,
             train=writers["train"].shards,
             held_out=writers["held-out"].shards,
-            train_statistics=_statistics(writers["train"].shards, index, splits["train"]),
-            held_out_statistics=_statistics(writers["held-out"].shards, index, splits["held-out"]),
+            train_statistics=totals["train"].statistics,
+            held_out_statistics=totals["held-out"].statistics,
             counts=put_file(store, context.key(f"counts/{read.number:05d}"), counts.tobytes()),
             dropped=int((~kept).sum()),
+            refused=sum(total.refused for total in totals.values()),
+            refused_examples=[text for total in totals.values() for text in total.examples][:EXAMPLES],
             languages=language_counts(index, read.languages, kept=kept),
         )
         return put_record(store, context, TOKENIZE, record)
@@ -68,21 +80,94 @@ def sum_counts(
     return total
 
 
+@dataclass(frozen=True)
+class _Encoded:
+    """One document; without ids it was refused, and `problem` says why."""
+
+    ids: npt.NDArray[np.uint32] | None
+    text_bytes: int = 0
+    predicted: Mask | None = None
+    predicted_bytes: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Total:
+    """Of one split."""
+
+    statistics: SplitStatistics
+    refused: int
+    examples: list[str]
+
+
+def _encode(
+    run: DatasetRun, encoder: Tokenizer, tokenizer: TokenizerRecord, texts: Iterator[str]
+) -> Iterator[_Encoded]:
+    if run.conversations:
+        yield from _encode_conversations(run, encoder, tokenizer, texts)
+        return
+    sized, kept = tee(texts)
+    encoded = encode_documents(encoder, kept, eos_token_id=tokenizer.eos_token_id)
+    for text, ids in zip(sized, encoded, strict=True):
+        yield _Encoded(ids, len(text.encode()))
+
+
+def _encode_conversations(
+    run: DatasetRun, encoder: Tokenizer, tokenizer: TokenizerRecord, texts: Iterator[str]
+) -> Iterator[_Encoded]:
+    encoder.encode_special_tokens = False  # templates write them; what messages say never holds one
+    template = ChatTemplate(
+        conversation_template(run.chat_template), special_tokens=_special_tokens(encoder, tokenizer)
+    )
+    conversations = ConversationEncoder(encoder, template, eos_token_id=tokenizer.eos_token_id)
+    for text in texts:
+        try:
+            done = conversations.encode(from_document(text))
+        except (ConversationRefused, TemplateError) as error:
+            yield _Encoded(None, problem=f"{text[:EXAMPLE_CHARACTERS]}: {error}")
+            continue
+        yield _Encoded(done.ids, done.text_bytes, done.predicted, done.predicted_bytes)
+
+
+def _special_tokens(encoder: Tokenizer, tokenizer: TokenizerRecord) -> dict[str, str]:
+    ids = {"bos_token": tokenizer.bos_token_id, "eos_token": tokenizer.eos_token_id}
+    return {name: encoder.id_to_token(number) or "" for name, number in ids.items() if number is not None}
+
+
+def _add_all(writer: ShardWriter, documents: Iterable[_Encoded]) -> _Total:
+    """Writes a split to its end."""
+    count = size = predicted = predicted_size = refused = 0
+    examples: list[str] = []
+    for document in documents:
+        if document.ids is None:
+            refused += 1
+            examples += [document.problem] if len(examples) < EXAMPLES else []
+            continue
+        writer.add(document.ids, document.predicted)
+        count += 1
+        size += document.text_bytes
+        if document.predicted is not None:
+            predicted += int(document.predicted.sum())
+            predicted_size += document.predicted_bytes
+    writer.close()
+    statistics = SplitStatistics(
+        documents=count, tokens=sum(shard.tokens for shard in writer.shards), bytes=size
+    )
+    if writer.loss_mask:
+        answers = {"predicted_tokens": predicted, "predicted_bytes": predicted_size}
+        statistics = statistics.model_copy(update=answers)
+    return _Total(statistics, refused, examples)
+
+
 def _writer(
     context: Context, store: ObjectStore, tokenizer: TokenizerRecord, read: ReadRecord, split: str
 ) -> ShardWriter:
+    conversations = context.run.conversations
     return ShardWriter(
         store,
         prefix=context.key(f"{split}/{read.number:05d}"),
-        dtype=token_dtype(tokenizer.vocab_size),
+        dtype="uint32" if conversations else token_dtype(tokenizer.vocab_size),
         shard_tokens=context.run.shard_tokens,
         vocab_size=tokenizer.vocab_size,
-    )
-
-
-def _statistics(shards: Sequence[Shard], index: npt.NDArray[np.void], split: Mask) -> SplitStatistics:
-    return SplitStatistics(
-        documents=int(split.sum()),
-        tokens=sum(shard.tokens for shard in shards),
-        bytes=int(index["size"][split].sum()),
+        loss_mask=conversations,
     )

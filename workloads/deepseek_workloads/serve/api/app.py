@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from deepseek_workloads.data.chat_template import TemplateError
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.serve.api import generation as answers
 from deepseek_workloads.serve.api.errors import ApiError, ErrorResponse, install_handlers, not_ready
@@ -28,7 +29,6 @@ from deepseek_workloads.serve.api.schemas import (
     Prediction,
     PredictRequest,
 )
-from deepseek_workloads.serve.chat_template import TemplateError
 from deepseek_workloads.serve.engine.answer import EngineError
 from deepseek_workloads.serve.engine.engine import NOT_FINITE, Engine
 from deepseek_workloads.serve.metrics import ServingMetrics

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deepseek_workloads.serve.chat_template import TemplateError, chat_template_of
+from deepseek_workloads.data.chat_template import TemplateError, chat_template_of
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
 

@@ -1,4 +1,4 @@
-"""From messages to a prompt: by the template that the export brings, in a sandbox, or by a plain one.
+"""From messages to text: by the template that comes with a tokenizer, in a sandbox, or by a plain one.
 
 Templates come with models, so they are foreign code: rendered without access to anything but their input, as
 `transformers` does. It does not know token ids.
@@ -17,6 +17,18 @@ PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
+
+# For a dataset of conversations that names none: as plain, and every answer ends with the end of a text.
+CONVERSATION_TEMPLATE = (
+    "{% for message in messages %}{{ message.role }}: {{ message.content }}"
+    "{% if message.role == 'assistant' %}{{ eos_token }}{% else %}{{ '\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+
+
+def conversation_template(named: str | None) -> str:
+    """What turns the messages of a dataset into text."""
+    return CONVERSATION_TEMPLATE if named is None else named
 
 
 class TemplateError(ValueError):
@@ -38,11 +50,15 @@ class ChatTemplate:
         except jinja2.TemplateError as error:
             raise TemplateError(f"chat_template of tokenizer_config.json: {error}") from error
 
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """The prompt up to where the answer begins. Raises TemplateError."""
+    def render(self, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = True) -> str:
+        """The messages as text; with `add_generation_prompt` up to where the answer begins. Raises
+        TemplateError."""
         try:
             return self._template.render(
-                messages=messages, add_generation_prompt=True, tools=None, **self._special_tokens
+                messages=messages,
+                add_generation_prompt=add_generation_prompt,
+                tools=None,
+                **self._special_tokens,
             )
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise TemplateError(f"messages: the model's chat template refuses them: {error}") from error

@@ -1,0 +1,58 @@
+"""From the tokens of windows to the tensors of a batch: inputs, what is predicted, which document is whose.
+
+b rows of T = sequence_length. It does not know where tokens come from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from deepseek_workloads.data.loss_mask import ids_of, predicted_of
+from deepseek_workloads.data.windows import PackedWindows, Windows
+
+IGNORED: Final = -100  # a label that is not predicted; PyTorch's own default
+_PADDING: Final = 0  # no document attends to it, none is predicted from it
+Tokens = npt.NDArray[np.unsignedinteger[Any]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    input_ids: Tensor  # int64 [b, T+1]
+    labels: Tensor  # int64 [b, T]: column t is what follows column t of the inputs, or IGNORED
+    documents: Tensor | None = (
+        None  # int64 [b, T+1]: equal within a document; None: attention goes back freely
+    )
+
+    def inputs_of(self, device: torch.device) -> Tensor | None:
+        """`documents` of the inputs, [b, T]."""
+        return None if self.documents is None else self.documents[:, :-1].to(device)
+
+    @property
+    def predicted(self) -> int:
+        """How many labels count."""
+        return int((self.labels != IGNORED).sum())
+
+
+def build_rows(
+    tokens: Sequence[Tokens], windows: Sequence[tuple[Windows, int]], *, sequence_length: int
+) -> Rows:
+    """`tokens` of each window; those of packed windows carry a loss mask and are filled up."""
+    if not any(isinstance(of_source, PackedWindows) for of_source, _ in windows):
+        ids = torch.from_numpy(np.stack([ids_of(row) for row in tokens]))
+        return Rows(ids, ids[:, 1:])
+    width = sequence_length + 1
+    ids = torch.full((len(tokens), width), _PADDING)
+    labels = torch.full((len(tokens), width), IGNORED)
+    documents = torch.full((len(tokens), width), -1)
+    for row, (content, (of_source, window)) in enumerate(zip(tokens, windows, strict=True)):
+        assert isinstance(of_source, PackedWindows)
+        size = len(content)
+        ids[row, :size] = torch.from_numpy(ids_of(content))
+        labels[row, :size] = ids[row, :size].where(torch.from_numpy(predicted_of(content)), IGNORED)
+        documents[row, :size] = torch.from_numpy(of_source.documents(window))
+    return Rows(ids, labels[:, 1:], documents)
