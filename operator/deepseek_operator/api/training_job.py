@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 
 from deepseek_operator.api.architecture import ArchitectureOverrides
 from deepseek_operator.api.meta import NAME_RULES, Resource
+from deepseek_operator.api.objective import Lora
 from deepseek_operator.api.optimization import Optimizer, PrecisionOverride, Schedule
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placement_changes_only_while_suspended
 from deepseek_operator.api.schema import (
@@ -122,6 +123,10 @@ class Training(SpecModel):
         default="pretrain",
         description="pretrain: predict every next token. sft: learn the answers of conversations, from "
         "datasets of format chat.",
+    )
+    lora: Lora | None = Field(
+        default=None,
+        description="Train small matrices beside the frozen ones of model.initFrom; merged at the export.",
     )
     global_batch_size: int = Field(
         ge=1,

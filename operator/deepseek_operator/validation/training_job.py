@@ -16,7 +16,8 @@ from deepseek_workloads.plan.problem import Problem
 from deepseek_workloads.plan.rules import check_training
 
 NO_IMAGE: Final = "NoImage"
-# Stands for a dataset that is not ready yet: what it will be changes no rule.
+# Stand for an export or a dataset that is not ready yet: what it will be changes no rule.
+_ANY_EXPORT: Final = InitialExport(uri="s3://pending/pending")
 _ANY_DATASET: Final = PreparedDataset(storage=Storage(uri="s3://pending/pending"), digest=None)
 
 
@@ -97,7 +98,8 @@ def _rendered(
     problems: list[Problem],
 ) -> TrainingRun | None:
     try:
-        return render_training_run(job, architecture=architecture, datasets=datasets)
+        start = _ANY_EXPORT if job.spec.model.init_from is not None else None
+        return render_training_run(job, architecture=architecture, datasets=datasets, init_from=start)
     except ValidationError as error:
         problems += problems_of(error)
         return None

@@ -7,7 +7,7 @@ from training_cases import ARCHITECTURE
 
 from deepseek_workloads.contract.optimization import PrecisionOverride
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
-from deepseek_workloads.plan.modules import module_names
+from deepseek_workloads.plan.modules import linear_names, module_names
 from deepseek_workloads.train.adapt import checkpoint_activations, override_precision
 from deepseek_workloads.train.refused import SettingRefused
 
@@ -84,3 +84,5 @@ def test_the_names_that_a_job_is_checked_against_are_those_of_the_model() -> Non
         name for name, module in made.named_modules() if name and any(True for _ in module.parameters())
     ]
     assert sorted(module_names(ARCHITECTURE)) == sorted(holding)
+    linear = [name for name, module in made.named_modules() if isinstance(module, torch.nn.Linear)]
+    assert sorted(linear_names(ARCHITECTURE)) == sorted(linear)

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, TypeAdapter, model_validator
 
 from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.objective import Lora
 from deepseek_workloads.contract.optimization import Optimizer, PrecisionOverride, Schedule
 from deepseek_workloads.contract.wire import WireModel
 
@@ -77,6 +78,7 @@ class Horovod(WireModel):
 
 class Training(WireModel):
     objective: Literal["pretrain", "sft"] = "pretrain"
+    lora: Lora | None = None  # None: all weights are trained
     steps: int = Field(ge=1)
     global_batch_size: int = Field(ge=1)  # sequences; accumulation absorbs the world size
     micro_batch_size: int | None = Field(default=None, ge=1)  # sequences a rank and pass; None: chosen

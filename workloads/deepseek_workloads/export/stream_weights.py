@@ -33,6 +33,7 @@ from deepseek_workloads.store.interface import (
 SHARE_OF_SHARD = 8  # and no more than this part of what the rank holds
 _NAMED = 8  # tensors in a message
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_OF_TRAINING = (".expert_frequency", ".lora_A", ".lora_B")  # what an export does not hold
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class WeightStream:
 def _targets(model: nn.Module) -> dict[str, Tensor]:
     """What an export holds of a model: not what only training knows."""
     named = [*model.named_parameters(), *model.named_buffers()]
-    return {name: tensor for name, tensor in named if not name.endswith(".expert_frequency")}
+    return {name: tensor for name, tensor in named if not name.endswith(_OF_TRAINING)}
 
 
 def _local(tensor: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def initialize(model: nn.Module, architecture: Architecture, *, seed: int) -> No
 
 
 def _first_value(name: str, shape: torch.Size, *, seed: int, architecture: Architecture) -> Tensor:
-    if name.endswith(".bias"):
+    if name.endswith((".bias", ".lora_B")):
         return torch.zeros(shape)
     if name.endswith("norm.weight"):
         return torch.ones(shape)

@@ -1,20 +1,50 @@
 """Whether the modules that a training's settings name are modules of its model. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
+from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import TrainingRun
-from deepseek_workloads.plan.modules import examples, fitting, module_names
+from deepseek_workloads.plan.modules import examples, fitting, linear_names, module_names
 from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
 
 
 def precision_overrides(run: TrainingRun) -> Iterator[Problem]:
-    names = module_names(run.architecture) if run.training.precision_overrides else []
-    for index, override in enumerate(run.training.precision_overrides):
-        if not fitting(names, [override.modules]):
-            yield Problem(
-                f"spec.training.precisionOverrides[{index}].modules",
-                override.modules,
-                "must fit a module of the model",
-                f"use names such as {examples(names)}",
-                INVALID_TRAINING,
-            )
+    field = "spec.training.precisionOverrides"
+    patterns = {
+        f"{field}[{index}].modules": override.modules
+        for index, override in enumerate(run.training.precision_overrides)
+    }
+    yield from _unknown(run.architecture, patterns)
+
+
+def lora(run: TrainingRun) -> Iterator[Problem]:
+    wanted = run.training.lora
+    if wanted is None:
+        return
+    field = "spec.training.lora.targets"
+    yield from _unknown(run.architecture, _numbered(field, wanted.targets))
+    matrices = linear_names(run.architecture)
+    if not fitting(matrices, wanted.targets):
+        yield _fits_none(field, ", ".join(wanted.targets), "a matrix", matrices)
+
+
+def _unknown(architecture: Architecture, patterns: Mapping[str, str]) -> Iterator[Problem]:
+    """By field; a misspelt one must not be overlooked because others fit."""
+    names = module_names(architecture) if patterns else []
+    for field, pattern in patterns.items():
+        if not fitting(names, [pattern]):
+            yield _fits_none(field, pattern, "a module", names)
+
+
+def _numbered(field: str, patterns: Sequence[str]) -> dict[str, str]:
+    return {f"{field}[{index}]": pattern for index, pattern in enumerate(patterns)}
+
+
+def _fits_none(field: str, value: str, what: str, names: Sequence[str]) -> Problem:
+    return Problem(
+        field,
+        value,
+        f"must fit {what} of the model",
+        f"use names such as {examples(names)}",
+        INVALID_TRAINING,
+    )

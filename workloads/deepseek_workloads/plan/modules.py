@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.plan.tensors import parameter_shapes
 
+_NOT_LINEAR = ("embed_tokens.weight", ".mlp.gate.weight")
+
 
 def module_names(architecture: Architecture) -> list[str]:
     """Every module that holds a trained tensor, itself or below it, in the order of the model."""
@@ -17,6 +19,15 @@ def module_names(architecture: Architecture) -> list[str]:
         parts = tensor.split(".")[:-1]
         names.update(dict.fromkeys(".".join(parts[:end]) for end in range(1, len(parts) + 1)))
     return list(names)
+
+
+def linear_names(architecture: Architecture) -> list[str]:
+    """Those that are one matrix product: no embedding, no router, not the experts together."""
+    return [
+        tensor.removesuffix(".weight")
+        for tensor, shape in parameter_shapes(architecture).items()
+        if len(shape) == 2 and tensor.endswith(".weight") and not tensor.endswith(_NOT_LINEAR)
+    ]
 
 
 def fitting(names: Iterable[str], patterns: Iterable[str]) -> list[str]:

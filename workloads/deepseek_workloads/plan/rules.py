@@ -28,7 +28,9 @@ _RULES = (
     architecture_rules.room_to_look_ahead,
     layout_rules.schedule,
     module_rules.precision_overrides,
+    module_rules.lora,
     training_rules.undivided,
+    training_rules.lora,
     training_rules.conversations,
 )
 

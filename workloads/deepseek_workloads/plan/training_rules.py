@@ -4,9 +4,7 @@ from collections.abc import Iterator
 
 from deepseek_workloads.contract.run_config import Training, TrainingRun
 from deepseek_workloads.plan.layout_rules import INVALID_PARALLELISM
-from deepseek_workloads.plan.problem import Problem
-
-INVALID_TRAINING = "InvalidTraining"
+from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
 
 _TENSOR, _PIPELINE, _CONTEXT, _EXPERT = (
     "tensorParallelDegree",
@@ -14,6 +12,7 @@ _TENSOR, _PIPELINE, _CONTEXT, _EXPERT = (
     "contextParallelDegree",
     "expertParallelDegree",
 )
+_ALL = (_TENSOR, _PIPELINE, _CONTEXT, _EXPERT)
 
 
 def undivided(run: TrainingRun) -> Iterator[Problem]:
@@ -47,6 +46,19 @@ def _of_whole(t: Training) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         yield "activationCheckpointing", t.activation_checkpointing, (_PIPELINE,)
     if t.objective == "sft":  # its mask of conversations is of whole rows, and of one micro-batch
         yield "objective", "sft", (_TENSOR, _PIPELINE, _CONTEXT)
+    if t.lora is not None:
+        yield "lora", f"rank {t.lora.rank}", _ALL
+
+
+def lora(run: TrainingRun) -> Iterator[Problem]:
+    if run.training.lora is not None and run.init_from is None:
+        yield Problem(
+            "spec.training.lora",
+            f"rank {run.training.lora.rank}",
+            "adapts a trained model, and spec.model.initFrom names none",
+            "name the model in spec.model.initFrom, or train all weights",
+            INVALID_TRAINING,
+        )
 
 
 def conversations(run: TrainingRun) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ from deepseek_workloads.store.interface import NotFound
 from deepseek_workloads.store.log import CheckpointEntry, LogEntry
 from deepseek_workloads.train.assessment import assess
 from deepseek_workloads.train.checkpoint import Position
+from deepseek_workloads.train.lora import merge
 from deepseek_workloads.train.reporting import Reporter
 from deepseek_workloads.train.setup import Setup
 from deepseek_workloads.train.stopwatch import Stopwatch
@@ -108,7 +109,9 @@ def _place(setup: Setup, position: Position, entry: CheckpointEntry | None) -> d
 
 
 def _export(setup: Setup, entry: CheckpointEntry, figures: dict[str, float]) -> Export:
-    state = setup.model.whole_state(setup.group)
+    training, state = setup.run.training, setup.model.whole_state(setup.group)
+    if training.lora is not None:
+        state = merge(state, training.lora.scale)
 
     def publish() -> Export:
         assert setup.writer is not None

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepseek_workloads.contract.objective import Lora
 from deepseek_workloads.contract.optimization import PrecisionOverride, Schedule
 from deepseek_workloads.contract.run_config import (
     Data,
+    InitialExport,
     Owner,
     Parallelism,
     Source,
@@ -418,6 +420,27 @@ def test_a_pattern_that_fits_no_module_is_refused_with_names_that_there_are() ->
     assert "model.layers.0" in problem.remedy
 
 
+def test_lora_names_matrices_of_the_model() -> None:
+    def refused(*targets: str) -> tuple[str, str]:
+        lora = Lora(targets=list(targets))
+        (problem,) = check_training(run(training=training(lora=lora), init_from=Storage(uri="s3://models/x")))
+        assert "model.layers.0.self_attn" in problem.remedy
+        return problem.field, problem.rule
+
+    experts = "model.layers.*.mlp.experts"  # many matrices in one tensor
+    assert refused(experts) == ("spec.training.lora.targets", "must fit a matrix of the model")
+    assert refused("model.layers.*.self_attn.*", "*.no_such") == (
+        "spec.training.lora.targets[1]",
+        "must fit a module of the model",
+    )
+
+
+def test_lora_adapts_what_was_trained() -> None:
+    (problem,) = check_training(run(training=training(lora=Lora())))
+    assert problem.field == "spec.training.lora"
+    assert check_training(run(training=training(lora=Lora()), init_from=Storage(uri="s3://models/x"))) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "setting", "degree"),
     [
@@ -429,14 +452,16 @@ def test_a_pattern_that_fits_no_module_is_refused_with_names_that_there_are() ->
         ),
         ({"activation_checkpointing": "full"}, "activationCheckpointing", "pipelineParallelDegree"),
         ({"objective": "sft"}, "objective", "pipelineParallelDegree"),
+        ({"lora": Lora()}, "lora", "pipelineParallelDegree"),
     ],
 )
 def test_what_works_on_whole_layers_and_rows_is_refused_where_they_are_divided(
     changes: dict[str, object], setting: str, degree: str
 ) -> None:
     parallelism = Parallelism.model_validate({degree: 2})
+    trained = InitialExport(uri="s3://models/x")
 
-    (problem,) = check_training(run(training=training(parallelism=parallelism, **changes)))
+    (problem,) = check_training(run(training=training(parallelism=parallelism, **changes), init_from=trained))
 
     assert (problem.field, problem.reason) == (f"spec.training.parallelism.{degree}", "InvalidParallelism")
     assert f"training.{setting}" in problem.rule
