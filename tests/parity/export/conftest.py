@@ -14,7 +14,6 @@ from exported_model import (  # noqa: E402, F401
     export_tokenizer,
     exported,
     model,
-    provenance,
     tokenizer,
 )
 

@@ -57,21 +57,6 @@ def export_tokenizer(tokenizer: Tokenizer) -> ExportTokenizer:
 
 
 @pytest.fixture(scope="session")
-def provenance() -> Provenance:
-    return Provenance(
-        owner_namespace="research",
-        owner_name="tiny",
-        owner_uid="0b5e",
-        epoch=2,
-        step=40,
-        consumed_samples=320,
-        checkpoint_prefix="data/1/",
-        run_config_digest=f"sha256:{'a' * 64}",
-        dataset_digests=[f"sha256:{'b' * 64}"],
-    )
-
-
-@pytest.fixture(scope="session")
 def architecture() -> Architecture:
     return BASE.model_copy(
         update={

@@ -59,20 +59,9 @@ LAYOUTS: dict[str, Callable[[], Any]] = {
 }
 
 
-def export_to(directory: str) -> None:
+def export_to(directory: str, provenance: Provenance) -> None:
     """The model of one process, for the ranks to start from."""
     tokenizer = Tokenizer(models.WordLevel({"t0": 0}, "t0")).to_str().encode()
-    provenance = Provenance(
-        owner_namespace="tests",
-        owner_name="layouts",
-        owner_uid="0",
-        epoch=1,
-        step=1,
-        consumed_samples=1,
-        checkpoint_prefix="",
-        run_config_digest="",
-        dataset_digests=[],
-    )
     export = export_model(
         FileObjectStore(Path(directory)),
         state=made().state_dict(),

@@ -7,6 +7,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 from gloo_layouts import ARCHITECTURE, LAYOUTS, RANKS, export_to, made, of_rank
 
+from deepseek_workloads.contract.records import Provenance
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 
 
@@ -16,9 +17,11 @@ def ids() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory, ids: torch.Tensor) -> dict[str, dict]:
+def seen(
+    tmp_path_factory: pytest.TempPathFactory, ids: torch.Tensor, provenance: Provenance
+) -> dict[str, dict]:
     directory: Path = tmp_path_factory.mktemp("layouts")
-    export_to(str(directory))
+    export_to(str(directory), provenance)
     multiprocessing.spawn(of_rank, args=(str(directory), ids), nprocs=RANKS)
     return torch.load(directory / "seen.pt", weights_only=True)
 

@@ -3,11 +3,14 @@
 It does not know presets (`plan.presets`), what is allowed together (`plan.rules`), or tensors (`model`).
 """
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from deepseek_workloads.contract.wire import WireModel
+
+MAX_SIZE: Final = 2**24  # of any one number of features, tokens or experts: more is a mistake, or an attack
+Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 
 
 class RopeScaling(WireModel):
@@ -27,12 +30,12 @@ class MoE(WireModel):
 
     scoring_func: Literal["sigmoid", "softmax"] = "sigmoid"
 
-    n_routed_experts: int = Field(ge=1)
-    n_shared_experts: int = Field(default=1, ge=0)
-    num_experts_per_tok: int = Field(ge=1)
-    moe_intermediate_size: int = Field(ge=1)
-    n_group: int = Field(default=1, ge=1)
-    topk_group: int = Field(default=1, ge=1)
+    n_routed_experts: Size
+    n_shared_experts: int = Field(default=1, ge=0, le=MAX_SIZE)
+    num_experts_per_tok: Size
+    moe_intermediate_size: Size
+    n_group: Size = 1
+    topk_group: Size = 1
     routed_scaling_factor: float = Field(default=2.5, gt=0)
     norm_topk_prob: bool = True
     first_k_dense_replace: int = Field(default=1, ge=0)
@@ -52,11 +55,11 @@ class Attention(WireModel):
     """
 
     kind: Literal["mla", "gqa", "slidingWindow", "lsh"] = "mla"
-    num_key_value_heads: int | None = Field(default=None, ge=1)  # None: as many as attention heads
-    head_dim: int | None = Field(default=None, ge=2)  # None: hidden_size / num_attention_heads
-    sliding_window: int = Field(default=4096, ge=1)  # tokens, the own one included
-    num_buckets: int = Field(default=64, ge=1)
-    num_hashes: int = Field(default=4, ge=1)  # rounds
+    num_key_value_heads: Size | None = None  # None: as many as attention heads
+    head_dim: int | None = Field(default=None, ge=2, le=MAX_SIZE)  # None: hidden_size / num_attention_heads
+    sliding_window: Size = 4096  # tokens, the own one included
+    num_buckets: Size = 64
+    num_hashes: Size = 4  # rounds
 
 
 class Initialization(WireModel):
@@ -73,9 +76,9 @@ class Initialization(WireModel):
 class Indexer(WireModel):
     """The lightning indexer of DeepSeek sparse attention (DeepSeek-V3.2), beside latent attention."""
 
-    index_n_heads: int = Field(default=64, ge=1)
-    index_head_dim: int = Field(default=128, ge=2)
-    index_topk: int = Field(default=2048, ge=1)  # tokens that attention sees
+    index_n_heads: Size = 64
+    index_head_dim: int = Field(default=128, ge=2, le=MAX_SIZE)
+    index_topk: Size = 2048  # tokens that attention sees
     # warmup: training attends to everything and changes the indexer only. Evaluation is sparse in both.
     stage: Literal["warmup", "sparse"] = "sparse"
     loss_weight: float = Field(default=1.0, ge=0)
@@ -84,19 +87,19 @@ class Indexer(WireModel):
 class Architecture(WireModel):
     """Sizes are counts of features unless said otherwise."""
 
-    vocab_size: int = Field(ge=1)
-    hidden_size: int = Field(ge=1)
-    intermediate_size: int = Field(ge=1)  # of the dense layers
-    num_hidden_layers: int = Field(ge=1)
-    num_attention_heads: int = Field(ge=1)
+    vocab_size: Size
+    hidden_size: Size
+    intermediate_size: Size  # of the dense layers
+    num_hidden_layers: int = Field(ge=1, le=1024)
+    num_attention_heads: Size
     attention: Attention = Attention()
-    q_lora_rank: int | None = Field(default=None, ge=1)  # None: one full query projection
-    kv_lora_rank: int = Field(default=512, ge=1)
-    qk_nope_head_dim: int = Field(default=128, ge=1)
-    qk_rope_head_dim: int = Field(default=64, ge=2)
-    v_head_dim: int = Field(default=128, ge=1)
+    q_lora_rank: Size | None = None  # None: one full query projection
+    kv_lora_rank: Size = 512
+    qk_nope_head_dim: Size = 128
+    qk_rope_head_dim: int = Field(default=64, ge=2, le=MAX_SIZE)
+    v_head_dim: Size = 128
     indexer: Indexer | None = None  # None: attention sees everything before a token
-    max_position_embeddings: int = Field(default=4096, ge=1)  # tokens
+    max_position_embeddings: Size = 4096  # tokens
     rope_theta: float = Field(default=10000.0, gt=0)
     rope_scaling: RopeScaling | None = None
     rms_norm_eps: float = Field(default=1e-6, gt=0)
@@ -105,7 +108,7 @@ class Architecture(WireModel):
     tie_word_embeddings: bool = False
     attention_bias: bool = False
     # Multi-token prediction (DeepSeek-V3, 2.2): modules that each predict one token further ahead.
-    num_nextn_predict_layers: int = Field(default=0, ge=0)
+    num_nextn_predict_layers: int = Field(default=0, ge=0, le=1024)
     mtp_loss_weight: float = Field(default=0.3, ge=0)  # lambda, of the mean over the modules
     moe: MoE | None = None  # None: every layer is dense
 

@@ -3,10 +3,12 @@
 A record is the only way in which anything is published; what no record names is garbage.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 
+from deepseek_workloads.contract.keys import RelativeKey, RelativePrefix
+from deepseek_workloads.contract.layout import DATA_PREFIX
 from deepseek_workloads.contract.recipe import Recipe
 from deepseek_workloads.contract.wire import TolerantWireModel
 
@@ -14,7 +16,7 @@ from deepseek_workloads.contract.wire import TolerantWireModel
 class FileEntry(TolerantWireModel):
     """One object: `key` is relative to the storage URI."""
 
-    key: str
+    key: RelativeKey
     size: int = Field(ge=0)  # bytes
     checksum: str  # xxh3-128:<hex> of the content
 
@@ -43,12 +45,24 @@ class CheckpointRecord(TolerantWireModel):
     step: int = Field(ge=0)
     consumed_samples: int = Field(ge=0)
     tokens: int = Field(ge=0)
-    prefix: str  # data/<uuid>/, in torch DCP format
+    prefix: RelativePrefix  # data/<uuid>/, in torch DCP format
     files: list[FileEntry]
     metrics: dict[str, float] = Field(default_factory=dict)
     architecture_digest: str = ""
     dataset_digests: list[str] = Field(default_factory=list)
     reason: Literal["schedule", "preemption", "control", "final"] = "schedule"
+
+    @model_validator(mode="after")
+    def _names_its_own_files(self) -> Self:
+        """They are deleted when the checkpoint is retired."""
+        if not self.prefix.startswith(DATA_PREFIX):
+            raise ValueError(f"prefix {self.prefix!r}: a checkpoint lies below {DATA_PREFIX}")
+        for file in self.files:
+            if not file.key.startswith(self.prefix):
+                raise ValueError(
+                    f"file {file.key!r} does not lie below the checkpoint's prefix {self.prefix!r}"
+                )
+        return self
 
 
 class RetireRecord(TolerantWireModel):
@@ -68,7 +82,7 @@ class ExportRecord(TolerantWireModel):
     created_at: str
     step: int = Field(ge=0)
     digest: str  # of exports/<digest>/manifest.json
-    prefix: str
+    prefix: RelativePrefix
 
 
 LogRecord = Annotated[
@@ -118,14 +132,14 @@ class ExportManifest(TolerantWireModel):
 class Shard(TolerantWireModel):
     """Token ids of whole documents one after another, little-endian, each document ended by the EOS id."""
 
-    key: str
+    key: RelativeKey
     dtype: Literal["uint16", "uint32"]
     tokens: int
     documents: int
     size: int  # bytes
     chunk_tokens: int  # every chunk but the last has this many tokens
     chunk_checksums: list[str]  # xxh3-64:<hex> each, over the bytes of a chunk
-    document_offsets_key: str  # uint64 little-endian token offsets of the documents' starts
+    document_offsets_key: RelativeKey  # uint64 little-endian token offsets of the documents' starts
     document_offsets_checksum: str
     loss_mask: bool = False  # uint32 whose highest bit says: this token is an answer's, to be predicted
 
@@ -143,7 +157,7 @@ class DatasetManifest(TolerantWireModel):
     """`<uri>/manifest.json`: the digest of a dataset is the sha256 of this document."""
 
     format_version: Literal[1] = 1
-    tokenizer_key: str
+    tokenizer_key: RelativeKey
     tokenizer_digest: str
     vocab_size: int
     bos_token_id: int | None = None

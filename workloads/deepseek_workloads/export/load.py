@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load as from_safetensors
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -83,7 +84,10 @@ class ExportReader:
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Under Hugging Face's names, one file in memory at a time."""
         for entry in self._weight_entries():
-            yield from from_safetensors(self._read(entry)).items()
+            try:
+                yield from from_safetensors(self._read(entry)).items()
+            except SafetensorError as error:
+                raise ExportError(f"{self._uri(entry.key)}: no safetensors: {error}") from error
 
     def weights(self) -> list[ObjectInfo]:
         """Raises ExportError and StoreErrors, see `info`."""
@@ -96,11 +100,30 @@ class ExportReader:
     def _weight_entries(self) -> list[FileEntry]:
         return [entry for entry in self.manifest.files if entry.key.endswith(".safetensors")]
 
+    def tokenizer(self) -> Tokenizer:
+        document = self.read(TOKENIZER)
+        try:
+            return Tokenizer.from_buffer(document)
+        except Exception as error:  # the library raises nothing narrower
+            raise ExportError(
+                f"{self._uri(TOKENIZER)}: no tokenizer.json that the tokenizers library reads: {error}"
+            ) from error
+
     def architecture(self) -> Architecture:
         try:
-            return architecture_of(json.loads(self.read(CONFIG)))
+            return architecture_of(self.document(CONFIG))
         except ValueError as error:
             raise ExportError(f"{self._uri(CONFIG)}: {error}") from error
+
+    def document(self, name: str) -> dict[str, Any]:
+        """Raises ExportError, also for what is no object."""
+        try:
+            document = json.loads(self.read(name))
+        except (ValueError, RecursionError) as error:
+            raise ExportError(f"{self._uri(name)}: no JSON: {error}") from error
+        if not isinstance(document, dict):
+            raise ExportError(f"{self._uri(name)}: must be a JSON object")
+        return document
 
     def held_out(self) -> list[str]:
         """Texts that the model was not trained on; none in an older export."""
@@ -120,7 +143,9 @@ class ExportReader:
         """A folder for `from_pretrained`, with the manifest beside it."""
         directory.mkdir(parents=True, exist_ok=True)
         for entry in self.manifest.files:
-            (directory / entry.key).write_bytes(self._read(entry))
+            path = directory / entry.key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self._read(entry))
         (directory / EXPORT_MANIFEST).write_bytes(self.manifest.to_json())
 
     def _read(self, entry: FileEntry) -> bytes:
@@ -174,14 +199,18 @@ def load_export(
     with torch.device("meta"):
         model = DeepseekV3ForCausalLM(architecture)
     state = {name: tensor.to(device) for name, tensor in reader.state(architecture).items()}
-    model.load_state_dict(state, assign=True)
-    eos: int | None = json.loads(reader.read(CONFIG)).get("eos_token_id")
+    try:
+        model.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        uri = join_uri(store.uri, reader.prefix)
+        raise ExportError(f"{uri}: the weights are not those of {CONFIG}: {error}") from error
+    eos: int | None = reader.document(CONFIG).get("eos_token_id")
     return LoadedExport(
         model=model.to(dtype).eval(),
-        tokenizer=Tokenizer.from_str(reader.read(TOKENIZER).decode()),
+        tokenizer=reader.tokenizer(),
         manifest=reader.manifest,
         digest=reader.digest,
         eos_token_id=eos,
-        tokenizer_config=json.loads(reader.read(TOKENIZER_CONFIG)) if reader.has(TOKENIZER_CONFIG) else {},
+        tokenizer_config=reader.document(TOKENIZER_CONFIG) if reader.has(TOKENIZER_CONFIG) else {},
         held_out=reader.held_out(),
     )

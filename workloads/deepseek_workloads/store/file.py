@@ -98,10 +98,11 @@ class FileObjectStore:
     def _read_range(self, asked: ByteRange) -> bytes:
         uri = self._uri(asked.key)
         with _mapped(uri), self._path(asked.key).open("rb") as file:
-            etag = _info(asked.key, os.fstat(file.fileno())).etag
-            if asked.etag and etag != asked.etag:
-                raise ObjectChanged(f"{uri}: its ETag is {etag}, not {asked.etag}: it was overwritten")
-            content = os.pread(file.fileno(), asked.end - asked.start, asked.start)
+            found = _info(asked.key, os.fstat(file.fileno()))
+            if asked.etag and found.etag != asked.etag:
+                raise ObjectChanged(f"{uri}: its ETag is {found.etag}, not {asked.etag}: it was overwritten")
+            length = max(0, min(asked.end, found.size) - asked.start)  # memory is taken for no more
+            content = os.pread(file.fileno(), length, asked.start)
         if len(content) != asked.end - asked.start:
             raise ObjectChanged(
                 f"{uri}: bytes {asked.start} to {asked.end} were asked for and {len(content)} bytes came: "

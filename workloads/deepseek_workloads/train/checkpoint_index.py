@@ -15,6 +15,7 @@ from torch.distributed.checkpoint.metadata import (
     TensorStorageMetadata,
 )
 
+from deepseek_workloads.contract.keys import RelativeKey
 from deepseek_workloads.contract.wire import TolerantWireModel
 
 
@@ -23,7 +24,7 @@ class StoredChunk(TolerantWireModel):
 
     offsets: list[int]  # of the box in the tensor
     shape: list[int]
-    file: str  # relative to the checkpoint's prefix
+    file: RelativeKey  # relative to the checkpoint's prefix
     start: int = Field(ge=0)
     end: int = Field(ge=0)
     checksum: str  # xxh3-64:<hex>

@@ -518,7 +518,7 @@ def pod_set(pod_network: Network, tmp_path: Path) -> Iterator[Callable[..., PodS
 # ---- served exports
 
 
-def write_export(root: Storage, *, seed: int) -> Export:
+def write_export(root: Storage, *, provenance: Provenance, seed: int) -> Export:
     """A random model with a byte-level tokenizer, and a little held-out text, as a job would export them."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -543,17 +543,7 @@ def write_export(root: Storage, *, seed: int) -> Export:
             state=model.state_dict(),
             architecture=SERVED_ARCHITECTURE,
             tokenizer=ExportTokenizer(tokenizer.to_str().encode(), bos_token_id=0, eos_token_id=1),
-            provenance=Provenance(
-                owner_namespace="test",
-                owner_name="job",
-                owner_uid="uid-job",
-                epoch=1,
-                step=10,
-                consumed_samples=40,
-                checkpoint_prefix="data/1/",
-                run_config_digest="",
-                dataset_digests=["sha256:1"],
-            ),
+            provenance=provenance,
             evaluation={},
             held_out=[text],
         )
@@ -578,11 +568,12 @@ def serving_run_of(export: Export, storage: Storage, **changes: object) -> Servi
 
 
 @pytest.fixture(scope="session")
-def make_serving_run(s3_endpoint: str) -> Callable[..., ServingRun]:
+def make_serving_run(s3_endpoint: str, provenance: Provenance) -> Callable[..., ServingRun]:
     """Of a model that is exported for it."""
 
     def make(name: str, *, seed: int = 11, **changes: object) -> ServingRun:
         storage = Storage(uri=f"s3://models/{name}", endpoint_url=s3_endpoint)
-        return serving_run_of(write_export(storage, seed=seed), storage, **changes)
+        export = write_export(storage, provenance=provenance, seed=seed)
+        return serving_run_of(export, storage, **changes)
 
     return make

@@ -40,6 +40,18 @@ def test_a_shard_that_contradicts_itself_is_refused(change, new_store, write_dat
     assert caught.value.reason == reasons.DATASET_INVALID
 
 
+@pytest.mark.parametrize("field", ["key", "document_offsets_key", "tokenizer_key"])
+@pytest.mark.parametrize("key", ["../other/data.bin", "/etc/passwd", "data/../../x", ""])
+def test_a_key_that_leads_out_of_the_dataset_is_refused(field, key, new_store, write_dataset) -> None:
+    store = new_store("a")
+    manifest = write_dataset(store, [100])
+    shard = manifest.train[0].model_copy(update={field: key})
+    change = {field: key} if field == "tokenizer_key" else {"train": [shard]}
+    store.create("manifest.json", manifest.model_copy(update=change).to_json())
+    with pytest.raises(DatasetError, match="no manifest of this version"):
+        load_manifest(store, None)
+
+
 def test_what_is_no_manifest_is_refused(new_store) -> None:
     store = new_store("a")
     store.create("manifest.json", b"{}")

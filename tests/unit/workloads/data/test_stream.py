@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.data.stream import BatchStream
 from deepseek_workloads.store.interface import ObjectChanged
 
@@ -189,3 +190,20 @@ def test_a_slice_that_cannot_be_is_refused(two_sources, change, message) -> None
     options = {"rank": 0, "world_size": 2, "global_batch_size": 12, "micro_batch_size": 2} | change
     with pytest.raises(ValueError, match=message):
         BatchStream(plan, stores, **options)
+
+
+def test_counts_that_no_object_has_are_refused_before_memory_is_taken_for_them(
+    new_store, write_dataset, make_data
+) -> None:
+    """A planted manifest, which agrees with itself."""
+    store = new_store("a")
+    manifest = write_dataset(store, [100], chunk_tokens=100)
+    huge = {"tokens": 10**15, "chunk_tokens": 10**15, "size": 2 * 10**15}
+    planted = manifest.model_copy(update={"train": [manifest.train[0].model_copy(update=huge)]})
+    store.create("manifest.json", planted.to_json())
+    plan = SamplePlan(make_data(), [load_manifest(store, None)])
+    with (
+        pytest.raises(ObjectChanged, match=f"the manifest says {2 * 10**15}"),
+        BatchStream(plan, [store], rank=0, world_size=1, global_batch_size=2, micro_batch_size=1) as stream,
+    ):
+        next(iter(stream))

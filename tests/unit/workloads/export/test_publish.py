@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,17 +36,8 @@ TOKENIZER = ExportTokenizer(
     Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a")).to_str().encode(),
     eos_token_id=1,
 )
-PROVENANCE = Provenance(
-    owner_namespace="research",
-    owner_name="tiny",
-    owner_uid="0b5e",
-    epoch=1,
-    step=4,
-    consumed_samples=32,
-    checkpoint_prefix="data/1/",
-    run_config_digest=sha256_digest(b"run"),
-    dataset_digests=[sha256_digest(b"docs")],
-)
+
+ExportIt = Callable[..., Export]
 
 
 @pytest.fixture
@@ -61,20 +53,26 @@ def model() -> DeepseekV3ForCausalLM:
     return made
 
 
-def export(
-    store: FileObjectStore, model: DeepseekV3ForCausalLM, *, provenance: Provenance = PROVENANCE
-) -> Export:
-    return export_model(
-        store,
-        state=model.state_dict(),
-        architecture=ARCHITECTURE,
-        tokenizer=TOKENIZER,
-        provenance=provenance,
-        evaluation={"held_out_bits_per_byte": 2.5},
-    )
+@pytest.fixture
+def export(provenance: Provenance) -> ExportIt:
+    """`export(store, model)`: fields of its provenance by name."""
+
+    def make(store: FileObjectStore, model: DeepseekV3ForCausalLM, **changes: object) -> Export:
+        return export_model(
+            store,
+            state=model.state_dict(),
+            architecture=ARCHITECTURE,
+            tokenizer=TOKENIZER,
+            provenance=provenance.model_copy(update=changes),
+            evaluation={"held_out_bits_per_byte": 2.5},
+        )
+
+    return make
 
 
-def test_one_file_at_a_time_is_made_and_written(tmp_path: Path, model: DeepseekV3ForCausalLM) -> None:
+def test_one_file_at_a_time_is_made_and_written(
+    export: ExportIt, tmp_path: Path, model: DeepseekV3ForCausalLM
+) -> None:
     """A rank's memory is reckoned for one shard beside the weights."""
     writers: set[int] = set()
 
@@ -89,7 +87,7 @@ def test_one_file_at_a_time_is_made_and_written(tmp_path: Path, model: DeepseekV
 
 
 def test_everything_lies_below_the_digest_of_the_manifest(
-    store: FileObjectStore, model: DeepseekV3ForCausalLM
+    export: ExportIt, store: FileObjectStore, model: DeepseekV3ForCausalLM
 ) -> None:
     published = export(store, model)
 
@@ -106,15 +104,19 @@ def test_everything_lies_below_the_digest_of_the_manifest(
     assert published.uri == f"{store.uri}/exports/{published.digest.replace(':', '-')}"
 
 
-def test_the_manifest_leads_back_to_the_data(store: FileObjectStore, model: DeepseekV3ForCausalLM) -> None:
+def test_the_manifest_leads_back_to_the_data(
+    export: ExportIt, provenance: Provenance, store: FileObjectStore, model: DeepseekV3ForCausalLM
+) -> None:
     manifest = open_export(store, export(store, model).digest).manifest
 
-    assert manifest.provenance == PROVENANCE
+    assert manifest.provenance == provenance
     assert manifest.evaluation == {"held_out_bits_per_byte": 2.5}
     assert manifest.parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_the_manifest_is_the_last_write(store: FileObjectStore, model: DeepseekV3ForCausalLM) -> None:
+def test_the_manifest_is_the_last_write(
+    export: ExportIt, store: FileObjectStore, model: DeepseekV3ForCausalLM
+) -> None:
     writes = []
 
     class Recorded(FileObjectStore):
@@ -131,18 +133,22 @@ def test_the_manifest_is_the_last_write(store: FileObjectStore, model: DeepseekV
     assert (writes[-1], writes.count("manifest.json")) == ("manifest.json", 1)
 
 
-def test_repeating_an_export_finds_the_same_one(store: FileObjectStore, model: DeepseekV3ForCausalLM) -> None:
+def test_repeating_an_export_finds_the_same_one(
+    export: ExportIt, store: FileObjectStore, model: DeepseekV3ForCausalLM
+) -> None:
     assert export(store, model) == export(store, model)
 
 
-def test_another_provenance_is_another_export(store: FileObjectStore, model: DeepseekV3ForCausalLM) -> None:
-    later = export(store, model, provenance=PROVENANCE.model_copy(update={"step": 8}))
+def test_another_provenance_is_another_export(
+    export: ExportIt, store: FileObjectStore, model: DeepseekV3ForCausalLM
+) -> None:
+    later = export(store, model, step=8)
 
     assert later.digest != export(store, model).digest
 
 
 def test_a_foreign_document_in_the_place_of_the_manifest_is_an_error(
-    store: FileObjectStore, model: DeepseekV3ForCausalLM
+    export: ExportIt, store: FileObjectStore, model: DeepseekV3ForCausalLM
 ) -> None:
     published = export(store, model)
     store.put(f"{published.prefix}manifest.json", b"{}")
@@ -153,7 +159,7 @@ def test_a_foreign_document_in_the_place_of_the_manifest_is_an_error(
 
 @pytest.mark.parametrize("at_its_own_prefix", [False, True])
 def test_loading_gives_the_same_model_architecture_and_router_biases(
-    store: FileObjectStore, model: DeepseekV3ForCausalLM, at_its_own_prefix: bool
+    export: ExportIt, store: FileObjectStore, model: DeepseekV3ForCausalLM, at_its_own_prefix: bool
 ) -> None:
     published = export(store, model)
     folder = FileObjectStore(Path(published.uri.removeprefix("file://")))
@@ -167,7 +173,9 @@ def test_loading_gives_the_same_model_architecture_and_router_biases(
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_damaged_file_is_named(store: FileObjectStore, model: DeepseekV3ForCausalLM, name: str) -> None:
+def test_a_damaged_file_is_named(
+    export: ExportIt, store: FileObjectStore, model: DeepseekV3ForCausalLM, name: str
+) -> None:
     published = export(store, model)
     content = bytearray(store.read(f"{published.prefix}{name}"))
     content[len(content) // 2] ^= 1
@@ -178,7 +186,7 @@ def test_a_damaged_file_is_named(store: FileObjectStore, model: DeepseekV3ForCau
 
 
 def test_a_changed_manifest_is_not_the_export_that_was_asked_for(
-    store: FileObjectStore, model: DeepseekV3ForCausalLM
+    export: ExportIt, store: FileObjectStore, model: DeepseekV3ForCausalLM
 ) -> None:
     published = export(store, model)
     document = json.loads(store.read(f"{published.prefix}manifest.json"))
@@ -190,7 +198,7 @@ def test_a_changed_manifest_is_not_the_export_that_was_asked_for(
 
 
 def test_a_prefix_that_carries_a_digest_is_held_against_it(
-    store: FileObjectStore, model: DeepseekV3ForCausalLM
+    export: ExportIt, store: FileObjectStore, model: DeepseekV3ForCausalLM
 ) -> None:
     published = export(store, model)
     store.put(f"{published.prefix}manifest.json", b"{}")

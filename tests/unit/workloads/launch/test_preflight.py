@@ -266,27 +266,23 @@ def test_a_constant_learning_rate_may_go_on_for_longer(make_run: MakeRun) -> Non
     assert preflight(earlier.model_copy(update={"training": longer}), QUICK) == []
 
 
-def write_export(
-    folder: Path, *, hidden_size: int = ARCHITECTURE.hidden_size, tokenizer: bytes = b""
-) -> InitialExport:
-    storage = InitialExport(uri=f"file://{folder}/export")
-    store = QUICK(storage)
-    architecture = ARCHITECTURE.model_copy(update={"hidden_size": hidden_size})
-    store.put("config.json", json.dumps(config_json(architecture)).encode())
-    store.put("tokenizer.json", tokenizer)
-    provenance = Provenance(
-        owner_namespace="research",
-        owner_name="base",
-        owner_uid="uid-0",
-        epoch=1,
-        step=1,
-        consumed_samples=4,
-        checkpoint_prefix="data/x/",
-        run_config_digest="",
-        dataset_digests=[],
-    )
-    store.put("manifest.json", ExportManifest(files=[], provenance=provenance, parameters=1).to_json())
-    return storage
+WriteExport = Callable[..., InitialExport]
+
+
+@pytest.fixture
+def write_export(provenance: Provenance) -> WriteExport:
+    def write(
+        folder: Path, *, hidden_size: int = ARCHITECTURE.hidden_size, tokenizer: bytes = b""
+    ) -> InitialExport:
+        storage = InitialExport(uri=f"file://{folder}/export")
+        store = QUICK(storage)
+        architecture = ARCHITECTURE.model_copy(update={"hidden_size": hidden_size})
+        store.put("config.json", json.dumps(config_json(architecture)).encode())
+        store.put("tokenizer.json", tokenizer)
+        store.put("manifest.json", ExportManifest(files=[], provenance=provenance, parameters=1).to_json())
+        return storage
+
+    return write
 
 
 @pytest.mark.parametrize(
@@ -298,7 +294,7 @@ def write_export(
     ],
 )
 def test_a_run_starts_from_a_model_of_its_architecture_and_its_datasets_tokenizer(
-    make_run: MakeRun, tmp_path: Path, export: dict[str, Any], expected: list[str]
+    write_export: WriteExport, make_run: MakeRun, tmp_path: Path, export: dict[str, Any], expected: list[str]
 ) -> None:
     run = make_run().model_copy(update={"init_from": write_export(tmp_path, **export)})
     found = preflight(run, QUICK)
@@ -306,7 +302,9 @@ def test_a_run_starts_from_a_model_of_its_architecture_and_its_datasets_tokenize
     assert all(words in refusal.message for words, refusal in zip(expected, found, strict=True))
 
 
-def test_a_model_to_start_from_is_the_one_that_was_recorded(make_run: MakeRun, tmp_path: Path) -> None:
+def test_a_model_to_start_from_is_the_one_that_was_recorded(
+    write_export: WriteExport, make_run: MakeRun, tmp_path: Path
+) -> None:
     storage = write_export(tmp_path)
     digest = sha256_digest((tmp_path / "export/manifest.json").read_bytes())
     recorded = storage.model_copy(update={"digest": digest})

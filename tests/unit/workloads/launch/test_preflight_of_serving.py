@@ -1,5 +1,6 @@
 """A serving run starts no worker for an export that is not what its revision records."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,30 +21,23 @@ from deepseek_workloads.launch.preflight import Refusal, preflight
 from deepseek_workloads.store.open import open_store
 
 WEIGHTS = "model.safetensors"
+WriteExport = Callable[..., tuple[Storage, str]]
 
 
-def write_export(folder: Path, *, document: bytes | None = None) -> tuple[Storage, str]:
+@pytest.fixture
+def write_export(provenance: Provenance) -> WriteExport:
     """Preflight looks at names and sizes; replicas read the content."""
-    folder.mkdir()
-    (folder / WEIGHTS).write_bytes(b"weights")
-    manifest = ExportManifest(
-        files=[FileEntry(key=WEIGHTS, size=7, checksum="xxh3-128:0")],
-        provenance=Provenance(
-            owner_namespace="test",
-            owner_name="job",
-            owner_uid="uid",
-            epoch=1,
-            step=1,
-            consumed_samples=1,
-            checkpoint_prefix="data/1/",
-            run_config_digest="",
-            dataset_digests=[],
-        ),
-        parameters=1,
-    )
-    document = manifest.to_json() if document is None else document
-    (folder / "manifest.json").write_bytes(document)
-    return Storage(uri=folder.as_uri()), sha256_digest(document)
+
+    def write(folder: Path, *, document: bytes | None = None) -> tuple[Storage, str]:
+        folder.mkdir()
+        (folder / WEIGHTS).write_bytes(b"weights")
+        files = [FileEntry(key=WEIGHTS, size=7, checksum="xxh3-128:0")]
+        manifest = ExportManifest(files=files, provenance=provenance, parameters=1)
+        document = manifest.to_json() if document is None else document
+        (folder / "manifest.json").write_bytes(document)
+        return Storage(uri=folder.as_uri()), sha256_digest(document)
+
+    return write
 
 
 @pytest.fixture
@@ -66,11 +60,13 @@ def only_refusal(run: ServingRun) -> Refusal:
     return refusal
 
 
-def test_an_export_that_is_as_recorded_may_be_served(export_folder: Path) -> None:
+def test_an_export_that_is_as_recorded_may_be_served(write_export: WriteExport, export_folder: Path) -> None:
     assert preflight(serving_run(*write_export(export_folder)), open_store) == []
 
 
-def test_nothing_is_written_because_credentials_may_only_read(export_folder: Path) -> None:
+def test_nothing_is_written_because_credentials_may_only_read(
+    write_export: WriteExport, export_folder: Path
+) -> None:
     run = serving_run(*write_export(export_folder))
 
     preflight(run, open_store)
@@ -78,7 +74,7 @@ def test_nothing_is_written_because_credentials_may_only_read(export_folder: Pat
     assert {path.name for path in export_folder.iterdir()} == {"manifest.json", WEIGHTS}
 
 
-def test_another_manifest_than_the_revision_records(export_folder: Path) -> None:
+def test_another_manifest_than_the_revision_records(write_export: WriteExport, export_folder: Path) -> None:
     storage, _ = write_export(export_folder)
 
     refusal = only_refusal(serving_run(storage, "sha256:" + "0" * 64))
@@ -87,13 +83,13 @@ def test_another_manifest_than_the_revision_records(export_folder: Path) -> None
     assert "sha256:" + "0" * 64 in refusal.message
 
 
-def test_a_manifest_of_another_version(export_folder: Path) -> None:
+def test_a_manifest_of_another_version(write_export: WriteExport, export_folder: Path) -> None:
     refusal = only_refusal(serving_run(*write_export(export_folder, document=b'{"format_version": 9}')))
 
     assert refusal.reason == reasons.EXPORT_INVALID
 
 
-def test_a_file_that_was_deleted(export_folder: Path) -> None:
+def test_a_file_that_was_deleted(write_export: WriteExport, export_folder: Path) -> None:
     run = serving_run(*write_export(export_folder))
     (export_folder / WEIGHTS).unlink()
 
@@ -103,7 +99,7 @@ def test_a_file_that_was_deleted(export_folder: Path) -> None:
     assert f"{WEIGHTS}: does not exist" in refusal.message
 
 
-def test_a_file_that_was_cut(export_folder: Path) -> None:
+def test_a_file_that_was_cut(write_export: WriteExport, export_folder: Path) -> None:
     run = serving_run(*write_export(export_folder))
     (export_folder / WEIGHTS).write_bytes(b"weigh")
 
@@ -118,7 +114,7 @@ def test_no_export_at_all(tmp_path: Path) -> None:
 
 
 def test_a_baseline_that_was_deleted_since_does_not_keep_its_successor_from_serving(
-    export_folder: Path, tmp_path: Path
+    write_export: WriteExport, export_folder: Path, tmp_path: Path
 ) -> None:
     storage, digest = write_export(export_folder)
     lost = CheckBaseline(storage=Storage(uri=(tmp_path / "lost").as_uri()), digest=digest, bits_per_byte=2.0)
@@ -127,7 +123,7 @@ def test_a_baseline_that_was_deleted_since_does_not_keep_its_successor_from_serv
 
 
 def test_a_baseline_that_was_altered_since_keeps_no_replaced_pod_of_the_active_cluster_from_starting(
-    export_folder: Path, tmp_path: Path
+    write_export: WriteExport, export_folder: Path, tmp_path: Path
 ) -> None:
     storage, digest = write_export(export_folder)
     altered, its_digest = write_export(tmp_path / "altered")
@@ -138,7 +134,7 @@ def test_a_baseline_that_was_altered_since_keeps_no_replaced_pod_of_the_active_c
 
 
 def test_a_candidate_that_cannot_be_compared_with_an_altered_baseline_is_refused(
-    export_folder: Path, tmp_path: Path
+    write_export: WriteExport, export_folder: Path, tmp_path: Path
 ) -> None:
     storage, digest = write_export(export_folder)
     altered, its_digest = write_export(tmp_path / "altered")

@@ -78,22 +78,8 @@ def model() -> DeepseekV3ForCausalLM:
 
 
 @pytest.fixture(scope="session")
-def chat(model: DeepseekV3ForCausalLM, tokenizer: Tokenizer) -> ServedModel:
-    manifest = ExportManifest(
-        files=[],
-        provenance=Provenance(
-            owner_namespace="research",
-            owner_name="tiny",
-            owner_uid="uid",
-            epoch=1,
-            step=1,
-            consumed_samples=1,
-            checkpoint_prefix="data/1/",
-            run_config_digest="",
-            dataset_digests=[],
-        ),
-        parameters=1,
-    )
+def chat(model: DeepseekV3ForCausalLM, tokenizer: Tokenizer, provenance: Provenance) -> ServedModel:
+    manifest = ExportManifest(files=[], provenance=provenance, parameters=1)
     export = LoadedExport(model, tokenizer, manifest, DIGEST, eos_token_id=1, tokenizer_config={})
     return served_model(export, name="chat", max_model_len=128)
 

@@ -1,10 +1,13 @@
-"""What a replica makes of an older export that its model is to be compared with."""
+"""What a replica makes of its export, and of an older one that its model is to be compared with."""
 
 import json
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
+from deepseek_workloads.contract import reasons
+from deepseek_workloads.contract.records import Provenance
 from deepseek_workloads.contract.run_config import (
     CheckBaseline,
     Owner,
@@ -14,7 +17,12 @@ from deepseek_workloads.contract.run_config import (
     Storage,
     Workers,
 )
-from deepseek_workloads.serve.bring_up import check_model
+from deepseek_workloads.export.files import ExportTokenizer
+from deepseek_workloads.export.load import ExportError
+from deepseek_workloads.export.publish import export_model
+from deepseek_workloads.launch.replica import failure_of
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.serve.bring_up import check_model, load_model
 from deepseek_workloads.serve.served_model import ServedModel
 from deepseek_workloads.store.interface import AccessDenied, ObjectStore, StoreError, StoreUnavailable
 from deepseek_workloads.store.open import open_store
@@ -51,3 +59,30 @@ def test_so_is_one_that_was_altered_or_deleted(chat: ServedModel, tmp_path: Path
 
     assert "not compared: the active revision's export is gone" in gone.warnings
     assert "cannot be read" in altered.warnings[-1]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "manifest.json"])
+def test_one_altered_byte_of_the_export_is_found_before_anything_is_served(
+    model: DeepseekV3ForCausalLM, tokenizer: Tokenizer, provenance: Provenance, tmp_path: Path, name: str
+) -> None:
+    """Names and sizes, which preflight compares, are as recorded."""
+    export = export_model(
+        open_store(Storage(uri=tmp_path.as_uri()), environ={}),
+        state=model.state_dict(),
+        architecture=model.architecture,
+        tokenizer=ExportTokenizer(tokenizer.to_str().encode(), eos_token_id=1),
+        provenance=provenance,
+        evaluation={},
+    )
+    folder = Storage(uri=export.uri)
+    revision = ServedRevision(name="chat-1", uid="uid-1", storage=folder, digest=export.digest)
+    run = run_with_baseline(export.uri).model_copy(update={"revision": revision, "check": ServingCheck()})
+    assert load_model(run, open_store=open_store, device="cpu").export.digest == export.digest
+    content = bytearray((tmp_path / export.prefix / name).read_bytes())
+    content[-2] ^= 1
+    (tmp_path / export.prefix / name).write_bytes(content)
+
+    with pytest.raises(ExportError, match=name) as caught:
+        load_model(run, open_store=open_store, device="cpu")
+    failure = failure_of(caught.value, index=0)
+    assert (failure.kind, failure.reason) == ("final", reasons.EXPORT_INVALID)

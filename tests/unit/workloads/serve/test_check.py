@@ -18,18 +18,7 @@ TEXTS = ["The kernel schedules tasks; 内核调度任务。", "A node runs pods.
 
 
 @pytest.fixture
-def served(model: DeepseekV3ForCausalLM, tokenizer: Tokenizer) -> ServedModel:
-    provenance = Provenance(
-        owner_namespace="test",
-        owner_name="job",
-        owner_uid="uid",
-        epoch=1,
-        step=1,
-        consumed_samples=1,
-        checkpoint_prefix="",
-        run_config_digest="",
-        dataset_digests=[],
-    )
+def served(model: DeepseekV3ForCausalLM, tokenizer: Tokenizer, provenance: Provenance) -> ServedModel:
     manifest = ExportManifest(files=[], provenance=provenance, parameters=1)
     export = LoadedExport(model, tokenizer, manifest, "sha256:0", 1, tokenizer_config={}, held_out=TEXTS)
     return served_model(export, name="chat", max_model_len=16)

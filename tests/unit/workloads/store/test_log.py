@@ -10,17 +10,19 @@ from deepseek_workloads.store.file import FileObjectStore
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CommitLog, CorruptLog, Fenced, Overtaken, Writer, live_checkpoints
 
-FILES = [FileEntry(key="data/x/0.distcp", size=1, checksum="xxh3-128:00")]
-
 
 @pytest.fixture
 def file_store(tmp_path: Path) -> FileObjectStore:
     return FileObjectStore(tmp_path)
 
 
+def files(step: int) -> list[FileEntry]:
+    return [FileEntry(key=f"data/{step}/0.distcp", size=1, checksum="xxh3-128:00")]
+
+
 def commit(writer: Writer, step: int) -> int:
     return writer.commit_checkpoint(
-        step=step, consumed_samples=step * 8, tokens=step * 64, prefix=f"data/{step}/", files=FILES
+        step=step, consumed_samples=step * 8, tokens=step * 64, prefix=f"data/{step}/", files=files(step)
     ).index
 
 
@@ -39,7 +41,7 @@ def test_records_come_back_as_they_were_written(store: ObjectStore) -> None:
     assert isinstance(epoch, EpochRecord)
     assert (epoch.epoch, epoch.pod) == (1, "worker-0")
     assert isinstance(checkpoint, CheckpointRecord)
-    assert (checkpoint.epoch, checkpoint.step, checkpoint.files) == (1, 5, FILES)
+    assert (checkpoint.epoch, checkpoint.step, checkpoint.files) == (1, 5, files(5))
 
 
 def test_each_begin_is_a_new_epoch(store: ObjectStore) -> None:
@@ -110,4 +112,28 @@ def test_a_gap_is_an_error_that_names_the_missing_record(file_store: FileObjectS
 def test_a_damaged_record_is_an_error_that_names_it(file_store: FileObjectStore, document: bytes) -> None:
     file_store.put(layout.log_key(1), document)
     with pytest.raises(CorruptLog, match="00000001"):
+        CommitLog(file_store).records()
+
+
+@pytest.mark.parametrize(
+    ("prefix", "key"),
+    [
+        ("data/9/", "log/00000001.json"),
+        ("data/9/", "exports/sha256-0/model.safetensors"),
+        ("data/9/", "data/9/../../log/00000001.json"),
+        ("data/9/", "/data/9/x"),
+        ("log/", "log/00000001.json"),
+        ("data/../", "data/../log/00000001.json"),
+    ],
+)
+def test_a_planted_checkpoint_whose_files_are_others_is_no_record(
+    file_store: FileObjectStore, prefix: str, key: str
+) -> None:
+    """Its files would be deleted with it."""
+    writer = begin(file_store)
+    commit(writer, 1)
+    document = file_store.read(layout.log_key(2)).decode()
+    planted = document.replace("data/1/0.distcp", key).replace('"data/1/"', f'"{prefix}"')
+    file_store.create(layout.log_key(3), planted.encode())
+    with pytest.raises(CorruptLog, match="00000003"):
         CommitLog(file_store).records()

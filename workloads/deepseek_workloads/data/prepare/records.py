@@ -5,6 +5,7 @@ Types only. All keys are relative to the dataset's storage URI.
 
 from pydantic import Field
 
+from deepseek_workloads.contract.keys import RelativeKey
 from deepseek_workloads.contract.records import FileEntry, Shard, SplitStatistics
 from deepseek_workloads.contract.wire import WireModel
 
@@ -43,7 +44,7 @@ class ReadRecord(StageRecord):
     empty: int = 0  # documents without text, dropped
     bad_records: int = 0
     bad_examples: list[str] = Field(default_factory=list)
-    quarantine_key: str | None = None
+    quarantine_key: RelativeKey | None = None
     languages: list[str] = Field(default_factory=list)  # names of the index's language numbers, from 1 on
 
 
@@ -55,7 +56,7 @@ class DeduplicateRecord(StageRecord):
 
 
 class TokenizerRecord(StageRecord):
-    key: str
+    key: RelativeKey
     digest: str
     vocab_size: int
     bos_token_id: int | None = None
