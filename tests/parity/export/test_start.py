@@ -9,7 +9,7 @@ from small_architectures import BASE, PLAIN
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.export.load import ExportError
+from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.start import FolderReader, open_initial_model
 from deepseek_workloads.export.stream_weights import load_weights
 from deepseek_workloads.plan.configs.classes import DEFAULTS, completed

@@ -12,8 +12,9 @@ from small_architectures import ARCHITECTURES, BASE, NEXTN, OWN, PLAIN, SPARSE
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.records import Provenance
 from deepseek_workloads.data.checksum import object_checksum
+from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.files import ExportTokenizer
-from deepseek_workloads.export.load import ExportError, ExportReader, open_export
+from deepseek_workloads.export.load import ExportReader, open_export
 from deepseek_workloads.export.publish import export_model
 from deepseek_workloads.export.stream_weights import WeightStream, load_weights
 from deepseek_workloads.store.file import FileObjectStore

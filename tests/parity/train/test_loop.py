@@ -25,7 +25,8 @@ from deepseek_workloads.contract.run_config import Storage, TrainingRun
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.held_out import held_out_batches
 from deepseek_workloads.data.manifest import load_manifest
-from deepseek_workloads.export.load import ExportError, open_export
+from deepseek_workloads.export.error import ExportError
+from deepseek_workloads.export.load import open_export
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CommitLog, Fenced, live_checkpoints

@@ -16,12 +16,12 @@ from safetensors.torch import load as from_safetensors
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.layout import digest_in_uri, export_prefix, join_uri
 from deepseek_workloads.contract.records import ExportManifest, FileEntry
 from deepseek_workloads.data.checksum import object_checksum
+from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.files import CONFIG, TOKENIZER, TOKENIZER_CONFIG
 from deepseek_workloads.export.held_out import HELD_OUT_TEXT, from_document
 from deepseek_workloads.export.publish import EXPORT_MANIFEST
@@ -29,12 +29,6 @@ from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.hugging_face import from_hugging_face
 from deepseek_workloads.plan.hugging_face_config import architecture_of
 from deepseek_workloads.store.interface import ObjectInfo, ObjectStore
-
-
-class ExportError(Exception):
-    """What lies there is not the export that was asked for. `reason` is one of `contract.reasons`."""
-
-    reason = reasons.CHECKPOINT_MISMATCH
 
 
 @dataclass(frozen=True)

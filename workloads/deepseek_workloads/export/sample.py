@@ -13,8 +13,9 @@ import torch
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.records import ExportRecord
 from deepseek_workloads.contract.run_config import Storage
+from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.generate import Sampling, generate
-from deepseek_workloads.export.load import ExportError, LoadedExport, load_export
+from deepseek_workloads.export.load import LoadedExport, load_export
 from deepseek_workloads.export.publish import EXPORT_MANIFEST
 from deepseek_workloads.store.interface import NotFound, ObjectStore, StoreError
 from deepseek_workloads.store.log import CommitLog

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.layout import digest_in_uri, join_uri
+from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.folder import CONFIG, FolderError, HuggingFaceFolder, open_folder
-from deepseek_workloads.export.load import ExportError, ExportReader, open_export
+from deepseek_workloads.export.load import ExportReader, open_export
 from deepseek_workloads.model.hugging_face import from_hugging_face
 from deepseek_workloads.plan.hugging_face_config import architecture_of
 from deepseek_workloads.store.interface import NotFound, ObjectInfo, ObjectStore, parts_of

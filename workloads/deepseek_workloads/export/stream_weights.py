@@ -17,7 +17,7 @@ from torch.distributed.tensor._utils import compute_local_shape_and_global_offse
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.data.checksum import object_checksum_of_parts
-from deepseek_workloads.export.load import ExportError
+from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.safetensors_index import SafetensorsError, StoredTensor, stored_tensors
 from deepseek_workloads.plan.hugging_face_names import Place
 from deepseek_workloads.plan.stored_tensors import compare

@@ -9,7 +9,7 @@ from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Failure
 from deepseek_workloads.data.manifest import DatasetError
-from deepseek_workloads.export.load import ExportError
+from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.store.interface import StoreError
 from deepseek_workloads.store.log import Fenced, Overtaken
 from deepseek_workloads.train.context import Preempted

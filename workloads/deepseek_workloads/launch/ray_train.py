@@ -11,7 +11,6 @@ import traceback
 from typing import Any
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.torch import TorchConfig
 
 from deepseek_workloads.contract import environment, reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
@@ -19,6 +18,7 @@ from deepseek_workloads.contract.messages import Phase, Progress, Verdict
 from deepseek_workloads.contract.run_config import TrainingRun, parse_run
 from deepseek_workloads.launch import ray_cluster
 from deepseek_workloads.launch.arguments import Arguments, parse_arguments, write_verdict
+from deepseek_workloads.launch.process_group import ProcessGroupConfig
 from deepseek_workloads.launch.rank import RUN_DOCUMENT, TERM, run_rank
 from deepseek_workloads.launch.ray_failures import failure_of_group
 from deepseek_workloads.launch.report import report_client
@@ -84,7 +84,9 @@ def trainer_of(run: TrainingRun, arguments: Arguments) -> PodSetTrainer:
     return PodSetTrainer(
         run_rank,
         train_loop_config={RUN_DOCUMENT: arguments.run_document, TERM: [incarnation, arguments.attempt]},
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=COLLECTIVE_TIMEOUT_SECONDS),
+        backend_config=ProcessGroupConfig(
+            backend="nccl" if gpus else "gloo", timeout_seconds=COLLECTIVE_TIMEOUT_SECONDS
+        ),
         scaling_config=ScalingConfig(
             num_workers=run.workers.world_size,
             use_gpu=gpus > 0,

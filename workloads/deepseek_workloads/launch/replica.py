@@ -14,7 +14,7 @@ from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Failure, Progress, ServingProgress
 from deepseek_workloads.contract.run_config import ServingRun, parse_run
 from deepseek_workloads.data.chat_template import TemplateError
-from deepseek_workloads.export.load import ExportError
+from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.launch.report import report_client
 from deepseek_workloads.serve.api.app import Service, application
 from deepseek_workloads.serve.api.keys import ApiKeys

@@ -6,7 +6,8 @@ from contextlib import closing
 import torch
 
 from deepseek_workloads.contract.run_config import ServingRun, Storage
-from deepseek_workloads.export.load import ExportError, load_export, open_export
+from deepseek_workloads.export.error import ExportError
+from deepseek_workloads.export.load import load_export, open_export
 from deepseek_workloads.serve.api.app import Service
 from deepseek_workloads.serve.check import CheckReport, check
 from deepseek_workloads.serve.engine.engine import Engine

@@ -47,7 +47,7 @@ class RayBackend:
         return f"deepseek_workloads.launch.{_RAY_DRIVERS[self.run.kind]}"
 
     def head(self, *, pod_ip: str) -> list[str] | None:
-        return _python(ray_command.PYTHON_MODULE_NODE, ray_command.head_arguments(pod_ip=pod_ip))
+        return _python(ray_command.PYTHON_MODULE_NODE, ray_command.head_arguments(self.run, pod_ip=pod_ip))
 
     def worker(self, *, pod_ip: str, coordinator_ip: str, start: int) -> list[str]:
         arguments = ray_command.worker_arguments(self.run, pod_ip=pod_ip, head_ip=coordinator_ip, start=start)

@@ -3,7 +3,7 @@
 It does not start anything, and it does not import Ray.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from deepseek_workloads.contract import environment
@@ -23,6 +23,22 @@ _DAEMONS: Final = (
     "dashboard-agent-listen-port",
     "metrics-export-port",
 )
+# What Ray's processes have imported while the driver is still starting: on the head its controller, on a
+# worker the ranks or tasks. Not for serving: a proxy would take the process that is meant for the replica.
+_CONTROLLER_MODULES: Final = {
+    "training": ("deepseek_workloads.launch.trainer",),
+    "dataset": (),
+    "serving": (),
+}
+_TASK_MODULES: Final = {
+    "training": (
+        "ray.train.v2._internal.execution.worker_group.worker",
+        "deepseek_workloads.launch.rank",
+        "deepseek_workloads.train.loop",
+    ),
+    "dataset": ("deepseek_workloads.data.prepare.pipeline",),
+    "serving": (),
+}
 _BLOCKS: Final = 20  # of daemons' ports, one after the other
 _FIRST_WORKER_PORT: Final = _FIRST + _BLOCKS * len(_DAEMONS)
 
@@ -35,7 +51,7 @@ def port_flags(start: int) -> dict[str, int]:
     return daemons | {"min-worker-port": _FIRST_WORKER_PORT, "max-worker-port": _LAST}
 
 
-def head_arguments(*, pod_ip: str) -> list[str]:
+def head_arguments(run: AnyRun, *, pod_ip: str) -> list[str]:
     """Arguments of `ray start` on the coordinator. It offers no CPU: just the controller runs there. A head
     is a new cluster, which remembers no node."""
     return [
@@ -47,6 +63,7 @@ def head_arguments(*, pod_ip: str) -> list[str]:
         f"--object-store-memory={HEAD_OBJECT_STORE_BYTES}",
         "--include-dashboard=false",
         "--no-monitor",  # the autoscaler: pods are the operator's business
+        *_preload(_CONTROLLER_MODULES[run.kind]),
         *_common_arguments(),
         *_flags(port_flags(0)),
     ]
@@ -63,6 +80,7 @@ def worker_arguments(run: AnyRun, *, pod_ip: str, head_ip: str, start: int = 0) 
         f"--num-cpus={places_per_node(run)}",
         f"--num-gpus={run.workers.gpus_per_node}",
         f"--object-store-memory={WORKER_OBJECT_STORE_BYTES}",
+        *_preload(_TASK_MODULES[run.kind]),
         *_common_arguments(),
         *_flags(port_flags(start)),
     ]
@@ -95,6 +113,9 @@ def ray_environment(run: AnyRun, *, token: str, environ: Mapping[str, str]) -> d
         "RAY_object_manager_pull_timeout_ms": "500",
         # Out of memory is the kernel's verdict: it is visible on the pod, and Ray's own killer would hide it.
         "RAY_memory_monitor_refresh_ms": "0",
+        # The processes that wait with everything imported are not to be ended because they wait.
+        "RAY_idle_worker_killing_time_threshold_ms": str(24 * 3600 * 1000),
+        "RAY_worker_niceness": "0",  # the default of 15 puts the ranks behind everything else of the machine
         # A node that does not answer is lost after about 10 s (the default is up to 30 s).
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_timeout_ms": "2000",
@@ -106,6 +127,8 @@ def ray_environment(run: AnyRun, *, token: str, environ: Mapping[str, str]) -> d
         # Ranks learn of a drain from their supervisor's file and agree by a collective: no watcher process.
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+        # Ray Train would set it in environments that Ray makes for its processes; pods have one of their own.
+        "RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         **(_serve_environment(run) if isinstance(run, ServingRun) else {}),
@@ -145,6 +168,10 @@ def _common_arguments() -> list[str]:
         "--log-color=false",
         "--block",
     ]
+
+
+def _preload(modules: Sequence[str]) -> list[str]:
+    return [f"--preload={','.join(modules)}"] if modules else []
 
 
 def _flags(flags: Mapping[str, int]) -> list[str]:

@@ -11,9 +11,10 @@ from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.records import BaseExport, ExportRecord, Provenance
 from deepseek_workloads.data.held_out import held_out_batches
+from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.files import ExportTokenizer
 from deepseek_workloads.export.held_out import held_out_texts
-from deepseek_workloads.export.load import ExportError, open_export
+from deepseek_workloads.export.load import open_export
 from deepseek_workloads.export.publish import Export, export_model
 from deepseek_workloads.store.interface import NotFound
 from deepseek_workloads.store.log import CheckpointEntry, LogEntry

@@ -171,12 +171,19 @@ class Network:
     def host_ip(self) -> str:
         return f"{self.prefix}.254"
 
-    def attach(self, pid: int) -> None:
+    def attach(self, pid: int) -> str:
+        """The name of the pod's port on the bridge."""
         self.used += 1
         port = f"port{self.used}"
         target = ["netns", str(self.namespace_pid)]
         run("ip", "link", "add", port, *target, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
         run("nsenter", "-t", str(self.namespace_pid), "-n", "ip", "link", "set", port, "master", "pods", "up")
+        return port
+
+    def detach(self, port: str) -> None:
+        """A dead pod's interface may outlive it for some seconds: its successor has the same address."""
+        command = ["nsenter", "-t", str(self.namespace_pid), "-n", "ip", "link", "delete", port]
+        subprocess.run(command, capture_output=True)  # it may also be gone already
 
 
 def run(*command: str) -> None:
@@ -193,6 +200,7 @@ class PodSet:
     environ: dict[str, str]
     token: str = field(default_factory=lambda: secrets.token_hex(32))
     pods: list[Pod] = field(default_factory=list)
+    ports: list[str] = field(default_factory=list)
     grace_seconds: int = 30
     first_address: int = 1  # of the coordinator; the workers' follow
 
@@ -297,13 +305,15 @@ class PodSet:
         pod = Pod(name, ip, state, process)
         self.pods.append(pod)
         wait_for(f"PID 1 of {name}", lambda: _first_child(process.pid), seconds=10)
-        self.network.attach(pod.pid)
+        self.ports.append(self.network.attach(pod.pid))
         return pod
 
     def close(self) -> None:
         for pod in self.pods:
             pod.process.kill()  # --kill-child: its whole tree goes with it
             pod.process.wait()
+        for port in self.ports:
+            self.network.detach(port)
 
 
 def _first_child(pid: int) -> str | None:

@@ -12,8 +12,9 @@ from tokenizers import Tokenizer, models
 from deepseek_workloads.contract.architecture import Architecture, MoE
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.records import Provenance
+from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.files import ExportTokenizer
-from deepseek_workloads.export.load import ExportError, load_export, open_export
+from deepseek_workloads.export.load import load_export, open_export
 from deepseek_workloads.export.publish import Export, export_model
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.store.file import FileObjectStore

@@ -4,7 +4,7 @@ import pytest
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.data.chat_template import TemplateError
-from deepseek_workloads.export.load import ExportError
+from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.launch.replica import failure_of
 from deepseek_workloads.serve.check import CheckFailed
 from deepseek_workloads.store.interface import AccessDenied, StoreUnavailable

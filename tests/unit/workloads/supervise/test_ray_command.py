@@ -1,4 +1,5 @@
 import re
+from importlib.util import find_spec
 
 from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.run_config import DatasetRun, TrainingRun
@@ -14,7 +15,7 @@ def test_every_port_but_the_gcs_is_in_the_range_that_a_network_policy_can_name(
     training_run: TrainingRun,
 ) -> None:
     first, last = environment.RAY_PORT_RANGE
-    head = ports(ray_command.head_arguments(pod_ip="10.0.0.1"))
+    head = ports(ray_command.head_arguments(training_run, pod_ip="10.0.0.1"))
     worker = ports(ray_command.worker_arguments(training_run, pod_ip="10.0.0.2", head_ip="10.0.0.1"))
     assert head.pop("port") == environment.RAY_PORT
     for chosen in (head, worker):
@@ -38,8 +39,8 @@ def test_a_node_that_was_started_again_does_not_answer_for_the_one_before(traini
         )
 
 
-def test_the_head_offers_nothing_that_a_rank_could_be_placed_on() -> None:
-    arguments = ray_command.head_arguments(pod_ip="10.0.0.1")
+def test_the_head_offers_nothing_that_a_rank_could_be_placed_on(training_run: TrainingRun) -> None:
+    arguments = ray_command.head_arguments(training_run, pod_ip="10.0.0.1")
     assert "--num-cpus=0" in arguments
     assert "--num-gpus=0" in arguments
 
@@ -49,6 +50,19 @@ def test_a_worker_has_a_place_for_each_of_its_ranks(training_run: TrainingRun) -
     assert "--num-cpus=4" in arguments
     assert "--num-gpus=4" in arguments
     assert "--address=10.0.0.1:6379" in arguments
+
+
+def modules_ready(arguments: list[str]) -> list[str]:
+    return next(argument for argument in arguments if argument.startswith("--preload="))[10:].split(",")
+
+
+def test_what_is_imported_before_it_is_needed_is_there(
+    training_run: TrainingRun, dataset_run: DatasetRun
+) -> None:
+    head = modules_ready(ray_command.head_arguments(training_run, pod_ip="10.0.0.1"))
+    ranks = modules_ready(ray_command.worker_arguments(training_run, pod_ip="10.0.0.2", head_ip="10.0.0.1"))
+    tasks = modules_ready(ray_command.worker_arguments(dataset_run, pod_ip="10.0.0.2", head_ip="10.0.0.1"))
+    assert [name for name in head + ranks + tasks if find_spec(name) is None] == []
 
 
 def test_a_dataset_worker_has_a_place_for_each_whole_cpu(dataset_run: DatasetRun) -> None:
