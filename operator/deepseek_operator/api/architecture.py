@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from deepseek_operator.api.schema import ATOMIC_LIST, Decimal, SpecModel
+from deepseek_operator.api.schema import ATOMIC_LIST, Decimal, Fraction, SpecModel
 
 Size = Annotated[int, Field(ge=1, le=16_777_216)]
 Count = Annotated[int, Field(ge=0, le=65_536)]
@@ -37,6 +37,24 @@ class RopeScalingOverrides(SpecModel):
     )
 
 
+class HeadGateOverrides(SpecModel):
+    """A gate for each attention head, which closes it for tokens that do not need it."""
+
+    penalty_weight: Decimal | None = Field(
+        default=None, description="Weight of the mean openness of gates in the loss; 0 closes none."
+    )
+
+
+class DropoutOverrides(SpecModel):
+    """Rates at which training sets to zero; the same masks in every layout."""
+
+    attention: Fraction | None = Field(default=None, description="Of attention's weights.")
+    residual: Fraction | None = Field(
+        default=None, description="Of what attention and network add to the hidden state."
+    )
+    embedding: Fraction | None = Field(default=None, description="Of embeddings.")
+
+
 class AttentionOverrides(SpecModel):
     """Which attention, and the sizes of those that are not latent."""
 
@@ -61,6 +79,10 @@ class AttentionOverrides(SpecModel):
     )
     num_hashes: Annotated[int, Field(ge=1, le=64)] | None = Field(
         default=None, description="Rounds of hashing of lsh."
+    )
+    head_gate: HeadGateOverrides | None = Field(
+        default=None,
+        description="With mla and gqa: heads have gates, which training closes and serving leaves out.",
     )
 
 
@@ -184,6 +206,9 @@ class ArchitectureOverrides(SpecModel):
         default=None, description="Whether the output layer shares the embedding's weights."
     )
     attention_bias: bool | None = Field(default=None, description="Whether attention has biases.")
+    dropout: DropoutOverrides | None = Field(
+        default=None, description="What training sets to zero; by default nothing."
+    )
     num_nextn_predict_layers: Annotated[int, Field(ge=0, le=16)] | None = Field(
         default=None,
         description="Modules that are trained to predict one token further ahead each; 0: none.",

@@ -77,7 +77,7 @@ KINDS = {
     "grouped queries": PLAIN["grouped queries"],
     "sliding window": PLAIN["sliding window"],
     "softmax gates": PLAIN["softmax gates"],
-    **{name: OWN[name] for name in ("lsh", "grouped queries, sigmoid gates")},
+    **{name: OWN[name] for name in ("lsh", "grouped queries, sigmoid gates", "gates of heads")},
     "latent attention, no mixture, tied head": OWN["latent attention, no mixture"].model_copy(
         update={"tie_word_embeddings": True}
     ),

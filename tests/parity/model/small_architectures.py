@@ -1,6 +1,13 @@
 """Small architectures, one for each branch of the published model."""
 
-from deepseek_workloads.contract.architecture import Architecture, Attention, Indexer, MoE, RopeScaling
+from deepseek_workloads.contract.architecture import (
+    Architecture,
+    Attention,
+    HeadGate,
+    Indexer,
+    MoE,
+    RopeScaling,
+)
 
 _MOE = MoE(
     n_routed_experts=8,
@@ -86,10 +93,15 @@ PLAIN: dict[str, Architecture] = {
     "softmax gates": _PLAIN.model_copy(update={"moe": _SOFTMAX}),
     "softmax gates, sliding window": _PLAIN.model_copy(update={"moe": _SOFTMAX, "attention": _SLIDING}),
 }
+_GATE = HeadGate(penalty_weight=0.1)
 _LSH = Attention(kind="lsh", num_key_value_heads=2, head_dim=12, num_buckets=4, num_hashes=2)
 # Those that no class of Hugging Face's expresses.
 OWN: dict[str, Architecture] = {
     "lsh": _PLAIN.model_copy(update={"attention": _LSH}),
+    "gates of heads": BASE.model_copy(update={"attention": Attention(head_gate=_GATE)}),
+    "grouped queries, gates of heads": _PLAIN.model_copy(
+        update={"attention": _PLAIN.attention.model_copy(update={"head_gate": _GATE})}
+    ),
     "latent attention, softmax gates": BASE.model_copy(update={"moe": _SOFTMAX}),
     "latent attention, no mixture": BASE.model_copy(update={"moe": None}),
     "grouped queries, sigmoid gates": _PLAIN.model_copy(update={"moe": _MOE}),

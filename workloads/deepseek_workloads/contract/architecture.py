@@ -47,6 +47,20 @@ class MoE(WireModel):
     expert_capacity_factor: float | None = Field(default=None, gt=0)
 
 
+class HeadGate(WireModel):
+    """A gate for each attention head that closes it for tokens which do not need it (`model.head_gates`)."""
+
+    penalty_weight: float = Field(default=0.01, ge=0)  # of the mean openness of a layer's gates
+
+
+class Dropout(WireModel):
+    """Rates at which training sets to zero."""
+
+    attention: float = Field(default=0.0, ge=0, lt=1)  # weights
+    residual: float = Field(default=0.0, ge=0, lt=1)  # what attention and network add to the hidden state
+    embedding: float = Field(default=0.0, ge=0, lt=1)
+
+
 class Attention(WireModel):
     """Which attention, and the sizes of those that are not latent (mla has its own in Architecture).
 
@@ -60,6 +74,7 @@ class Attention(WireModel):
     sliding_window: Size = 4096  # tokens, the own one included
     num_buckets: Size = 64
     num_hashes: Size = 4  # rounds
+    head_gate: HeadGate | None = None  # None: every head is open
 
 
 class Initialization(WireModel):
@@ -107,6 +122,7 @@ class Architecture(WireModel):
     initialization: tuple[Initialization, ...] = Field(default=(), max_length=64)  # the first that matches
     tie_word_embeddings: bool = False
     attention_bias: bool = False
+    dropout: Dropout | None = None  # None: nothing is dropped
     # Multi-token prediction (DeepSeek-V3, 2.2): modules that each predict one token further ahead.
     num_nextn_predict_layers: int = Field(default=0, ge=0, le=1024)
     mtp_loss_weight: float = Field(default=0.3, ge=0)  # lambda, of the mean over the modules

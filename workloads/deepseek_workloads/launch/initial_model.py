@@ -19,6 +19,8 @@ from deepseek_workloads.store.interface import NotFound, ObjectStore
 MANIFEST = "manifest.json"
 # Fields of training, not of the weights: a run may set them anew.
 _FREE = (
+    "dropout",
+    "attention.headGate.penaltyWeight",
     "initializerRange",
     "initialization",
     "mtpLossWeight",

@@ -4,6 +4,7 @@ It knows one layer: positions come as rotations, earlier tokens as a cache of la
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import Architecture
@@ -11,6 +12,8 @@ from deepseek_workloads.model.batch_cache import BatchCache
 from deepseek_workloads.model.caches import Cache, SharedSequence
 from deepseek_workloads.model.causal import attend_in_spans, attend_masked
 from deepseek_workloads.model.documents import DocumentMask
+from deepseek_workloads.model.dropout import Dropout
+from deepseek_workloads.model.dropped_attention import attend_with_dropout
 from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.rope import rotate, softmax_scale
 
@@ -28,6 +31,7 @@ class MultiHeadLatentAttention(nn.Module):
         self.latent = a.kv_lora_rank
         self.scale = softmax_scale(a)
         self.documents = DocumentMask()  # the model's, once it is part of one
+        self.dropout: Dropout | None = None  # of weights; the layer's
         queries = self.heads * (self.nope + self.rope)
         if a.q_lora_rank is None:
             self.q_proj = nn.Linear(a.hidden_size, queries, bias=False)
@@ -58,6 +62,10 @@ class MultiHeadLatentAttention(nn.Module):
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, cache: Cache | None) -> Tensor:
         """[B, T, A, D], [B, S, A, D], [B, S, A, value] -> [B, T, A, value]."""
         allowed = self.documents.allowed(queries.shape[1]) if cache is None else None
+        if self.dropout is not None and self.dropout.active:
+            return attend_with_dropout(
+                queries, keys, values, dropout=self.dropout, scale=self.scale, mask=allowed
+            )
         if allowed is not None:
             return attend_masked(queries, keys, values, mask=allowed, scale=self.scale)
         spans = cache.spans(queries.shape[1], keys.shape[1]) if isinstance(cache, SharedSequence) else None
@@ -79,20 +87,34 @@ class MultiHeadLatentAttention(nn.Module):
         plain, rotary = projected.unflatten(-1, (self.heads, -1)).split([self.nope, self.rope], dim=-1)
         return torch.cat([plain, rotate(rotary, rotation)], dim=-1)
 
-    def _keys_and_values(self, latents: Tensor, rotated: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, S, R] and [B, S, P] -> keys [B, S, A, D] (the rotary part is one for all heads) and values."""
-        expanded = self.kv_b_proj(latents).unflatten(-1, (self.heads, -1))
+    def _keys_and_values(
+        self, latents: Tensor, rotated: Tensor, *, heads: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """[B, S, R] and [B, S, P] -> keys [B, S, A, D] (the rotary part is one for all heads) and values; of
+        the `heads` int64 [A] only, where given."""
+        if heads is None:
+            expanded = self.kv_b_proj(latents).unflatten(-1, (self.heads, -1))
+        else:
+            of_heads = F.linear(latents, self._up()[heads].flatten(0, 1))
+            expanded = of_heads.view(*latents.shape[:2], len(heads), -1)
         plain, values = expanded.split([self.nope, self.value], dim=-1)
-        shared = rotated.unsqueeze(2).expand(-1, -1, self.heads, -1)
+        shared = rotated.unsqueeze(2).expand(-1, -1, expanded.shape[2], -1)
         return torch.cat([plain, shared.to(plain.dtype)], dim=-1), values
 
-    def _attend_to_latents(self, queries: Tensor, states: Tensor, mask: Tensor) -> Tensor:
-        """[B, 1, A, D], states [B, S, R + P], bool `mask` [B, S] -> [B, 1, A * value].
+    def _up(self) -> Tensor:
+        """What projects latents up to keys and values, [A, nope + value, R]."""
+        return self.kv_b_proj.weight.view(self.heads, self.nope + self.value, self.latent)
+
+    def _attend_to_latents(
+        self, queries: Tensor, states: Tensor, mask: Tensor, *, heads: Tensor | None = None
+    ) -> Tensor:
+        """[B, 1, A, D], states [B, S, R + P], bool `mask` [B, S] -> [B, 1, A * value]; `queries` are of the
+        `heads` int64 [A], where given.
 
         What projects latents up to keys and values is applied to queries and results instead: the same
         products in another order (2.1.2 of the paper), at a cost that does not grow with heads times S.
         """
-        up = self.kv_b_proj.weight.view(self.heads, self.nope + self.value, self.latent)
+        up = self._up() if heads is None else self._up()[heads]
         to_keys, to_values = up[:, : self.nope], up[:, self.nope :]
         plain, rotary = queries[:, 0, :, : self.nope], queries[:, 0, :, self.nope :]
         folded = torch.cat([torch.einsum("ban,anr->bar", plain, to_keys), rotary], dim=-1)

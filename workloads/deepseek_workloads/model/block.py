@@ -9,9 +9,14 @@ from types import MappingProxyType
 from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import Architecture, MoE
+from deepseek_workloads.contract.architecture import Dropout as DropoutRates
 from deepseek_workloads.model.attention import MultiHeadLatentAttention
 from deepseek_workloads.model.caches import Cache
+from deepseek_workloads.model.dropout import AFTER_ATTENTION, AFTER_NETWORK, Dropout
+from deepseek_workloads.model.dropout import ATTENTION as ATTENTION_WEIGHTS
 from deepseek_workloads.model.experts import RoutedExperts
+from deepseek_workloads.model.gated_latent import GatedLatentAttention
+from deepseek_workloads.model.gated_query import GatedQueryAttention
 from deepseek_workloads.model.grouped_query import GroupedQueryAttention
 from deepseek_workloads.model.layer_output import LayerOutput
 from deepseek_workloads.model.losses import summed
@@ -29,6 +34,10 @@ ATTENTION: Mapping[str, type[nn.Module]] = MappingProxyType(
         "slidingWindow": SlidingWindowAttention,
         "lsh": LSHAttention,
     }
+)
+
+GATED_ATTENTION: Mapping[str, type[nn.Module]] = MappingProxyType(
+    {"mla": GatedLatentAttention, "gqa": GatedQueryAttention}
 )
 
 
@@ -76,10 +85,7 @@ class DecoderLayer(nn.Module):
         super().__init__()
         size, eps = architecture.hidden_size, architecture.rms_norm_eps
         moe = architecture.mixture_of(index)
-        kind = (
-            ATTENTION[architecture.attention.kind] if architecture.indexer is None else SparseLatentAttention
-        )
-        self.self_attn = kind(architecture)
+        self.self_attn = _attention(architecture)(architecture)
         self.mlp: FeedForward | MixtureOfExperts
         if moe is None:
             self.mlp = FeedForward(size, architecture.intermediate_size)
@@ -87,14 +93,27 @@ class DecoderLayer(nn.Module):
             self.mlp = MixtureOfExperts(moe, hidden=size)
         self.input_layernorm = RMSNorm(size, eps=eps)
         self.post_attention_layernorm = RMSNorm(size, eps=eps)
+        rates = architecture.dropout or DropoutRates()
+        self.self_attn.dropout = Dropout(rates.attention, layer=index, place=ATTENTION_WEIGHTS)
+        self.dropouts = nn.ModuleList(
+            Dropout(rates.residual, layer=index, place=place) for place in (AFTER_ATTENTION, AFTER_NETWORK)
+        )
 
     def forward(self, hidden: Tensor, rotation: Tensor, cache: Cache | None = None) -> LayerOutput:
         """`hidden` [B, T, H]; `rotation` as `rope.rotations` makes it; the cache grows."""
         attended = _reported(self.self_attn(self.input_layernorm(hidden), rotation, cache))
-        hidden = hidden + attended.hidden
+        after_attention, after_network = self.dropouts
+        hidden = hidden + after_attention(attended.hidden)
         output = _reported(self.mlp(self.post_attention_layernorm(hidden)))
         losses = summed(part.losses for part in (attended, output) if part.losses)
-        return output._replace(hidden=hidden + output.hidden, losses=losses or None)
+        return output._replace(hidden=hidden + after_network(output.hidden), losses=losses or None)
+
+
+def _attention(architecture: Architecture) -> type[nn.Module]:
+    if architecture.indexer is not None:
+        return SparseLatentAttention
+    kinds = ATTENTION if architecture.attention.head_gate is None else GATED_ATTENTION
+    return kinds[architecture.attention.kind]
 
 
 def _reported(output: Tensor | LayerOutput) -> LayerOutput:

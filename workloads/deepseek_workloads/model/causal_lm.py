@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.architecture import Dropout as DropoutRates
 from deepseek_workloads.model.attention import MultiHeadLatentAttention
 from deepseek_workloads.model.block import DecoderLayer, MixtureOfExperts
 from deepseek_workloads.model.caches import Cache, LayerCache
 from deepseek_workloads.model.documents import DocumentMask
+from deepseek_workloads.model.dropout import EMBEDDING, Dropout, DropoutStream
 from deepseek_workloads.model.head import LanguageModelHead
 from deepseek_workloads.model.initialize import initialize
 from deepseek_workloads.model.layer_output import LayerOutput
@@ -49,6 +51,8 @@ class DeepseekV3Model(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.embed_tokens = nn.Embedding(architecture.vocab_size, architecture.hidden_size)
+        rates = architecture.dropout or DropoutRates()
+        self.embedding_dropout = Dropout(rates.embedding, layer=0, place=EMBEDDING)
         self.layers = nn.ModuleList(
             DecoderLayer(architecture, index) for index in range(architecture.num_hidden_layers)
         )
@@ -62,7 +66,7 @@ class DeepseekV3Model(nn.Module):
     ) -> HiddenStates:
         """`input_ids` int64 [B, T] at positions `start`, `start + 1`, ... (int64 [B]: each row from its own;
         int64 [1, T]: at these); `caches` hold those before."""
-        hidden = self.embed_tokens(input_ids)
+        hidden = self.embedding_dropout(self.embed_tokens(input_ids))
         rotation = self.rotation(start, length=input_ids.shape[1], like=hidden)
         outputs = []
         for index, layer in enumerate(self.layers):
@@ -74,7 +78,7 @@ class DeepseekV3Model(nn.Module):
     def look_further(self, input_ids: Tensor, last: Tensor) -> list[LayerOutput]:
         """Of each module for more than the next token, from `last` [B, T, H]: module k, counted from one, has
         [B, T - k, H], not normed."""
-        embedded = self.embed_tokens(input_ids)
+        embedded = self.embedding_dropout(self.embed_tokens(input_ids))
         rotation = self.rotation(0, length=input_ids.shape[1], like=embedded)
         outputs, hidden = [], last
         for layer in self.nextn_predict_layers:
@@ -106,6 +110,10 @@ class DeepseekV3ForCausalLM(nn.Module):
         for module in self.modules():
             if isinstance(module, MultiHeadLatentAttention):
                 module.documents = self.documents
+        self.dropout_stream = DropoutStream()
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.stream = self.dropout_stream
         if architecture.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         if architecture.warming_up:  # the indexer learns from a model that stays as it is

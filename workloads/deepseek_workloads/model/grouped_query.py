@@ -10,6 +10,8 @@ from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.batch_cache import BatchCache
 from deepseek_workloads.model.caches import Cache
 from deepseek_workloads.model.causal import attend_causally, attend_masked
+from deepseek_workloads.model.dropout import Dropout
+from deepseek_workloads.model.dropped_attention import attend_with_dropout
 from deepseek_workloads.model.rope import rotate_halves
 
 
@@ -21,6 +23,7 @@ class GroupedQueryAttention(nn.Module):
         a = architecture
         self.heads, self.shared, self.width = a.num_attention_heads, a.key_value_heads, a.head_dim
         self.scale = self.width**-0.5
+        self.dropout: Dropout | None = None  # of weights; the layer's
         self.q_proj = nn.Linear(a.hidden_size, self.heads * self.width, bias=a.attention_bias)
         self.k_proj = nn.Linear(a.hidden_size, self.shared * self.width, bias=a.attention_bias)
         self.v_proj = nn.Linear(a.hidden_size, self.shared * self.width, bias=a.attention_bias)
@@ -28,23 +31,32 @@ class GroupedQueryAttention(nn.Module):
 
     def forward(self, hidden: Tensor, rotation: Tensor, cache: Cache | None = None) -> Tensor:
         """`hidden` [B, T, H] -> [B, T, H]; `rotation` complex [T, D / 2], or [B, T, D / 2]."""
+        queries, keys, values = self._projected(hidden, rotation, cache)
+        if isinstance(cache, BatchCache):
+            attended = self._attend_to_rows(queries, keys, values, cache.mask)
+        else:
+            attended = self.attend(queries, keys, values)
+        projected: Tensor = self.o_proj(attended.flatten(-2))
+        return projected
+
+    def _projected(
+        self, hidden: Tensor, rotation: Tensor, cache: Cache | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """-> queries [B, T, A, D] of the new tokens, keys and values [B, S, A, D] of those before as well."""
         queries = rotate_halves(self.q_proj(hidden).unflatten(-1, (-1, self.width)), rotation)
         keys = rotate_halves(self.k_proj(hidden).unflatten(-1, (-1, self.width)), rotation)
         values = self.v_proj(hidden)
         if isinstance(cache, BatchCache):
-            states = cache.extend(keys.flatten(-2), values)
-            keys, values = states.chunk(2, dim=-1)
-            attended = self._attend_to_rows(queries, *self._by_head(keys, values), cache.mask)
-        else:
-            if cache is not None:
-                flat, values = cache.extend(keys.flatten(-2), values)
-                keys = flat.view(*flat.shape[:2], -1, self.width)
-            attended = self.attend(queries, *self._by_head(keys, values))
-        projected: Tensor = self.o_proj(attended.flatten(-2))
-        return projected
+            keys, values = cache.extend(keys.flatten(-2), values).chunk(2, dim=-1)
+        elif cache is not None:
+            flat, values = cache.extend(keys.flatten(-2), values)
+            keys = flat.view(*flat.shape[:2], -1, self.width)
+        return queries, *self._by_head(keys, values)
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """`queries` [B, T, A, D] of the last T of S positions, the others [B, S, A, D] -> [B, T, A, D]."""
+        if self.dropout is not None and self.dropout.active:
+            return attend_with_dropout(queries, keys, values, dropout=self.dropout, scale=self.scale)
         return attend_causally(queries, keys, values, scale=self.scale)
 
     def visible(self, mask: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 BALANCE_LOSS = "balanceLoss"  # of each sequence's experts
 LOAD_BALANCE_LOSS = "loadBalanceLoss"  # of the global batch's experts
 MTP_LOSS = "mtpLoss"  # of the tokens after the next
+HEAD_GATE_LOSS = "headGateLoss"  # of heads that are open
 INDEXER_LOSS = "indexerLoss"  # of the indexer's choice from attention's own weights
 
 

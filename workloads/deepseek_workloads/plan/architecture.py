@@ -10,7 +10,15 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
-from deepseek_workloads.contract.architecture import Architecture, Attention, Indexer, MoE, RopeScaling
+from deepseek_workloads.contract.architecture import (
+    Architecture,
+    Attention,
+    Dropout,
+    HeadGate,
+    Indexer,
+    MoE,
+    RopeScaling,
+)
 from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.plan.problem import Problem
 
@@ -21,6 +29,8 @@ UNKNOWN_PRESET = "UnknownPreset"
 
 _NESTED: dict[str, type[BaseModel]] = {
     "attention": Attention,
+    "dropout": Dropout,
+    "head_gate": HeadGate,
     "indexer": Indexer,
     "moe": MoE,
     "rope_scaling": RopeScaling,

@@ -99,6 +99,17 @@ def indexer(a: Architecture) -> Iterator[Problem]:
         )
 
 
+def gates_and_dropout(a: Architecture) -> Iterator[Problem]:
+    kind = a.attention.kind if a.indexer is None else "mla with an indexer"
+    if kind in ("mla", "gqa"):
+        return
+    rule, remedy = "needs attention.kind mla or gqa, without an indexer", "use one of them, or leave it away"
+    if a.attention.head_gate is not None:
+        yield _problem("attention.headGate", f"set with {kind}", rule, remedy)
+    if a.dropout is not None and a.dropout.attention:
+        yield _problem("dropout.attention", f"{a.dropout.attention} with {kind}", rule, remedy)
+
+
 def softmax_scores(a: Architecture) -> Iterator[Problem]:
     if a.moe is not None and a.moe.scoring_func == "softmax" and a.moe.bias_update_speed:
         yield _problem(

@@ -79,6 +79,11 @@ def _not_with(a: Architecture) -> Iterator[tuple[str, str, object]]:
     if a.indexer is not None:
         yield "contextParallelDegree", "indexer.stage", a.indexer.stage
         yield "tensorParallelDegree", "indexer.stage", a.indexer.stage
+    if a.dropout is not None:  # masks are made for whole sequences with all heads, by one pass at a time
+        for degree in ("contextParallelDegree", "tensorParallelDegree", "pipelineParallelDegree"):
+            yield degree, "dropout", "set"
+    if a.attention.head_gate is not None:
+        yield "tensorParallelDegree", "attention.headGate", "set"
     if a.warming_up:
         yield "pipelineParallelDegree", "indexer.stage", "warmup"
     if a.num_nextn_predict_layers:

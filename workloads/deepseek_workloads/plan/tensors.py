@@ -97,6 +97,7 @@ def _attention(a: Architecture) -> Iterator[tuple[str, Shape]]:
     yield "o_proj.weight", (a.hidden_size, queries)
     if a.attention_bias:
         yield "o_proj.bias", (a.hidden_size,)
+    yield from _head_gate(a)
 
 
 def _latent_attention(a: Architecture) -> Iterator[tuple[str, Shape]]:
@@ -118,6 +119,7 @@ def _latent_attention(a: Architecture) -> Iterator[tuple[str, Shape]]:
     yield "o_proj.weight", (a.hidden_size, a.num_attention_heads * a.v_head_dim)
     if a.attention_bias:
         yield "o_proj.bias", (a.hidden_size,)
+    yield from _head_gate(a)
     if a.indexer is not None and a.q_lora_rank is not None:
         heads, width = a.indexer.index_n_heads, a.indexer.index_head_dim
         yield "indexer.wq_b.weight", (heads * width, a.q_lora_rank)
@@ -125,6 +127,12 @@ def _latent_attention(a: Architecture) -> Iterator[tuple[str, Shape]]:
         yield "indexer.k_norm.weight", (width,)
         yield "indexer.k_norm.bias", (width,)
         yield "indexer.weights_proj.weight", (heads, a.hidden_size)
+
+
+def _head_gate(a: Architecture) -> Iterator[tuple[str, Shape]]:
+    if a.attention.head_gate is not None:
+        yield "head_gate.weight", (a.num_attention_heads, a.hidden_size)
+        yield "head_gate.bias", (a.num_attention_heads,)
 
 
 def _mlp(prefix: str, hidden: int, intermediate: int) -> dict[str, Shape]:

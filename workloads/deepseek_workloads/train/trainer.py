@@ -61,6 +61,7 @@ class Trainer:
         was updated. `flags` are summed over the ranks, so that all decide alike at the same step."""
         # Nothing draws random numbers between steps, so that a resumed step draws the same ones.
         torch.manual_seed(_mix(self._seed, step, self._model.layout.data_rank(self._group.rank)))
+        self._model.plain.dropout_stream.begin_step(seed=self._seed, step=step)
         self._optimizer.zero_grad(set_to_none=True)
         self._model.module.train()
         totals = self._passes(batches, self._shares(batches))
@@ -107,6 +108,7 @@ class Trainer:
         dropped = torch.zeros((), dtype=torch.int64, device=device)
         for number, (batch, share) in enumerate(zip(batches, shares, strict=True), start=1):
             ids, labels = (_to_device(part, device) for part in (batch.input_ids, batch.rows.labels))
+            self._model.plain.dropout_stream.begin_pass(torch.tensor(batch.sample_ids, device=device))
             with (
                 self._model.one_pass(last=number == len(batches)),
                 self._model.plain.documents.within(batch.rows.inputs_of(device)),

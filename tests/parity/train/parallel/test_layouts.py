@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rank_pool import RankPool
 from training_cases import run_config
 
-from deepseek_workloads.contract.architecture import Architecture, Indexer
+from deepseek_workloads.contract.architecture import Architecture, Dropout, HeadGate, Indexer
 from deepseek_workloads.contract.run_config import Parallelism
 from deepseek_workloads.plan.pipeline import STAGES_PER_RANK
 from deepseek_workloads.plan.rules import check_training
@@ -40,6 +40,13 @@ WARMING_UP = SPARSE.model_copy(
     update={"indexer": Indexer(index_n_heads=2, index_head_dim=8, index_topk=6, stage="warmup")}
 )
 
+GATED = LOOKING_AHEAD.model_copy(
+    update={
+        "attention": LOOKING_AHEAD.attention.model_copy(update={"head_gate": HeadGate(penalty_weight=0.1)})
+    }
+)
+DROPPED = GATED.model_copy(update={"dropout": Dropout(attention=0.2, residual=0.1, embedding=0.1)})
+
 Case = tuple[int, dict[str, Any], Architecture]
 INTERLEAVED, ZERO_BUBBLE, DUAL = "Interleaved1F1B", "ZBVZeroBubble", "DualPipeV"
 
@@ -63,11 +70,15 @@ QUICK: dict[str, Case] = {
     "experts of 2, frozen": (2, degrees(ep=2), WARMING_UP),
     "pipeline of 2": (2, degrees(pp=2), LOOKING_AHEAD),
     "tensor 2, experts 4 over copies": (8, degrees(zero=3, copies=2, tp=2, ep=4), LOOKING_AHEAD),
+    "gates and dropout, experts over copies": (4, degrees(zero=3, copies=2, ep=2), DROPPED),
     "every degree": (8, degrees(zero=3, pp=2, cp=2, tp=2, ep=4, order=DUAL), ARCHITECTURE),
 }
 WIDE: dict[str, Case] = {
     "sparse attention, experts": (4, degrees(zero=3, ep=2), SPARSE),
     "sparse attention, pipeline, experts": (8, degrees(pp=2, ep=4, order=INTERLEAVED), SPARSE),
+    "dropout of replicas": (2, degrees(zero=0), DROPPED),
+    "gates, pipeline": (2, degrees(pp=2), GATED),
+    "gates, context": (2, degrees(cp=2), GATED.model_copy(update={"num_nextn_predict_layers": 0})),
     "replicas": (2, degrees(zero=0), LOOKING_AHEAD),
     "ZeRO 1": (2, degrees(zero=1), LOOKING_AHEAD),
     "ZeRO 2": (4, degrees(zero=2), LOOKING_AHEAD),

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepseek_workloads.contract.architecture import Attention, Dropout, HeadGate
 from deepseek_workloads.contract.objective import Lora
 from deepseek_workloads.contract.optimization import PrecisionOverride, Schedule
 from deepseek_workloads.contract.run_config import (
@@ -241,6 +242,13 @@ def test_layouts_that_do_not_come_out_even_are_refused(
     ("changes", "degrees", "field"),
     [
         ({"num_nextn_predict_layers": 1}, {"context_parallel_degree": 2}, "contextParallelDegree"),
+        ({"dropout": Dropout(residual=0.1)}, {"context_parallel_degree": 2}, "contextParallelDegree"),
+        ({"dropout": Dropout(residual=0.1)}, {"tensor_parallel_degree": 2}, "tensorParallelDegree"),
+        (
+            {"attention": Attention(head_gate=HeadGate())},
+            {"tensor_parallel_degree": 2},
+            "tensorParallelDegree",
+        ),
         (
             {"num_nextn_predict_layers": 1},
             {"pipeline_parallel_degree": 2, "pipeline_parallel_schedule": "DualPipeV"},

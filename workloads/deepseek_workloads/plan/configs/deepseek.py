@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deepseek_workloads.contract.architecture import Architecture, Indexer, MoE
+from deepseek_workloads.plan.configs.dropout import dropout_fields, dropout_of
 from deepseek_workloads.plan.configs.rope import rope_fields, rope_of
 
 MODEL_TYPES = {"deepseek_v3": "DeepseekV3ForCausalLM", "deepseek_v32": "DeepseekV32ForCausalLM"}
@@ -49,6 +50,8 @@ _INDEXER_OF_TRAINING = ("stage", "loss_weight")
 def model_type(a: Architecture) -> str | None:
     """None: these classes do not express it."""
     moe = a.moe
+    if a.attention.head_gate is not None:
+        return None
     if not a.latent or moe is None or moe.scoring_func != "sigmoid" or moe.n_shared_experts == 0:
         return None
     return "deepseek_v3" if a.indexer is None else "deepseek_v32"
@@ -71,7 +74,7 @@ def fields(a: Architecture) -> dict[str, Any]:
         "aux_loss_alpha": moe.sequence_balance_loss_weight,
         "seq_aux": True,
         "moe_layer_freq": 1,
-        "attention_dropout": 0.0,
+        **dropout_fields(a),
     }
 
 
@@ -82,7 +85,9 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
         moe["sequence_balance_loss_weight"] = config["aux_loss_alpha"]
     same = {name: config[name] for name in _SAME if name in config}
     indexer = _indexer_of(config) if config["model_type"] == "deepseek_v32" else None
-    return Architecture(**same, **rope_of(config), indexer=indexer, moe=MoE(**moe))
+    return Architecture(
+        **same, **rope_of(config), dropout=dropout_of(config), indexer=indexer, moe=MoE(**moe)
+    )
 
 
 def _indexer_fields(indexer: Indexer | None) -> dict[str, Any]:

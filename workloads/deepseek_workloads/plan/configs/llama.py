@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deepseek_workloads.contract.architecture import Architecture, Attention, MoE
+from deepseek_workloads.plan.configs.dropout import dropout_fields, dropout_of
 from deepseek_workloads.plan.configs.rope import rope_fields, rope_of
 
 MODEL_TYPES = {
@@ -29,6 +30,8 @@ _OF_TRAINING = ("sequence_balance_loss_weight", "expert_capacity_factor")
 
 def model_type(a: Architecture) -> str | None:
     """None: these classes do not express it."""
+    if a.attention.head_gate is not None:
+        return None
     sliding = a.attention.kind == "slidingWindow"
     if not (sliding or a.attention.kind == "gqa") or a.num_nextn_predict_layers:
         return None
@@ -46,7 +49,7 @@ def fields(a: Architecture) -> dict[str, Any]:
         "num_key_value_heads": a.key_value_heads,
         "head_dim": a.head_dim,
         "hidden_act": "silu",
-        "attention_dropout": 0.0,
+        **dropout_fields(a),
     }
     if model_type(a) == "llama":
         return {**common, "attention_bias": a.attention_bias, "mlp_bias": False}
@@ -70,6 +73,7 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
     return Architecture(
         **same,
         **rope_of(config),
+        dropout=dropout_of(config),
         attention=Attention.model_validate(attention | heads),
         attention_bias=bool(config.get("attention_bias", False)),
         moe=_mixture_of(config) if kind == "mixtral" else None,
