@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 
 from deepseek_operator.api.architecture import ArchitectureOverrides
 from deepseek_operator.api.meta import NAME_RULES, Resource
+from deepseek_operator.api.monitoring import Alerts, Monitoring
 from deepseek_operator.api.objective import Lora
 from deepseek_operator.api.optimization import Optimizer, PrecisionOverride, Schedule
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placement_changes_only_while_suspended
@@ -204,7 +205,10 @@ class TrainingJobSpec(SpecModel):
 
     model_config = with_rules(
         *(immutable(name) for name in ("backend", "model", "data", "training", "checkpoint", "evaluation")),
-        *(immutable(name) for name in ("storage", "rollout", "image", "imagePullPolicy", "imagePullSecrets")),
+        *(
+            immutable(name)
+            for name in ("monitoring", "storage", "rollout", "image", "imagePullPolicy", "imagePullSecrets")
+        ),
         *placement_changes_only_while_suspended("workers"),
         *placement_changes_only_while_suspended("coordinator"),
         rule(
@@ -248,6 +252,12 @@ class TrainingJobSpec(SpecModel):
     training: Training = Field(description="How long and how to train.")
     checkpoint: Checkpoint = Field(default=Checkpoint(), description="What is kept to go on from.")
     evaluation: Evaluation = Field(default=Evaluation(), description="How the model is measured.")
+    monitoring: Monitoring = Field(
+        default=Monitoring(), description="What is measured beside each step's figures."
+    )
+    alerts: Alerts = Field(
+        default=Alerts(), description="Limits of a healthy run; they may be changed while it runs."
+    )
     workers: Workers = Field(default=Workers(), description="The pods that train.")
     coordinator: Coordinator = Field(default=Coordinator(), description="The pod that leads; it has no GPU.")
     storage: Storage = Field(description="Where checkpoints, metrics and the model are written.")

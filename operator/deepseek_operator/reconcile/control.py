@@ -6,12 +6,14 @@ The generation is the resource's own: it grows with each change of the spec, and
 from typing import Final
 
 from deepseek_workloads.contract.messages import Control, Progress
+from deepseek_workloads.contract.monitoring import Alerts
 
 _FIRST_GENERATION: Final = 1  # of a resource that nobody has changed: it runs, as its coordinator does anyway
 
 
-def wanted_control(*, generation: int, suspend: bool) -> Control:
-    return Control(generation=generation, desired_state="Stopped" if suspend else "Running")
+def wanted_control(*, generation: int, suspend: bool, alerts: Alerts | None = None) -> Control:
+    """`alerts`: of a training job."""
+    return Control(generation=generation, desired_state="Stopped" if suspend else "Running", alerts=alerts)
 
 
 def must_push(control: Control, progress: Progress | None) -> bool:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from deepseek_operator.api.meta import PodSetStatus, RunStatus
+from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.reconcile.control import must_push, wanted_control
 from deepseek_operator.reconcile.pod_changes import (
     NO_CHANGES,
@@ -17,6 +18,7 @@ from deepseek_operator.reconcile.pod_changes import (
     keep_running,
     tear_down,
 )
+from deepseek_operator.resources.run_config import alerts_of
 from deepseek_operator.status.conditions import RUNNING
 from deepseek_operator.status.observed import Observed
 from deepseek_operator.status.outcome import Outcome, RunResource, coordinator_of, outcome_of
@@ -120,7 +122,8 @@ def used_incarnations(pods: PodSetStatus | None) -> dict[tuple[str, int], int]:
 
 def _control(resource: RunResource, observed: Observed) -> Control | None:
     generation, suspend = resource.metadata.generation, resource.spec.suspend
-    control = wanted_control(generation=generation, suspend=suspend)
+    alerts = alerts_of(resource.spec) if isinstance(resource, DeepSeekTrainingJob) else None
+    control = wanted_control(generation=generation, suspend=suspend, alerts=alerts)
     return control if must_push(control, observed.progress) else None
 
 

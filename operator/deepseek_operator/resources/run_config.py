@@ -17,6 +17,7 @@ from deepseek_operator.api.training_job import DeepSeekTrainingJob, TrainingJobS
 from deepseek_operator.resources.quantity import parse_bytes, parse_quantity
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.layout import DATASET_MANIFEST, digest_in_uri, join_uri
+from deepseek_workloads.contract.monitoring import Alerts
 from deepseek_workloads.contract.run_config import DatasetRun, InitialExport, Storage, TrainingRun
 
 Values = dict[str, Any]
@@ -81,11 +82,28 @@ def render_training_run(
             "training": _training(spec),
             "checkpoint": spec.checkpoint.model_dump(),
             "evaluation": spec.evaluation.model_dump(),
+            "monitoring": _monitoring(spec),
+            "alerts": alerts_of(spec),
             "workers": _workers(spec.workers),
             "storage": _storage(spec.storage),
             "run_policy": _run_policy(spec.run_policy),
         }
     )
+
+
+def alerts_of(spec: TrainingJobSpec) -> Alerts:
+    """As a running coordinator gets them, too, when they change."""
+    return Alerts.model_validate(spec.alerts.model_dump())
+
+
+def _monitoring(spec: TrainingJobSpec) -> Values:
+    """0 stands for never."""
+    wanted = spec.monitoring
+    return {
+        "activation_range_every_steps": wanted.activation_range_every_steps or None,
+        "histograms_every_steps": wanted.histograms_every_steps or None,
+        "profile": wanted.profile.model_dump() if wanted.profile else None,
+    }
 
 
 def render_dataset_run(

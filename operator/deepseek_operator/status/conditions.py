@@ -22,6 +22,7 @@ SUSPENDED: Final = "Suspended"
 COORDINATOR_REACHABLE: Final = "CoordinatorReachable"
 CONTROL_ACCEPTED: Final = "ControlAccepted"
 REVISION_RECORDED: Final = "RevisionRecorded"
+HEALTHY: Final = "Healthy"
 
 NAME_CONFLICT: Final = "NameConflict"
 DATASET_NOT_READY: Final = "DatasetNotReady"
@@ -142,6 +143,18 @@ def progressing(view: View) -> Draft:
     phase = view.phase or STARTING
     said = view.observed.progress.message if view.observed.progress and view.phase else ""
     return Draft(PROGRESSING, "True", phase, said or f"the run is in phase {phase}")
+
+
+def healthy(view: View) -> Draft | None:
+    """Of a training run by its alerts; None before it has trained, and it stays while nothing is heard."""
+    progress = view.observed.progress
+    if progress is None or not progress.step:
+        return None
+    if not progress.alerts:
+        return Draft(HEALTHY, "True", "NoAlerts", "no alert in the last steps")
+    alert = progress.alerts[-1]
+    message = f"step {alert.step}: {alert.message}; action {alert.action}"
+    return Draft(HEALTHY, "False", alert.kind, message)
 
 
 def succeeded(view: View) -> Draft:

@@ -8,6 +8,7 @@ from deepseek_operator.status.conditions import (
     ACCEPTED,
     CONTROL_ACCEPTED,
     DATASETS_READY,
+    HEALTHY,
     PODS_READY,
     REFUSED_BY_CLUSTER,
     REVISION_RECORDED,
@@ -63,6 +64,8 @@ def _of_condition(condition: Condition, earlier: Condition | None) -> list[Resou
     if kind == DATASETS_READY and condition.status == "False":
         return [ResourceEvent("Normal", condition.reason, condition.message, occasion=occasion)]
     if kind == PODS_READY and not holds and condition.reason in _OBSTACLES:
+        return [ResourceEvent("Warning", condition.reason, condition.message, occasion=occasion)]
+    if kind == HEALTHY and not holds:
         return [ResourceEvent("Warning", condition.reason, condition.message, occasion=occasion)]
     if kind == SUSPENDED and not holds and condition.reason == STOPPING:
         return [ResourceEvent("Normal", "Suspending", condition.message, occasion=occasion)]

@@ -27,6 +27,7 @@ _CONDITIONS = (
     conditions.datasets_ready,
     *CONDITIONS[1:],
     conditions.revision_recorded,
+    conditions.healthy,
 )
 _MAX_CHECKPOINTS = 10
 _MAX_MEASUREMENTS = 32

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from deepseek_workloads.contract.monitoring import AlertAction, AlertKind, Alerts
 from deepseek_workloads.contract.wire import TolerantWireModel
 
 MAX_PROGRESS_BYTES = 16 * 1024
@@ -50,6 +51,15 @@ class CheckpointSummary(TolerantWireModel):
     log_index: int = 0
 
 
+class AlertSummary(TolerantWireModel):
+    """One step that looked bad."""
+
+    kind: AlertKind
+    action: AlertAction
+    step: int
+    message: str
+
+
 class ServingProgress(TolerantWireModel):
     """Of a serving run. A check that failed is no progress: it ends the run with a verdict."""
 
@@ -86,6 +96,7 @@ class Progress(TolerantWireModel):
     warnings: list[str] = Field(
         default_factory=list, max_length=8
     )  # e.g. a checkpoint that had to be skipped
+    alerts: list[AlertSummary] = Field(default_factory=list, max_length=8)  # of the last steps, newest last
     ranks: list[RankHeartbeat] = Field(default_factory=list, max_length=64)
     stages: list[StageProgress] = Field(default_factory=list, max_length=16)
     control_generation: int = 0  # the newest control seen by every rank
@@ -100,6 +111,7 @@ class Control(TolerantWireModel):
     desired_state: Literal["Running", "Stopped"] = "Running"  # Stopped: checkpoint, then exit 0
     checkpoint_request: int = 0  # grows by one for each checkpoint wanted now
     dump_stacks_request: int = 0
+    alerts: Alerts | None = None  # None: those of the run config
 
 
 class Failure(TolerantWireModel):

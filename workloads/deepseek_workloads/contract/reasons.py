@@ -17,6 +17,7 @@ CHECKPOINT_MISMATCH = "CheckpointMismatch"
 HOROVOD_MISSING = "HorovodMissing"  # the image has none
 # Training
 NUMERIC_FAILURE = "NumericFailure"
+STOPPED_BY_ALERT = "StoppedByAlert"
 FENCED = "Fenced"
 BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
 TRAINING_FAILED = "TrainingFailed"

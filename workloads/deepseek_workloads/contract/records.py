@@ -50,7 +50,7 @@ class CheckpointRecord(TolerantWireModel):
     metrics: dict[str, float] = Field(default_factory=dict)
     architecture_digest: str = ""
     dataset_digests: list[str] = Field(default_factory=list)
-    reason: Literal["schedule", "preemption", "control", "final"] = "schedule"
+    reason: Literal["schedule", "preemption", "control", "final", "rollback"] = "schedule"
 
     @model_validator(mode="after")
     def _names_its_own_files(self) -> Self:

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, TypeAdapter, model_validator
 
 from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.monitoring import Alerts, Monitoring
 from deepseek_workloads.contract.objective import Lora
 from deepseek_workloads.contract.optimization import Optimizer, PrecisionOverride, Schedule
 from deepseek_workloads.contract.wire import WireModel
@@ -134,6 +135,8 @@ class TrainingRun(WireModel):
     training: Training
     checkpoint: Checkpoint = Checkpoint()
     evaluation: Evaluation = Evaluation()
+    monitoring: Monitoring = Monitoring()
+    alerts: Alerts = Alerts()  # `Control` brings newer ones
     workers: Workers
     storage: Storage
     run_policy: RunPolicy = RunPolicy()

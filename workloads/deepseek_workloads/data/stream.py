@@ -133,6 +133,13 @@ class BatchStream:
     def __next__(self) -> Batch:
         return next(self._prefetcher)
 
+    def next_step(self) -> list[Batch]:
+        """The rank's micro-batches of one global batch."""
+        batches = [next(self)]
+        while not batches[-1].last_of_step:
+            batches.append(next(self))
+        return batches
+
     def close(self) -> None:
         self._prefetcher.close()
         self._cache.close()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 End = Literal["completed", "stopped", "preempted"]
-CheckpointReason = Literal["schedule", "preemption", "control", "final"]
+CheckpointReason = Literal["schedule", "preemption", "control", "final", "rollback"]
 
 
 @dataclass(frozen=True)

@@ -65,18 +65,36 @@ def numeric_failure(
     setup: Setup, position: Position, entry: CheckpointEntry | None, result: StepResult
 ) -> Verdict:
     """The step was not applied: the last good checkpoint stays the newest."""
-    last = f"the checkpoint of step {entry.record.step} is kept" if entry else "there is no checkpoint yet"
     return Verdict(
         outcome="Failed",
         reason=reasons.NUMERIC_FAILURE,
         message=(
             f"step {position.step + 1}: loss {result.loss}, gradient norm {result.gradient_norm}: must be "
-            f"finite; {last}. Lower spec.training.optimizer.learningRate or gradientClipNorm, or lengthen "
-            "schedule.warmupSteps"
+            f"finite; {_last(entry)}. Lower spec.training.optimizer.learningRate or gradientClipNorm, or "
+            "lengthen schedule.warmupSteps"
         ),
         exit_code=ExitCode.NUMERIC_FAILURE,
         **_place(setup, position, entry),
     )
+
+
+def stopped_by_alert(
+    setup: Setup, position: Position, entry: CheckpointEntry | None, message: str
+) -> Verdict:
+    return Verdict(
+        outcome="Failed",
+        reason=reasons.STOPPED_BY_ALERT,
+        message=(
+            f"step {position.step + 1}: {message}, whose action in spec.alerts is stop; "
+            f"{_last(entry)}. Change the training or the rule"
+        ),
+        exit_code=ExitCode.NUMERIC_FAILURE,
+        **_place(setup, position, entry),
+    )
+
+
+def _last(entry: CheckpointEntry | None) -> str:
+    return f"the checkpoint of step {entry.record.step} is kept" if entry else "there is no checkpoint yet"
 
 
 def _completed(

@@ -4,30 +4,38 @@ It is the same under every launcher. What a step computes is `trainer`, what is 
 the end is told `ending`.
 """
 
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from math import isfinite
+from typing import Literal
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
+from deepseek_workloads.contract.monitoring import Alerts
 from deepseek_workloads.contract.run_config import TrainingRun
-from deepseek_workloads.data.stream import Batch, BatchStream
+from deepseek_workloads.data.stream import BatchStream
+from deepseek_workloads.plan.estimate import flops_per_token
 from deepseek_workloads.plan.rules import check_training
-from deepseek_workloads.store.interface import StoreError
-from deepseek_workloads.store.log import live_checkpoints
-from deepseek_workloads.train import checkpoint, retention
 from deepseek_workloads.train.assessment import assess
 from deepseek_workloads.train.checkpoint import Position
 from deepseek_workloads.train.context import Preempted, TrainContext
 from deepseek_workloads.train.decisions import CheckpointReason, Decision, End, Votes, decide
-from deepseek_workloads.train.ending import complete, numeric_failure, stopped
+from deepseek_workloads.train.ending import complete, numeric_failure, stopped, stopped_by_alert
+from deepseek_workloads.train.keeping import CheckpointKeeper
 from deepseek_workloads.train.reporting import Reporter
 from deepseek_workloads.train.schedule import learning_rate
 from deepseek_workloads.train.setup import Setup, set_up
 from deepseek_workloads.train.stopwatch import Stopwatch
 from deepseek_workloads.train.trainer import StepResult, Trainer
+from deepseek_workloads.train.watch.guard import Guard
+from deepseek_workloads.train.watch.hardware import GpuMeter, peak_flops
+from deepseek_workloads.train.watch.memory import memory_share
+from deepseek_workloads.train.watch.profiler import StepProfiler
+
+_MEMORY = 3  # place of this vote among a step's flags
 
 
 def train(run: TrainingRun, context: TrainContext) -> Verdict:
@@ -65,7 +73,23 @@ def _reporter(setup: Setup, context: TrainContext, watch: Stopwatch) -> Reporter
         epoch=setup.epoch.number,
         total_steps=setup.run.training.steps,
         data_path=setup.group.data_path,
+        utilisation=_utilisation(setup),
     )
+
+
+def _utilisation(setup: Setup) -> Callable[[float], float | None]:
+    """From tokens a second to model FLOPs utilisation; None where the peak is not known."""
+    run, peak = setup.run, peak_flops(setup.group.device, setup.run.training.precision)
+    needed = flops_per_token(run.architecture, sequence_length=run.data.sequence_length)
+    return lambda rate: None if peak is None else rate * needed / (peak * setup.group.world_size)
+
+
+def _profiler(setup: Setup, reporter: Reporter) -> StepProfiler | None:
+    wanted = setup.run.monitoring.profile
+    if wanted is None:
+        return None
+    device = setup.group.device.type
+    return StepProfiler(wanted, setup.store, epoch=setup.epoch.number, device_type=device, warn=reporter.warn)
 
 
 class TrainingLoop:
@@ -76,10 +100,14 @@ class TrainingLoop:
     ) -> None:
         self._setup, self._context, self._reporter, self._watch = setup, context, reporter, watch
         self._position = setup.loaded.position
-        self._entry = setup.loaded.entry
-        self._damaged = set(setup.loaded.damaged)
+        self._keeper = CheckpointKeeper(
+            setup, setup.model.module, setup.optimizer, reporter, watch, parts=setup.parts
+        )
         self._request = self._requests_done = 0  # of Control.checkpoint_request
         self._metrics: dict[str, float] = {}
+        self._guard = Guard(self._rules, partial(memory_share, setup.group.device))
+        self._meter = GpuMeter(setup.group.device)
+        self._profiler = _profiler(setup, reporter) if reporter is not None else None
         training = setup.run.training
         self._trainer = Trainer(
             setup.model,
@@ -92,9 +120,7 @@ class TrainingLoop:
         )
 
     def run(self) -> Verdict:
-        self._report_start()
-        self._retire(damaged_too=False)  # what an epoch before was about to
-        cleaner = self._remove_orphans()
+        cleaner = self._keeper.begin(self._setup.loaded)
         end = self._steps()
         cleaner.join()
         if isinstance(end, Verdict):
@@ -104,24 +130,34 @@ class TrainingLoop:
                 f"a pod of the group is drained; checkpoint of step {self._position.step} is written"
             )
         if end == "stopped":
-            return stopped(self._setup, self._position, self._entry)
-        assert self._entry is not None
-        return complete(self._setup, self._position, self._entry, self._reporter, self._watch)
+            return stopped(self._setup, self._position, self._keeper.entry)
+        assert self._keeper.entry is not None
+        return complete(self._setup, self._position, self._keeper.entry, self._reporter, self._watch)
 
     def _steps(self) -> End | Verdict:
         """Until the run must end, or a step's numbers are a verdict already."""
         if self._position.step >= self._setup.run.training.steps:
             return "completed"
-        with self._stream() as stream:
-            while True:
-                result, rate = self._step(stream)
-                if not result.finite and not result.overflow:
-                    return numeric_failure(self._setup, self._position, self._entry, result)
-                self._advance(result, rate)
-                decision = self._decide(result)
-                self._act(decision)
-                if decision.end is not None:
-                    return decision.end
+        while True:
+            with self._stream() as stream:
+                end = self._steps_of(stream)
+            if end != "rolled back":
+                return end
+
+    def _steps_of(self, stream: BatchStream) -> End | Verdict | Literal["rolled back"]:
+        """Until the run must end, or must read on from elsewhere."""
+        while True:
+            result, rate = self._step(stream)
+            action = self._guard.action(result)
+            if action == "stop":
+                return self._stop_for(result)
+            if action == "rollback" and self._roll_back():
+                return "rolled back"
+            self._advance(result, rate)
+            decision = self._decide(result)
+            self._act(decision)
+            if decision.end is not None:
+                return decision.end
 
     def _stream(self) -> BatchStream:
         setup, training = self._setup, self._setup.run.training
@@ -137,7 +173,7 @@ class TrainingLoop:
             end_sample=start + (training.steps - self._position.step) * training.global_batch_size,
         )
 
-    def _step(self, stream: Iterator[Batch]) -> tuple[StepResult, float]:
+    def _step(self, stream: BatchStream) -> tuple[StepResult, float]:
         training = self._setup.run.training
         step = self._position.step + 1
         rate = learning_rate(
@@ -146,14 +182,69 @@ class TrainingLoop:
             step=step,
             total_steps=training.steps,
         )
-        with self._watch.step(training.global_batch_size * self._setup.run.data.sequence_length):
+        profiled = self._profiler.step(step) if self._profiler is not None else nullcontext()
+        with profiled, self._watch.step(training.global_batch_size * self._setup.run.data.sequence_length):
             with self._watch.part("data"):
-                batches = _next_step(stream)
+                batches = stream.next_step()
             with self._watch.part("train"):
-                result = self._trainer.step(step, batches, learning_rate=rate, flags=self._flags())
+                result = self._trainer.step(
+                    step,
+                    batches,
+                    learning_rate=rate,
+                    flags=self._flags(),
+                    leading=self._guard.numbers(),
+                    accept=lambda result: self._guard.accept(
+                        result, ranks_short_of_memory=result.votes[_MEMORY]
+                    ),
+                    watch_activations=_is_due(step, self._setup.run.monitoring.activation_range_every_steps),
+                )
         return result, rate
 
-    def _flags(self) -> tuple[bool, bool, bool]:
+    def _rules(self) -> Alerts:
+        return self._context.monitor.control.alerts or self._setup.run.alerts
+
+    def _stop_for(self, result: StepResult) -> Verdict:
+        self._tell_alerts(self._position.step + 1)
+        worst = self._guard.alerts[-1]
+        if worst.kind == "NotANumber":
+            return numeric_failure(self._setup, self._position, self._keeper.entry, result)
+        return stopped_by_alert(self._setup, self._position, self._keeper.entry, worst.message)
+
+    def _roll_back(self) -> bool:
+        """Back to the weights of an earlier checkpoint, and on with the data after this batch: what was read
+        since is not read again. At once a checkpoint, so that no later epoch begins from the weights that
+        were given up. False: there is no checkpoint to go back to, the step is only not taken. A collective.
+        """
+        setup, step = self._setup, self._position.step + 1
+        with self._watch.part("rollback"):
+            loaded = self._keeper.go_back(self._guard.rules.rollback_checkpoints)
+        if loaded is None:
+            self._warn(f"step {step}: no checkpoint to roll back to: its update is not taken")
+            return False
+        self._tell_alerts(step)
+        samples = self._position.consumed_samples + setup.run.training.global_batch_size
+        self._position = replace(loaded.position, consumed_samples=samples)
+        self._guard.rolled_back()
+        self._warn(
+            f"step {step}: rolled back to the checkpoint of step {loaded.position.step}; "
+            "the batches since then are left out"
+        )
+        self._checkpoint("rollback")
+        return True
+
+    def _checkpoint(self, reason: CheckpointReason) -> None:
+        self._keeper.save(self._position, self._metrics, reason)
+        self._requests_done = self._request
+
+    def _tell_alerts(self, step: int) -> None:
+        if self._reporter is not None:
+            self._reporter.alerts(self._guard.recent(step), step=step)
+
+    def _warn(self, message: str) -> None:
+        if self._reporter is not None:
+            self._reporter.warn(message)
+
+    def _flags(self) -> tuple[bool, bool, bool, bool]:
         """Rank 0 alone asks for checkpoints: ranks hear of one request at different steps."""
         control = self._context.monitor.control
         self._request = control.checkpoint_request
@@ -161,6 +252,7 @@ class TrainingLoop:
             control.desired_state == "Stopped",
             self._context.draining(),
             self._context.rank == 0 and self._request > self._requests_done,
+            self._guard.short_of_memory(),
         )
 
     def _advance(self, result: StepResult, rate: float) -> None:
@@ -172,12 +264,15 @@ class TrainingLoop:
         )
         self._metrics = _figures(result, rate, self._watch.tokens_per_second)
         self._context.monitor.heartbeat(self._position.step)
+        self._tell_alerts(self._position.step)
         if self._reporter is not None:
-            retries = self._setup.store.retries
-            self._reporter.step(self._position, result, learning_rate=rate, store_retries=retries)
+            figures = {"storeRetries": float(self._setup.store.retries), **self._meter.figures()}
+            self._reporter.step(self._position, result, learning_rate=rate, more=figures)
+            if _is_due(self._position.step, self._setup.run.monitoring.histograms_every_steps):
+                self._reporter.histograms(self._setup.model.plain, step=self._position.step)
 
     def _decide(self, result: StepResult) -> Decision:
-        stop, draining, asked = (votes > 0 for votes in result.votes)
+        stop, draining, asked, _ = (votes > 0 for votes in result.votes)
         run = self._setup.run
         return decide(
             step=self._position.step,
@@ -193,83 +288,9 @@ class TrainingLoop:
         if decision.evaluate:
             assess(self._setup, self._position, self._reporter, self._watch)
 
-    def _checkpoint(self, reason: CheckpointReason) -> None:
-        setup, begun = self._setup, time.monotonic()
-        flushed = self._reporter.begin_flush() if self._reporter is not None else _nothing
-        with self._watch.part("checkpoint"):
-            entry = checkpoint.save(
-                setup.store,
-                setup.group,
-                writer=setup.writer,
-                epoch=setup.epoch.number,
-                model=setup.model.module,
-                optimizer=setup.optimizer,
-                position=self._position,
-                identity=setup.identity,
-                metrics=self._metrics,
-                reason=reason,
-                parts=setup.parts,
-                before_commit=flushed,  # what a later epoch takes for done can be looked up
-            )
-        self._requests_done = self._request
-        self._entry = entry
-        if setup.writer is not None and self._reporter is not None:
-            self._retire(damaged_too=True)
-            live = live_checkpoints(setup.writer.entries)
-            self._reporter.checkpoint(entry, live, seconds=time.monotonic() - begun)
 
-    def _retire(self, *, damaged_too: bool) -> None:
-        """Damaged ones stay until there is a newer one: someone may want to repair them."""
-        setup = self._setup
-        if setup.writer is None or self._reporter is None:
-            return
-        surplus = retention.to_retire(
-            live_checkpoints(setup.writer.entries),
-            keep_last=setup.run.checkpoint.keep_last,
-            damaged=self._damaged,
-        )
-        if not damaged_too:
-            surplus = [entry for entry in surplus if entry.index not in self._damaged]
-        try:
-            retention.retire(setup.store, setup.writer, surplus)
-        except StoreError as error:  # its files are removed by the next epoch
-            self._reporter.warn(f"old checkpoints were not deleted: {error}")
-
-    def _report_start(self) -> None:
-        if self._reporter is None:
-            return
-        live = live_checkpoints(self._setup.epoch.entries)
-        for warning in self._setup.loaded.warnings:
-            self._reporter.warn(warning)
-        self._reporter.resumed(self._position, [entry for entry in live if entry.index not in self._damaged])
-
-    def _remove_orphans(self) -> threading.Thread:
-        """In the background: a listing of the store must not delay the first step."""
-        setup, reporter = self._setup, self._reporter
-
-        def remove() -> None:
-            if setup.writer is None or reporter is None:
-                return
-            try:
-                retention.remove_orphans(setup.store, epoch=setup.epoch.number, entries=setup.epoch.entries)
-            except StoreError as error:
-                reporter.warn(f"files of interrupted checkpoints were not deleted: {error}")
-
-        thread = threading.Thread(target=remove, name="orphans", daemon=True)
-        thread.start()
-        return thread
-
-
-def _next_step(stream: Iterator[Batch]) -> list[Batch]:
-    """The rank's micro-batches of one global batch."""
-    batches = [next(stream)]
-    while not batches[-1].last_of_step:
-        batches.append(next(stream))
-    return batches
-
-
-def _nothing() -> None:
-    pass
+def _is_due(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0
 
 
 def _figures(result: StepResult, rate: float, speed: float | None) -> dict[str, float]:

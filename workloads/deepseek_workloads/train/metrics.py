@@ -4,7 +4,6 @@ A thread owns the files, so that neither disk nor store slows a step. Objects ca
 is put again at each flush, and a new file is begun when one gets large. Losing metrics never fails a run.
 """
 
-import json
 import queue
 import tempfile
 import threading
@@ -16,6 +15,8 @@ from typing import Any
 
 from deepseek_workloads.contract import layout
 from deepseek_workloads.store.interface import ObjectStore, StoreError
+from deepseek_workloads.train.json_lines import json_line
+from deepseek_workloads.train.watch.histograms import Histogram
 
 FLUSH_SECONDS = 15.0
 _PART_BYTES = 4 * 1024 * 1024  # of JSON lines in one object
@@ -28,6 +29,7 @@ class _Entry:
     line: dict[str, Any]
     scalars: Mapping[str, float]
     step: int
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
 
 
 @dataclass
@@ -54,6 +56,10 @@ class MetricsWriter:
     def add(self, line: dict[str, Any], *, step: int, scalars: Mapping[str, float] | None = None) -> None:
         """One JSON line, and points of TensorBoard's curves by name."""
         self._inbox.put(_Entry(line, scalars or {}, step))
+
+    def add_histograms(self, histograms: Mapping[str, Histogram], *, step: int) -> None:
+        """Of TensorBoard, by name."""
+        self._inbox.put(_Entry({}, {}, step, histograms))
 
     def begin_flush(self) -> Callable[[], None]:
         """The result waits until everything so far was put, or could not be."""
@@ -145,9 +151,22 @@ class _Files:
         self._lines = (self._folder / name).open("w", encoding="utf-8")
 
     def add(self, entry: _Entry) -> None:
-        self._size += self._lines.write(json.dumps(entry.line, separators=(",", ":")) + "\n")
+        if entry.line:
+            self._size += self._lines.write(json_line(entry.line) + "\n")
         for name, value in entry.scalars.items():
             self._board.add_scalar(name, value, entry.step)
+        for name, made in entry.histograms.items():
+            self._board.add_histogram_raw(
+                name,
+                min=made.smallest,
+                max=made.largest,
+                num=made.number,
+                sum=made.total,
+                sum_squares=made.total_of_squares,
+                bucket_limits=made.limits,
+                bucket_counts=made.counts,
+                global_step=entry.step,
+            )
 
     def current(self) -> list[tuple[str, Path]]:
         """Key below the run's prefix and path, of the files that have grown."""

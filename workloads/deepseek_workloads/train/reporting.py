@@ -3,20 +3,22 @@
 For display only; it decides nothing.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
 
-from deepseek_workloads.contract.messages import CheckpointSummary, Phase, Progress
+from torch import nn
+
+from deepseek_workloads.contract.messages import AlertSummary, CheckpointSummary, Phase, Progress
 from deepseek_workloads.data.checksum import chunk_checksum
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CheckpointEntry
 from deepseek_workloads.train.checkpoint import Position
+from deepseek_workloads.train.json_lines import json_line
 from deepseek_workloads.train.metrics import MetricsWriter
 from deepseek_workloads.train.monitor import Monitor
 from deepseek_workloads.train.stopwatch import Stopwatch
 from deepseek_workloads.train.trainer import StepResult
+from deepseek_workloads.train.watch.histograms import histograms
 
 _MAX_CHECKPOINTS = 10  # Progress' limits
 _MAX_WARNINGS = 8
@@ -35,7 +37,11 @@ class Reporter:
         epoch: int,
         total_steps: int,
         data_path: str,
+        utilisation: Callable[[float], float | None] = lambda _rate: None,
     ) -> None:
+        """`utilisation`: from tokens a second, over all ranks, to a share of the hardware's peak."""
+        self._utilisation = utilisation
+        self._parts: dict[str, float] = {}  # seconds until the newest step
         self._monitor, self._watch = monitor, watch
         self._metrics = MetricsWriter(store, epoch)
         self._progress = Progress.model_validate(
@@ -48,7 +54,7 @@ class Reporter:
 
     def warn(self, warning: str) -> None:
         self._say("warning", message=warning)
-        self._publish(warnings=[*self._progress.warnings, warning][-_MAX_WARNINGS:])
+        self._publish(warnings=self._with(warning))
 
     def resumed(self, position: Position, live: Sequence[CheckpointEntry]) -> None:
         self._say("resumed", step=position.step, consumedSamples=position.consumed_samples)
@@ -56,10 +62,31 @@ class Reporter:
         figures = {name: at[-1].get(name) for name in _FIGURES} if at else {}
         self._publish(step=position.step, tokens=position.tokens, checkpoints=_summaries(live), **figures)
 
+    def alerts(self, recent: Sequence[AlertSummary], *, step: int) -> None:
+        """Those of step `step` are said; `recent` ones are shown."""
+        if not recent and not self._progress.alerts:
+            return
+        for alert in recent:
+            if alert.step != step:
+                continue
+            self._say("alert", step=step, kind=alert.kind, action=alert.action, message=alert.message)
+            if alert.action != "warn":
+                self._publish(warnings=self._with(f"step {step}: {alert.message}; action {alert.action}"))
+        self._publish(alerts=list(recent))
+
+    def _with(self, warning: str) -> list[str]:
+        return [*self._progress.warnings, warning][-_MAX_WARNINGS:]
+
     def step(
-        self, position: Position, result: StepResult, *, learning_rate: float, store_retries: int
+        self,
+        position: Position,
+        result: StepResult,
+        *,
+        learning_rate: float,
+        more: Mapping[str, float],
     ) -> None:
-        measured = {
+        """`more`: figures by name, of the store and the hardware."""
+        figures = {
             "loss": result.loss,
             **result.auxiliary,
             "gradientNorm": result.gradient_norm,
@@ -67,23 +94,34 @@ class Reporter:
             "expertLoad": result.expert_load,
             "expertDropped": result.dropped,
         }
-        figures = {name: value if isfinite(value) else None for name, value in measured.items()}
         speed = self._watch.tokens_per_second
-        curves = {**measured, "tokensPerSecond": speed or 0.0}  # TensorBoard draws infinities, JSON has none
+        utilisation = self._utilisation(speed) if speed else None
+        curves = {
+            **figures,
+            "tokensPerSecond": speed or 0.0,
+            **({"modelFlopsUtilisation": utilisation} if utilisation is not None else {}),
+            **({"activationRange": result.activation_range} if result.activation_range is not None else {}),
+            **more,
+            **self._seconds_of_step(),
+        }
+        layers = {
+            f"activationRange/layer{index:03d}": value for index, value in enumerate(result.activation_ranges)
+        }
         self._metrics.add(
             {
                 "epoch": self._progress.epoch,
                 "step": position.step,
                 "tokens": position.tokens,
                 "consumedSamples": position.consumed_samples,
-                **figures,
+                **curves,
                 "tokensPerSecond": speed,
-                "storeRetries": store_retries,
+                "applied": result.applied,
+                **layers,
                 "time": time.time(),
                 **_samples(result.sample_ids),
             },
             step=position.step,
-            scalars={f"train/{name}": value for name, value in curves.items()},
+            scalars={f"train/{name}": value for name, value in (curves | layers).items()},
         )
         pace = self._watch.seconds_per_step
         self._publish(
@@ -93,13 +131,23 @@ class Reporter:
             tokens=position.tokens,
             loss=result.loss,
             learning_rate=learning_rate,
-            gradient_norm=figures["gradientNorm"],
+            gradient_norm=result.gradient_norm,
             tokens_per_second=speed,
             eta_seconds=None if pace is None else round(pace * (self._progress.total_steps - position.step)),
         )
         if time.monotonic() - self._line_at >= _LINE_SECONDS or position.step == self._progress.total_steps:
             self._line_at = time.monotonic()
             self._say("step", step=position.step, **figures, tokensPerSecond=speed)
+
+    def _seconds_of_step(self) -> dict[str, float]:
+        """Since the step before: the wait for data, the work, and what stood between the steps."""
+        before, self._parts = self._parts, self._watch.seconds
+        names = {"data": "dataWaitSeconds", "train": "computeSeconds", "checkpoint": "checkpointStallSeconds"}
+        return {
+            shown: self._parts.get(name, 0.0) - before.get(name, 0.0)
+            for name, shown in names.items()
+            if name in self._parts
+        }
 
     def checkpoint(self, entry: CheckpointEntry, live: Sequence[CheckpointEntry], *, seconds: float) -> None:
         summary = _summary(entry)
@@ -131,6 +179,9 @@ class Reporter:
         )
         self._publish(evaluation=figures)
 
+    def histograms(self, model: nn.Module, *, step: int) -> None:
+        self._metrics.add_histograms(dict(histograms(model)), step=step)
+
     def begin_flush(self) -> Callable[[], None]:
         return self._metrics.begin_flush()
 
@@ -145,7 +196,7 @@ class Reporter:
         self._monitor.publish(self._progress)
 
     def _say(self, event: str, **facts: object) -> None:
-        print(json.dumps({"event": event, "epoch": self._progress.epoch, **facts}), flush=True)
+        print(json_line({"event": event, "epoch": self._progress.epoch, **facts}), flush=True)
 
 
 def _samples(ids: Sequence[int]) -> dict[str, object]:

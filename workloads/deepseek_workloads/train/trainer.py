@@ -4,7 +4,7 @@ It knows the model and its group, not where batches come from, nor what happens 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,6 +16,7 @@ from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.loss_scale import LossScale
 from deepseek_workloads.train.optimizers.build import set_learning_rate
 from deepseek_workloads.train.parallelise import ParallelModel
+from deepseek_workloads.train.watch.activations import ActivationRange
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,10 @@ class StepResult:
     expert_load: float  # the largest share of tokens of an expert, over the mean share; 1 is even
     dropped: int  # choices that no expert had room for, over the layers of mixtures
     overflow: bool = False  # of float16 gradients: nothing was updated, the next step scales less
-
-    @property
-    def finite(self) -> bool:
-        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+    leading: tuple[float, ...] = ()  # rank 0's numbers
+    activation_range: float | None = None  # the largest absolute value that left a layer; None: not looked
+    activation_ranges: tuple[float, ...] = ()  # by layer
+    applied: bool = False  # the weights were changed by it
 
 
 class Trainer:
@@ -53,30 +54,53 @@ class Trainer:
         self._model, self._optimizer, self._group = model, optimizer, group
         self._samples_per_step, self._clip_norm, self._seed = samples_per_step, clip_norm, seed
         self._loss_scale = loss_scale
+        self._activations = ActivationRange(model.plain.layers())
 
     def step(
-        self, step: int, batches: Sequence[Batch], *, learning_rate: float, flags: Sequence[bool] = ()
+        self,
+        step: int,
+        batches: Sequence[Batch],
+        *,
+        learning_rate: float,
+        flags: Sequence[bool] = (),
+        leading: Sequence[float] = (),
+        accept: Callable[[StepResult], bool],
+        watch_activations: bool = False,
     ) -> StepResult:
-        """`batches`: this rank's micro-batches of one global batch. When the result is not `finite`, nothing
-        was updated. `flags` are summed over the ranks, so that all decide alike at the same step."""
+        """`batches`: this rank's micro-batches of one global batch. `flags` are summed over the ranks, and
+        all ranks get rank 0's numbers `leading`, so that all decide alike at the same step. Nothing is
+        updated when `accept` says no, which sees the same result on every rank, or when gradients overflow.
+        `watch_activations` is the same on every rank."""
         # Nothing draws random numbers between steps, so that a resumed step draws the same ones.
         torch.manual_seed(_mix(self._seed, step, self._model.layout.data_rank(self._group.rank)))
         self._model.plain.dropout_stream.begin_step(seed=self._seed, step=step)
         self._optimizer.zero_grad(set_to_none=True)
         self._model.module.train()
-        totals = self._passes(batches, self._shares(batches))
-        if self._loss_scale is not None:
-            self._model.scale_gradients(1 / self._loss_scale.value)
+        with self._activations.looking(watch_activations):
+            totals = self._passes(batches, self._shares(batches))
+            ranges = self._ranges() if watch_activations else ()
+        self._finish_gradients()
         norm = self._model.gradient_norm(self._group)
-        result = self._agree(totals, norm, batches, flags)
+        result = self._agree(totals, norm, batches, flags, leading)
+        if ranges:
+            result = replace(result, activation_range=max(ranges), activation_ranges=ranges)
         if self._loss_scale is not None:
             result = self._rescale(result, self._loss_scale)
-        if result.finite:
+        if not result.overflow and accept(result):
+            result = replace(result, applied=True)
             set_learning_rate(self._optimizer, learning_rate)
             self._model.clip_gradients(norm, clip_norm=self._clip_norm)
             self._optimizer.step()
             self._model.update_router_bias(totals.expert_counts)
         return result
+
+    def _ranges(self) -> tuple[float, ...]:
+        """By layer, the largest of all ranks."""
+        values = self._activations.values(self._group.device)
+        if values is None:
+            return ()
+        gathered = self._group.gather(values).view(self._group.world_size, -1)
+        return tuple(gathered.amax(0).tolist())
 
     def _rescale(self, result: StepResult, loss_scale: LossScale) -> StepResult:
         """After an overflow with nothing left to scale by, the result is not finite."""
@@ -123,12 +147,23 @@ class Trainer:
         assert counts is not None
         return _Totals(loss, summed(auxiliary), counts, dropped)
 
+    def _finish_gradients(self) -> None:
+        """What the passes have left, scaled back."""
+        if self._loss_scale is not None:
+            self._model.scale_gradients(1 / self._loss_scale.value)
+
     def _agree(
-        self, totals: "_Totals", norm: Tensor, batches: Sequence[Batch], flags: Sequence[bool]
+        self,
+        totals: "_Totals",
+        norm: Tensor,
+        batches: Sequence[Batch],
+        flags: Sequence[bool],
+        leading: Sequence[float],
     ) -> StepResult:
         """One sum over the ranks for all that they must know of each other, and one copy to the host."""
         device, counts, layout = self._group.device, totals.expert_counts, self._model.layout
-        raised = torch.tensor([float(flag) for flag in flags], dtype=torch.float64, device=device)
+        own = [*map(float, flags), *(leading if self._group.rank == 0 else [0.0] * len(leading))]
+        raised = torch.tensor(own, dtype=torch.float64, device=device)
         names = sorted(totals.auxiliary)  # the same on every rank
         means = torch.stack([totals.loss, *(totals.auxiliary[name] for name in names)]) / layout.stage
         first = self._model.place.tensor == 0  # ranks of a tensor group have the same tokens
@@ -149,12 +184,13 @@ class Trainer:
         load = _load(totals.expert_counts).reshape(1)
         *figures, dropped, load_figure = torch.cat([over_ranks[: local.numel()], load]).tolist()
         loss, *rest = figures
-        parts, (gradient_norm, *votes) = rest[: len(names)], rest[len(names) :]
+        parts, (gradient_norm, *told) = rest[: len(names)], rest[len(names) :]
         return StepResult(
             loss=loss,
             auxiliary=dict(zip(names, parts, strict=True)),
             gradient_norm=gradient_norm,
-            votes=tuple(round(raised_by) for raised_by in votes),
+            votes=tuple(round(raised_by) for raised_by in told[: len(flags)]),
+            leading=tuple(told[len(flags) :]),
             sample_ids=tuple(ids.tolist()),
             expert_load=load_figure,
             dropped=round(dropped),

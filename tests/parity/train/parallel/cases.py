@@ -104,7 +104,12 @@ def take_steps(rank: int, ranks: int, steps: Steps) -> Observed | None:
         loss_scale=LossScale() if steps.scaled else None,
     )
     results = [
-        trainer.step(step, _batches(model, rank, step, steps), learning_rate=steps.learning_rate)
+        trainer.step(
+            step,
+            _batches(model, rank, step, steps),
+            learning_rate=steps.learning_rate,
+            accept=lambda _result: True,
+        )
         for step in range(1, steps.steps + 1)
     ]
     return _observed(model, results)

@@ -7,7 +7,8 @@ from typing import Any
 from deepseek_operator.status.events import ResourceEvent, events_between
 from deepseek_operator.status.observed import ContainerExit, Observed
 from deepseek_operator.status.training_job import compute_status
-from deepseek_workloads.contract.messages import Progress, Verdict
+from deepseek_workloads.contract.messages import AlertSummary, Progress, Verdict
+from deepseek_workloads.contract.monitoring import AlertKind
 from deepseek_workloads.plan.problem import Problem
 
 
@@ -82,3 +83,16 @@ def test_suspending_is_told(make_job: Any, make_pod: Any, now: datetime) -> None
     first, second = _told(make_job({"suspend": True}), Observed(now=now, pods=pods), Observed(now=now))
     assert ("Normal", "Suspending") in first
     assert ("Normal", "Suspended") in second
+
+
+def test_each_kind_of_alert_is_told_once(make_job: Any, make_pod: Any, now: datetime) -> None:
+    pods = (make_pod("coordinator"), make_pod(index=0), make_pod(index=1))
+
+    def seen(*kinds: AlertKind) -> Observed:
+        alerts = [AlertSummary(kind=kind, action="warn", step=1, message="high") for kind in kinds]
+        return Observed(now=now, pods=pods, progress=Progress(phase="Training", step=1, alerts=alerts))
+
+    told = _told(
+        make_job(), seen(), seen("LossSpike"), seen("LossSpike"), seen("LossSpike", "Memory"), seen()
+    )
+    assert told[1:] == [[("Warning", "LossSpike")], [], [("Warning", "Memory")], []]

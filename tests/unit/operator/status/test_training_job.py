@@ -17,7 +17,7 @@ from deepseek_operator.status.events import events_between
 from deepseek_operator.status.observed import ContainerExit, Observed
 from deepseek_operator.status.outcome import active_seconds
 from deepseek_operator.status.training_job import compute_status
-from deepseek_workloads.contract.messages import CheckpointSummary, Progress, Verdict
+from deepseek_workloads.contract.messages import AlertSummary, CheckpointSummary, Progress, Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.plan.problem import Problem
 
@@ -66,6 +66,17 @@ def test_a_running_job_fills_its_columns(make_job: Any, running: Observed) -> No
     assert (status.pods.ready, status.pods.desired) == (2, 2)
     assert _conditions(status)["Running"] == ("True", "Running")
     assert _conditions(status)["PodsReady"][0] == "True"
+
+
+def test_an_alert_is_a_condition_until_it_is_over(make_job: Any, running: Observed) -> None:
+    assert _conditions(compute_status(make_job(), running))["Healthy"] == ("True", "NoAlerts")
+    alert = AlertSummary(kind="GradientNorm", action="skip", step=36, message="gradient norm 12: above 10")
+    alarmed = replace(running, progress=TRAINING.model_copy(update={"alerts": [alert]}))
+    job = _after(make_job(), alarmed)
+    assert _conditions(job.status)["Healthy"] == ("False", "GradientNorm")
+    assert _message(job.status, "Healthy") == "step 36: gradient norm 12: above 10; action skip"
+    assert _conditions(_after(job, replace(running, progress=None)).status)["Healthy"][0] == "False"
+    assert _conditions(_after(job, running).status)["Healthy"] == ("True", "NoAlerts")
 
 
 def test_what_carries_the_gradients_is_told_and_kept(make_job: Any, running: Observed) -> None:

@@ -33,7 +33,7 @@ def strict(text: str) -> Any:
 def test_a_step_whose_gradients_overflowed_is_told_without_infinities(tmp_path: Path, capsys: Any) -> None:
     store, monitor = FileObjectStore(tmp_path), LocalMonitor()
     reporter = Reporter(monitor, store, Stopwatch(), epoch=1, total_steps=9, data_path="gloo")
-    reporter.step(Position(1, 2, 32), OVERFLOW, learning_rate=1e-3, store_retries=0)
+    reporter.step(Position(1, 2, 32), OVERFLOW, learning_rate=1e-3, more={})
     reporter.close()
 
     (line,) = [strict(text) for text in store.read("runs/00000001/metrics.jsonl").decode().splitlines()]

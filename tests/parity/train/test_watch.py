@@ -1,0 +1,122 @@
+"""What is done about a step that looks bad, in a real run; and what a run can be asked to show of itself."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from training_cases import log_entries, metric_lines, run_config, train_alone, write_dataset
+
+from deepseek_workloads.contract.exit_codes import ExitCode
+from deepseek_workloads.contract.messages import Control, Progress
+from deepseek_workloads.contract.monitoring import AlertRule, Alerts, Monitoring, Profile
+from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.store.log import live_checkpoints
+from deepseek_workloads.store.open import open_store
+from deepseek_workloads.train.monitor import LocalMonitor
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def run(dataset: str, tmp_path: Path) -> TrainingRun:
+    return run_config(f"file://{tmp_path}/run", dataset)
+
+
+def strict(action: str, **changes: int) -> Alerts:
+    """Every gradient is too large."""
+    rule = AlertRule.model_validate({"threshold": 0, "action": action})
+    return Alerts(gradient_norm=rule, **changes)
+
+
+class RulesDuring(LocalMonitor):
+    """Strict rules come after step `step` and go when one step was held against them."""
+
+    def __init__(self, step: int, rules: Alerts) -> None:
+        super().__init__(Control())
+        self._step, self._rules = step, rules
+        self._done = False
+
+    def heartbeat(self, step: int) -> None:
+        super().heartbeat(step)
+        if step == self._step and not self._done:
+            self.control = Control(alerts=self._rules)
+
+    def publish(self, progress: Progress) -> None:
+        super().publish(progress)
+        if progress.alerts:
+            self._done = True
+            self.control = Control()
+
+
+def steps_taken(run: TrainingRun) -> list[tuple[int, bool]]:
+    return [(line["step"], line["applied"]) for line in metric_lines(run.storage.uri) if "applied" in line]
+
+
+def test_a_step_that_is_skipped_changes_no_weights_and_the_run_goes_on(run: TrainingRun) -> None:
+    monitor = RulesDuring(3, strict("skip"))
+    assert train_alone(run, monitor=monitor).outcome == "Succeeded"
+    assert [step for step, applied in steps_taken(run) if not applied] == [4]
+    (alert,) = monitor.published[-1].alerts
+    assert (alert.kind, alert.action, alert.step) == ("GradientNorm", "skip", 4)
+    assert any("step 4: gradient norm" in warning for warning in monitor.published[-1].warnings)
+
+
+def test_a_rollback_takes_earlier_weights_and_leaves_out_the_batch(run: TrainingRun) -> None:
+    verdict = train_alone(run, monitor=RulesDuring(3, strict("rollback")))
+    assert (verdict.outcome, verdict.step) == ("Succeeded", 6)
+    assert [step for step, _ in steps_taken(run)] == [1, 2, 3, 3, 4, 5, 6]
+    assert verdict.consumed_samples == 8 * (4 + 4), "steps 1 to 4, the bad one, and 3 to 6 on other samples"
+    rolled_back = next(
+        entry.record
+        for entry in live_checkpoints(log_entries(run.storage.uri))
+        if entry.record.reason == "rollback"
+    )
+    assert (rolled_back.step, rolled_back.consumed_samples) == (2, 32)
+    seen = [number for line in metric_lines(run.storage.uri) for number in line.get("sampleIds", [])]
+    assert len(seen) == len(set(seen))
+
+
+def test_without_a_checkpoint_a_rollback_is_a_skipped_step(run: TrainingRun) -> None:
+    monitor = RulesDuring(1, strict("rollback"))
+    rare = run.model_copy(update={"checkpoint": run.checkpoint.model_copy(update={"every_steps": 5})})
+    assert train_alone(rare, monitor=monitor).outcome == "Succeeded"
+    assert [step for step, applied in steps_taken(run) if not applied] == [2]
+    assert any("no checkpoint to roll back to" in warning for warning in monitor.published[-1].warnings)
+
+
+@pytest.mark.parametrize("rules", [strict("stop"), strict("rollback", max_rollbacks=0)])
+def test_a_stop_ends_the_run_and_names_the_figure(run: TrainingRun, rules: Alerts) -> None:
+    verdict = train_alone(run, monitor=RulesDuring(3, rules))
+    assert (verdict.outcome, verdict.reason) == ("Failed", "StoppedByAlert")
+    assert (verdict.step, verdict.exit_code) == (3, ExitCode.NUMERIC_FAILURE)
+    assert "step 4: gradient norm" in verdict.message
+
+
+def test_a_run_shows_what_it_was_asked_for(run: TrainingRun, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    asked = Monitoring(
+        activation_range_every_steps=2, histograms_every_steps=3, profile=Profile(from_step=2, steps=2)
+    )
+    train_alone(run.model_copy(update={"monitoring": asked}))
+    lines = [line for line in metric_lines(run.storage.uri) if "applied" in line]
+    looked = {line["step"]: line["activationRange"] for line in lines if "activationRange" in line}
+    assert list(looked) == [2, 4, 6]
+    assert all(value > 0 for value in looked.values())
+    assert all(line["dataWaitSeconds"] >= 0 and line["computeSeconds"] > 0 for line in lines)
+
+    store = open_store(run.storage, environ={})
+    trace = gzip.decompress(store.read("runs/00000001/profile/steps-00000002-00000003.json.gz"))
+    assert json.loads(trace)["traceEvents"]
+
+    for info in store.list("runs/00000001/tensorboard/"):
+        store.get_file(info.key, tmp_path / Path(info.key).name)
+    events = EventAccumulator(str(tmp_path), size_guidance={"histograms": 0})
+    events.Reload()
+    for kind in ("weights", "gradients"):
+        tag = f"{kind}/model.embed_tokens.weight"
+        assert [point.step for point in events.Histograms(tag)] == [3, 6]

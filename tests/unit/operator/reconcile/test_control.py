@@ -1,0 +1,31 @@
+"""What a running coordinator is told: the newest limits of a healthy run are part of it."""
+
+from typing import Any
+
+from deepseek_operator.api.training_job import TrainingJobSpec
+from deepseek_operator.reconcile.control import must_push, wanted_control
+from deepseek_operator.resources.run_config import alerts_of
+from deepseek_workloads.contract.messages import Control, Progress
+from deepseek_workloads.contract.monitoring import Alerts
+
+SPEC: dict[str, Any] = {
+    "model": {"preset": "deepseek-v3-tiny"},
+    "data": {"sources": [{"name": "docs", "datasetRef": {"name": "docs"}}], "sequenceLength": 8},
+    "training": {"globalBatchSize": 2, "steps": 1},
+    "storage": {"uri": "s3://models/tiny", "secretRef": {"name": "s3"}},
+}
+
+
+def test_the_limits_that_nobody_set_are_those_of_the_trainer() -> None:
+    assert alerts_of(TrainingJobSpec.model_validate(SPEC)) == Alerts()
+
+
+def test_changed_limits_reach_a_running_job() -> None:
+    rules = {"gradientNorm": {"threshold": "2.5", "action": "rollback"}, "rollbackCheckpoints": 2}
+    alerts = alerts_of(TrainingJobSpec.model_validate({**SPEC, "alerts": rules}))
+    control = wanted_control(generation=2, suspend=False, alerts=alerts)
+    assert must_push(control, Progress(control_generation=1))
+    received = Control.model_validate_json(control.to_json()).alerts
+    assert received is not None
+    assert (received.gradient_norm.threshold, received.gradient_norm.action) == (2.5, "rollback")
+    assert received.rollback_checkpoints == 2

@@ -1,0 +1,98 @@
+"""When a step is out of the ordinary, and which action wins."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepseek_workloads.contract.monitoring import AlertAction, AlertRule, Alerts, NotANumberRule
+from deepseek_workloads.train.watch.alerts import (
+    MIN_HISTORY_STEPS,
+    SEVERITY,
+    Alert,
+    AlertWatch,
+    Measured,
+    from_numbers,
+    to_numbers,
+    worst,
+)
+
+FINE = Measured(loss=2.0, gradient_norm=1.0, expert_load=1.2)
+ACTIONS = st.sampled_from(SEVERITY)
+RULES = st.builds(AlertRule, threshold=st.floats(1e-3, 1e6), action=ACTIONS)
+
+
+def watch(*losses: float) -> AlertWatch:
+    made = AlertWatch()
+    for loss in losses:
+        made.remember(loss)
+    return made
+
+
+def kinds(step: Measured, rules: Alerts | None = None, *, history: tuple[float, ...] = ()) -> list[str]:
+    return [alert.kind for alert in watch(*history).judge(step, rules or Alerts())]
+
+
+def test_an_ordinary_step_is_no_alert() -> None:
+    assert kinds(FINE, history=(2.0,) * MIN_HISTORY_STEPS) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (Measured(2.0, 10.1, 1.0), "GradientNorm"),
+        (Measured(2.0, 1.0, 1.0, activation_range=15.1), "ActivationRange"),
+        (Measured(2.0, 1.0, 10.1), "ExpertCollapse"),
+        (Measured(2.0, 1.0, 1.0, ranks_short_of_memory=1), "Memory"),
+        (Measured(math.nan, 1.0, 1.0), "NotANumber"),
+        (Measured(2.0, math.inf, 1.0), "NotANumber"),
+    ],
+)
+def test_each_figure_has_its_limit(step: Measured, kind: str) -> None:
+    assert kinds(step) == [kind]
+
+
+def test_at_the_limit_it_is_still_well() -> None:
+    assert kinds(Measured(2.0, 10.0, 10.0, activation_range=15.0)) == []
+
+
+def test_a_loss_spikes_over_the_median_and_only_with_enough_to_compare() -> None:
+    spike = Measured(4.1, 1.0, 1.0)
+    assert kinds(spike, history=(2.0,) * MIN_HISTORY_STEPS) == ["LossSpike"]
+    assert kinds(spike, history=(2.0,) * (MIN_HISTORY_STEPS - 1)) == []
+
+
+def test_what_is_ignored_is_not_told() -> None:
+    assert (
+        kinds(Measured(2.0, 99.0, 1.0), Alerts(gradient_norm=AlertRule(threshold=10, action="ignore"))) == []
+    )
+
+
+def test_the_message_has_the_figure_and_its_limit() -> None:
+    (alert,) = AlertWatch().judge(Measured(2.0, 12.5, 1.0), Alerts())
+    assert alert.message == "gradient norm 12.5: above 10"
+
+
+def test_the_severest_action_wins() -> None:
+    actions: list[AlertAction] = ["warn", "rollback", "skip"]
+    alerts = [Alert("GradientNorm", action, "") for action in actions]
+    assert worst(alerts) == "rollback"
+    assert worst([]) == "ignore"
+
+
+@given(
+    st.builds(
+        Alerts,
+        gradient_norm=RULES,
+        activation_range=RULES,
+        memory=RULES,
+        loss_spike=RULES,
+        expert_load=RULES,
+        not_a_number=st.builds(NotANumberRule, action=st.sampled_from(["skip", "rollback", "stop"])),
+        rollback_checkpoints=st.integers(1, 100),
+        max_rollbacks=st.integers(0, 100),
+    )
+)
+def test_rules_arrive_at_other_ranks_as_they_are(rules: Alerts) -> None:
+    assert from_numbers(to_numbers(rules)) == rules

@@ -1,0 +1,48 @@
+"""What is watched while a run trains, and what happens when it looks bad. No torch.
+
+Alert rules may change while the run goes: they come with the run config, and newer ones with `Control`.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from deepseek_workloads.contract.wire import TolerantWireModel, WireModel
+
+AlertKind = Literal["GradientNorm", "ActivationRange", "Memory", "LossSpike", "NotANumber", "ExpertCollapse"]
+AlertAction = Literal["ignore", "warn", "skip", "rollback", "stop"]
+
+
+class AlertRule(TolerantWireModel):
+    """Above `threshold` the action is taken."""
+
+    threshold: float = Field(ge=0)
+    action: AlertAction = "warn"
+
+
+class NotANumberRule(TolerantWireModel):
+    action: Literal["skip", "rollback", "stop"] = "stop"  # such a step is never applied
+
+
+class Alerts(TolerantWireModel):
+    gradient_norm: AlertRule = AlertRule(threshold=10)  # before clipping
+    activation_range: AlertRule = AlertRule(threshold=15)  # the largest absolute value that leaves a layer
+    memory: AlertRule = AlertRule(threshold=0.9)  # of a rank's limit
+    loss_spike: AlertRule = AlertRule(threshold=2)  # times the median of the last losses
+    expert_load: AlertRule = AlertRule(threshold=10)  # times the mean load of a layer's experts
+    not_a_number: NotANumberRule = NotANumberRule()
+    rollback_checkpoints: int = Field(default=1, ge=1, le=100)  # 1: to the newest
+    max_rollbacks: int = Field(default=3, ge=0)  # of one epoch; the next one stops the run
+
+
+class Profile(WireModel):
+    """A trace of rank 0 by torch.profiler."""
+
+    from_step: int = Field(ge=1)
+    steps: int = Field(default=3, ge=1, le=100)
+
+
+class Monitoring(WireModel):
+    activation_range_every_steps: int | None = Field(default=None, ge=1)  # None: never
+    histograms_every_steps: int | None = Field(default=None, ge=1)  # of weights and gradients; None: never
+    profile: Profile | None = None

@@ -1,0 +1,104 @@
+"""A run before it has a model: its ranks, its epoch of the commit log, its data.
+
+It decides what is read and in which order. It does not know what is trained.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.data.conversations import sample_plan
+from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
+from deepseek_workloads.store.interface import ObjectStore
+from deepseek_workloads.store.log import CommitLog, LogEntry, Writer
+from deepseek_workloads.train.checkpoint import Identity
+from deepseek_workloads.train.context import TrainContext
+from deepseek_workloads.train.group import Group, choose_device
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What rank 0's Writer stands for, as far as all ranks must know it."""
+
+    number: int
+    entries: Sequence[LogEntry]  # all that older epochs have committed
+    run_config_digest: str
+
+
+@dataclass(frozen=True)
+class DataSources:
+    plan: SamplePlan
+    stores: tuple[ObjectStore, ...]
+    digests: tuple[str, ...]
+
+    def tokenizer_document(self) -> bytes:
+        """`tokenizer.json` of the first source; `SamplePlan` has seen that all sources share one."""
+        manifest, store = self.plan.manifests[0], self.stores[0]
+        content = store.read(manifest.tokenizer_key)
+        if sha256_digest(content) != manifest.tokenizer_digest:
+            raise DatasetError(
+                f"{store.uri}/{manifest.tokenizer_key}: digest {sha256_digest(content)}: must be "
+                f"{manifest.tokenizer_digest}; restore the tokenizer of the dataset"
+            )
+        return content
+
+
+@dataclass(frozen=True)
+class Opened:
+    run: TrainingRun
+    group: Group
+    store: ObjectStore
+    writer: Writer | None  # rank 0's
+    epoch: Epoch
+    data: DataSources
+    identity: Identity
+
+
+def open_run(run: TrainingRun, context: TrainContext) -> Opened:
+    """A collective. Raises Fenced, StoreErrors and DatasetError."""
+    device = choose_device(gpus=run.workers.gpus_per_node, local_rank=context.local_rank)
+    group = context.join_group(context.rank, context.world_size, device)
+    _configure_torch(run, group)
+    store = context.open_store(run.storage)
+    writer, epoch = _begin_epoch(store, context, group)
+    data = _open_data(run, context, group)
+    identity = Identity(sha256_digest(run.architecture.to_json()), data.digests)
+    return Opened(run, group, store, writer, epoch, data, identity)
+
+
+def _configure_torch(run: TrainingRun, group: Group) -> None:
+    if group.device.type == "cpu":
+        threads = run.workers.cpus_per_node / run.workers.num_proc_per_node
+        torch.set_num_threads(max(1, int(threads)))
+    torch.use_deterministic_algorithms(run.training.deterministic)
+
+
+def _begin_epoch(store: ObjectStore, context: TrainContext, group: Group) -> tuple[Writer | None, Epoch]:
+    writers: list[Writer] = []
+
+    def begin() -> Epoch:
+        writer = context.begin_epoch(CommitLog(store))
+        writers.append(writer)
+        return Epoch(writer.epoch, writer.entries, writer.run_config_digest)
+
+    epoch = group.on_rank_zero(begin)
+    return (writers[0] if writers else None), epoch
+
+
+def _open_data(run: TrainingRun, context: TrainContext, group: Group) -> DataSources:
+    """Rank 0 reads the manifests for all, so that all have the same."""
+    stores = tuple(context.open_store(source.storage) for source in run.data.sources)
+
+    def pin() -> list[PinnedManifest]:
+        return [
+            pin_manifest(store, source.digest) for store, source in zip(stores, run.data.sources, strict=True)
+        ]
+
+    pinned = group.on_rank_zero(pin)
+    manifests = [manifest.manifest for manifest in pinned]
+    plan = sample_plan(run, manifests, stores)
+    return DataSources(plan, stores, tuple(manifest.digest for manifest in pinned))

@@ -1,0 +1,117 @@
+"""Is a step as it should be? Pure: from figures that all ranks share, and rules, to alerts with an action."""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final, get_args
+
+from deepseek_workloads.contract.monitoring import (
+    AlertAction,
+    AlertKind,
+    AlertRule,
+    Alerts,
+    NotANumberRule,
+)
+
+HISTORY_STEPS: Final = 32  # whose losses a spike is held against
+MIN_HISTORY_STEPS: Final = 8
+SEVERITY: Final[tuple[AlertAction, ...]] = get_args(AlertAction)  # the mildest first
+_RULES: Final = ("gradient_norm", "activation_range", "memory", "loss_spike", "expert_load")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one step, before its update. None: not measured at this step."""
+
+    loss: float
+    gradient_norm: float
+    expert_load: float
+    activation_range: float | None = None
+    ranks_short_of_memory: int = 0
+
+
+@dataclass(frozen=True)
+class Alert:
+    kind: AlertKind
+    action: AlertAction
+    message: str  # what, how much, the limit
+
+
+class AlertWatch:
+    """Keeps the losses of the steps that were taken; the same on every rank."""
+
+    def __init__(self) -> None:
+        self._losses: deque[float] = deque(maxlen=HISTORY_STEPS)
+
+    def remember(self, loss: float) -> None:
+        self._losses.append(loss)
+
+    def forget(self) -> None:
+        """The weights are others now."""
+        self._losses.clear()
+
+    def judge(self, step: Measured, rules: Alerts) -> list[Alert]:
+        """What is not ignored, the mildest first."""
+        if not (math.isfinite(step.loss) and math.isfinite(step.gradient_norm)):
+            words = f"loss {step.loss}, gradient norm {step.gradient_norm}: must be finite"
+            return [Alert("NotANumber", rules.not_a_number.action, words)]
+        found = [
+            _above("GradientNorm", "gradient norm", step.gradient_norm, rules.gradient_norm),
+            _above("ActivationRange", "activation range", step.activation_range, rules.activation_range),
+            _above("ExpertCollapse", "load of an expert, over the mean", step.expert_load, rules.expert_load),
+            self._spike(step.loss, rules.loss_spike),
+            _short_of_memory(step.ranks_short_of_memory, rules.memory),
+        ]
+        alerts = [alert for alert in found if alert is not None and alert.action != "ignore"]
+        return sorted(alerts, key=lambda alert: SEVERITY.index(alert.action))
+
+    def _spike(self, loss: float, rule: AlertRule) -> Alert | None:
+        if len(self._losses) < MIN_HISTORY_STEPS:
+            return None
+        usual = median(self._losses)
+        words = f"loss, over the median {usual:.4g} of the last {len(self._losses)} steps,"
+        return _above("LossSpike", words, loss / max(usual, 1e-12), rule)
+
+
+def worst(alerts: Sequence[Alert]) -> AlertAction:
+    """The action to take."""
+    return max((alert.action for alert in alerts), key=SEVERITY.index, default="ignore")
+
+
+def to_numbers(rules: Alerts) -> list[float]:
+    """Rank 0's rules count for all ranks: they travel with the step's figures."""
+    numbers = [float(rules.rollback_checkpoints), float(rules.max_rollbacks)]
+    numbers.append(float(SEVERITY.index(rules.not_a_number.action)))
+    for name in _RULES:
+        rule: AlertRule = getattr(rules, name)
+        numbers += [rule.threshold, float(SEVERITY.index(rule.action))]
+    return numbers
+
+
+def from_numbers(numbers: Sequence[float]) -> Alerts:
+    """The inverse of `to_numbers`."""
+    checkpoints, rollbacks, not_a_number, *rest = numbers
+    rules = {
+        name: AlertRule(threshold=threshold, action=SEVERITY[round(action)])
+        for name, threshold, action in zip(_RULES, rest[::2], rest[1::2], strict=True)
+    }
+    return Alerts(
+        **rules,
+        not_a_number=NotANumberRule.model_validate({"action": SEVERITY[round(not_a_number)]}),
+        rollback_checkpoints=round(checkpoints),
+        max_rollbacks=round(rollbacks),
+    )
+
+
+def _above(kind: AlertKind, what: str, value: float | None, rule: AlertRule) -> Alert | None:
+    if value is None or value <= rule.threshold:
+        return None
+    return Alert(kind, rule.action, f"{what} {value:.4g}: above {rule.threshold:g}")
+
+
+def _short_of_memory(ranks: int, rule: AlertRule) -> Alert | None:
+    if not ranks:
+        return None
+    return Alert("Memory", rule.action, f"memory of {ranks} ranks: above {rule.threshold:.0%} of their limit")

@@ -1,0 +1,82 @@
+"""Watches the steps of a run by the rules of the moment, and says what is to be done about each.
+
+The same on every rank: rules come from rank 0, figures from all. It does no I/O.
+"""
+
+from collections.abc import Callable
+
+from deepseek_workloads.contract.messages import AlertSummary
+from deepseek_workloads.contract.monitoring import AlertAction, Alerts
+from deepseek_workloads.train.trainer import StepResult
+from deepseek_workloads.train.watch.alerts import Alert, AlertWatch, Measured, from_numbers, to_numbers, worst
+
+SHOWN_STEPS = 20  # for so long an alert is among the present ones
+SHOWN_ALERTS = 8
+
+
+class Guard:
+    def __init__(self, rules: Callable[[], Alerts], memory_share: Callable[[], float | None]) -> None:
+        """`rules`: the newest that this rank knows; rank 0's count."""
+        self._rules_of_moment, self._memory_share = rules, memory_share
+        self._watch = AlertWatch()
+        self._alerts: list[Alert] = []
+        self._recent: list[AlertSummary] = []
+        self._rollbacks = 0
+        self.rules = rules()
+
+    def numbers(self) -> list[float]:
+        """What rank 0 tells the others with a step."""
+        return to_numbers(self._rules_of_moment())
+
+    def short_of_memory(self) -> bool:
+        rule, share = self._rules_of_moment().memory, self._memory_share()
+        return rule.action != "ignore" and share is not None and share > rule.threshold
+
+    def accept(self, result: StepResult, *, ranks_short_of_memory: int) -> bool:
+        """Whether the step's update is to be taken."""
+        self.rules = from_numbers(result.leading)
+        measured = Measured(
+            loss=result.loss,
+            gradient_norm=result.gradient_norm,
+            expert_load=result.expert_load,
+            activation_range=result.activation_range,
+            ranks_short_of_memory=ranks_short_of_memory,
+        )
+        self._alerts = self._watch.judge(measured, self.rules)
+        good = worst(self._alerts) in ("ignore", "warn")
+        if good:
+            self._watch.remember(result.loss)
+        return good
+
+    def action(self, result: StepResult) -> AlertAction:
+        """What the step asks for. An overflow of float16 is no alert."""
+        if result.overflow:
+            self._alerts = []
+        action = worst(self._alerts)
+        if action == "rollback" and self._rollbacks >= self.rules.max_rollbacks:
+            return "stop"
+        return action
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """Of the newest step, the mildest first."""
+        return self._alerts
+
+    def rolled_back(self) -> None:
+        self._rollbacks += 1
+        self._watch.forget()
+
+    def recent(self, step: int) -> list[AlertSummary]:
+        """Those of the last steps, this one's included; a kind once, with its newest step."""
+        new = [
+            AlertSummary(kind=alert.kind, action=alert.action, step=step, message=alert.message)
+            for alert in self._alerts
+        ]
+        kinds = {alert.kind for alert in new}
+        kept = [
+            alert
+            for alert in self._recent
+            if alert.kind not in kinds and step - SHOWN_STEPS < alert.step <= step
+        ]
+        self._recent = [*kept, *new][-SHOWN_ALERTS:]
+        return self._recent

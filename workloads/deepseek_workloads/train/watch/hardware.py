@@ -1,0 +1,65 @@
+"""What the accelerator can do and does: its peak, for model FLOPs utilisation, and NVML's figures.
+
+Without a GPU, or without the NVML bindings in the image, there is less to say, and nothing fails.
+"""
+
+from typing import Any, Final
+
+import torch
+
+# Dense bf16 FLOP/s by the name that CUDA reports, from NVIDIA's data sheets (without sparsity).
+_PEAKS: Final = {
+    "GB200": 2.5e15,  # the first that fits a name: before B200
+    "B200": 2.25e15,
+    "H200": 9.89e14,
+    "H100 PCIe": 7.56e14,
+    "H100": 9.89e14,
+    "H800": 9.89e14,
+    "H20": 1.48e14,
+    "A100": 3.12e14,
+    "A800": 3.12e14,
+    "L40S": 3.62e14,
+}
+_OF_PRECISION: Final = {"bf16": 1.0, "fp16": 1.0, "fp32": 0.5}  # float32 as TF32
+
+
+def peak_flops(device: torch.device, precision: str) -> float | None:
+    """FLOP/s of one device; None where it is not known."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    peak = next((peak for known, peak in _PEAKS.items() if known in name), None)
+    return None if peak is None else peak * _OF_PRECISION[precision]
+
+
+class GpuMeter:
+    """Of this rank's GPU. Empty figures without one."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._nvml, self._handle = _open_nvml(device)
+
+    def figures(self) -> dict[str, float]:
+        if self._device.type != "cuda":
+            return {}
+        figures = {
+            "gpuMemoryGiB": torch.cuda.memory_allocated(self._device) / 2**30,
+            "gpuMemoryPeakGiB": torch.cuda.max_memory_allocated(self._device) / 2**30,
+        }
+        if self._nvml is not None:
+            figures["gpuUtilisation"] = self._nvml.nvmlDeviceGetUtilizationRates(self._handle).gpu / 100
+            figures["gpuPowerWatts"] = self._nvml.nvmlDeviceGetPowerUsage(self._handle) / 1000
+        return figures
+
+
+def _open_nvml(device: torch.device) -> tuple[Any, Any]:
+    if device.type != "cuda":
+        return None, None
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+    except Exception:  # no bindings, no driver library, no permission: figures are left out
+        return None, None
+    return pynvml, handle

@@ -1,0 +1,33 @@
+"""How much of its memory limit a rank uses: of its GPU, or of the pod that it shares with other ranks."""
+
+from pathlib import Path
+from typing import Final
+
+import torch
+
+_CURRENT: Final = Path("/sys/fs/cgroup/memory.current")
+_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
+_STATISTICS: Final = Path("/sys/fs/cgroup/memory.stat")
+
+
+def memory_share(device: torch.device) -> float | None:
+    """0 to 1. None: no limit is known here. One look a step: no synchronisation with the device."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        return torch.cuda.max_memory_reserved(device) / total
+    return pod_memory_share()
+
+
+def pod_memory_share(
+    current: Path = _CURRENT, limit: Path = _LIMIT, statistics: Path = _STATISTICS
+) -> float | None:
+    """Without the file cache, which the kernel gives back. None outside of a limited cgroup v2."""
+    try:
+        bound = limit.read_text().strip()
+        if bound == "max":
+            return None
+        lines = (line.split() for line in statistics.read_text().splitlines())
+        cached = next((int(size) for name, size in lines if name == "inactive_file"), 0)
+        return max(0, int(current.read_text()) - cached) / int(bound)
+    except (OSError, ValueError):
+        return None
