@@ -1,22 +1,19 @@
 """A local Kubernetes of its own with everything that a job needs, for benchmarks of the whole path."""
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness.platform import BUCKET, Platform, install
+from report import say
+from timeline import Record, records
+
+from local_kubernetes import Settings, down, up
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests" / "cluster")]
-
-from harness.platform import BUCKET, Platform, install  # noqa: E402
-from report import say  # noqa: E402
-from timeline import Record, records  # noqa: E402
-
-from local_kubernetes import Settings, down, up  # noqa: E402
-
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "deepseek-operator"
 TEXT_BYTES = 400_000
 

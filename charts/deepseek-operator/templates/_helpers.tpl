@@ -66,6 +66,9 @@ seccompProfile:
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, create, patch]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, create, patch]
 # Deleting the run config of a served revision takes with it all that it owns, Secrets included.
 - apiGroups: [""]
   resources: [configmaps]

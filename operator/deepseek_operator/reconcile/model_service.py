@@ -18,7 +18,7 @@ from deepseek_operator.reconcile.events import tell
 from deepseek_operator.reconcile.key import Key
 from deepseek_operator.reconcile.pod_changes import PodChanges, coordinator_incarnation
 from deepseek_operator.reconcile.pods import create_pods, delete_pods
-from deepseek_operator.reconcile.run_objects import NameTaken, ensure_network_objects, ensure_token
+from deepseek_operator.reconcile.run_objects import NameTaken, ensure_serving_objects, ensure_token
 from deepseek_operator.reconcile.service_observation import observe_service
 from deepseek_operator.reconcile.service_plan import ServicePlan, plan_service
 from deepseek_operator.reconcile.serving_objects import (
@@ -28,6 +28,7 @@ from deepseek_operator.reconcile.serving_objects import (
     select_cluster,
 )
 from deepseek_operator.resources.names import job_token
+from deepseek_operator.resources.pod_set import EndpointUnusable
 from deepseek_operator.resources.serving import cluster_name, serving_pod_set, with_baseline
 from deepseek_operator.status.model_service import compute_status
 from deepseek_operator.status.rollout import Rollout, next_rollout
@@ -90,10 +91,10 @@ async def _create(
         try:
             pinned = await _pinned(context, service, cluster, changes, observed, rollout)
             if pinned is not None:
-                await _create_cluster(context, facts, changes, pinned)
+                await _create_cluster(context, service, facts, changes, pinned)
             elif due and cluster in plan.serving:
                 await _put_right(context, service, cluster, facts)
-        except (NameTaken, Forbidden, Rejected) as error:
+        except (NameTaken, EndpointUnusable, Forbidden, Rejected) as error:
             refused[cluster] = str(error)
     if due and not refused:
         context.resync.done(key, now=observed.now)
@@ -149,14 +150,18 @@ def _baseline(observed: ServiceObserved, rollout: Rollout) -> CheckBaseline | No
 
 
 async def _create_cluster(
-    context: Context, facts: ClusterFacts, changes: PodChanges, pinned: PinnedCluster
+    context: Context,
+    service: DeepSeekModelService,
+    facts: ClusterFacts,
+    changes: PodChanges,
+    pinned: PinnedCluster,
 ) -> None:
     assert pinned.run is not None  # else it was refused
     assert pinned.template is not None
     pod_set = serving_pod_set(pinned.name, run=pinned.run, template=pinned.template, settings=context.build)
     await ensure_token(context.cluster, pinned.name, token=job_token(context.operator_key, pinned.name))
-    incarnation = coordinator_incarnation(facts.pods, changes.create)
-    await ensure_network_objects(context.cluster, pod_set, incarnation=incarnation)
+    incarnation, replicas = coordinator_incarnation(facts.pods, changes.create), service.spec.replicas.min
+    await ensure_serving_objects(context.cluster, pod_set, incarnation=incarnation, replicas=replicas)
     await create_pods(context.cluster, pod_set, new=changes.create)
 
 
@@ -168,8 +173,8 @@ async def _put_right(
         return
     name = cluster_name(service, cluster, run_config_uid=facts.run_config_uid)
     pod_set = serving_pod_set(name, run=facts.run, template=facts.template, settings=context.build)
-    incarnation = coordinator_incarnation(facts.pods, ())
-    await ensure_network_objects(context.cluster, pod_set, incarnation=incarnation)
+    incarnation, replicas = coordinator_incarnation(facts.pods, ()), service.spec.replicas.min
+    await ensure_serving_objects(context.cluster, pod_set, incarnation=incarnation, replicas=replicas)
 
 
 async def _publish(

@@ -33,7 +33,7 @@ from deepseek_operator.reconcile.run_objects import (
     pinned_run,
 )
 from deepseek_operator.resources.names import job_token
-from deepseek_operator.resources.pod_set import pod_set_of, resource_name
+from deepseek_operator.resources.pod_set import EndpointUnusable, pod_set_of, resource_name
 from deepseek_operator.resources.run_objects import RunConfigMissing
 from deepseek_operator.resources.settings import BuildSettings
 from deepseek_operator.status.events import events_between
@@ -148,16 +148,16 @@ async def _create(context: Context, resource: R, observed: Observed, plan: Plan,
     due = plan.objects and bool(observed.pods) and context.resync.due(key, now=observed.now)
     if observed.run is None or not (plan.pods.create or due):
         return ""
-    pod_set = pod_set_of(resource, run=observed.run, settings=context.build)
-    token = job_token(context.operator_key, pod_set.resource)
     incarnation = coordinator_incarnation(observed.pods, plan.pods.create)
     try:
+        pod_set = pod_set_of(resource, run=observed.run, settings=context.build)
+        token = job_token(context.operator_key, pod_set.resource)
         if plan.pods.create:
             await ensure_token(context.cluster, pod_set.resource, token=token)
         await ensure_network_objects(context.cluster, pod_set, incarnation=incarnation)
         context.resync.done(key, now=observed.now)
         await create_pods(context.cluster, pod_set, new=plan.pods.create)
-    except (NameTaken, Forbidden, Rejected) as refused:
+    except (NameTaken, EndpointUnusable, Forbidden, Rejected) as refused:
         return str(refused)
     return ""
 

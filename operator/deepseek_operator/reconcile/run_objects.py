@@ -1,16 +1,24 @@
-"""What a run's pods need before they start: the pinned run config, the token, the Service, the policy.
+"""What a run's pods need before they start: the pinned run config, the token, the Service, the policies.
 
 It creates and adopts; it does not know when pods are wanted.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from deepseek_operator.cluster.interface import AlreadyExists, Cluster, Document
-from deepseek_operator.cluster.kinds import CONFIG_MAP, NETWORK_POLICY, SECRET, SERVICE, Kind
+from deepseek_operator.cluster.kinds import (
+    CONFIG_MAP,
+    NETWORK_POLICY,
+    POD_DISRUPTION_BUDGET,
+    SECRET,
+    SERVICE,
+    Kind,
+)
+from deepseek_operator.resources.disruption_budget import build_disruption_budget
 from deepseek_operator.resources.metadata import has_spec_of
 from deepseek_operator.resources.names import ResourceName
 from deepseek_operator.resources.network_policy import build_http_policy, build_network_policy
@@ -85,14 +93,24 @@ async def ensure_token(cluster: Cluster, resource: ResourceName, *, token: str) 
 
 
 async def ensure_network_objects(cluster: Cluster, pod_set: PodSet, *, incarnation: int) -> None:
-    """The Service to this coordinator, and the policies: made, or put right. Raises NameTaken."""
-    resource = pod_set.resource
-    http = [(NETWORK_POLICY, build_http_policy(pod_set))] if pod_set.serves else []
-    for kind, document in (
-        (SERVICE, build_coordinator_service(resource, incarnation=incarnation)),
-        (NETWORK_POLICY, build_network_policy(pod_set)),
-        *http,
-    ):
+    """The Service to this coordinator, and its policy: made, or put right. Raises NameTaken."""
+    service = build_coordinator_service(pod_set.resource, incarnation=incarnation)
+    objects = [(SERVICE, service), (NETWORK_POLICY, build_network_policy(pod_set))]
+    await _ensure(cluster, pod_set.resource, objects)
+
+
+async def ensure_serving_objects(
+    cluster: Cluster, pod_set: PodSet, *, incarnation: int, replicas: int
+) -> None:
+    """The same of a cluster that serves, with what its replicas need. Raises NameTaken."""
+    await ensure_network_objects(cluster, pod_set, incarnation=incarnation)
+    budget = build_disruption_budget(pod_set, replicas=replicas)
+    objects = [(NETWORK_POLICY, build_http_policy(pod_set)), (POD_DISRUPTION_BUDGET, budget)]
+    await _ensure(cluster, pod_set.resource, objects)
+
+
+async def _ensure(cluster: Cluster, resource: ResourceName, objects: Iterable[tuple[Kind, Document]]) -> None:
+    for kind, document in objects:
         name = document["metadata"]["name"]
         found = await cluster.get(kind, name=name, namespace=resource.namespace)
         if found is not None:

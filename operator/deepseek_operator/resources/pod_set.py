@@ -13,6 +13,10 @@ from deepseek_workloads.contract.run_config import AnyRun, DatasetRun, ServingRu
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+class EndpointUnusable(Exception):
+    """A run config that never changes names an S3 service that no pod could reach."""
+
+
 @dataclass(frozen=True)
 class PodSet:
     """One coordinator and its workers, with what they share."""
@@ -42,7 +46,8 @@ def pod_set_of(
     run: AnyRun,
     settings: BuildSettings,
 ) -> PodSet:
-    """`run` is the pinned run config: placement may change while suspended, the run may not."""
+    """`run` is the pinned run config: placement may change while suspended, the run may not. Raises
+    EndpointUnusable."""
     spec = resource.spec
     return PodSet(
         resource=resource_name(resource),
@@ -81,5 +86,12 @@ def _storages(run: AnyRun) -> list[Storage]:
 def _port(storage: Storage) -> int:
     if storage.endpoint_url is None:
         return _DEFAULT_PORTS["https"]
-    url = urlsplit(storage.endpoint_url)
-    return url.port or _DEFAULT_PORTS[url.scheme]
+    try:
+        url = urlsplit(storage.endpoint_url)
+        return url.port or _DEFAULT_PORTS[url.scheme]
+    except (ValueError, KeyError) as error:
+        raise EndpointUnusable(
+            f"endpointUrl {storage.endpoint_url!r} of the run config, which an older operator has accepted: "
+            "must be http:// or https:// with a port of 1 to 65535, or none; create the resource again with "
+            "another"
+        ) from error

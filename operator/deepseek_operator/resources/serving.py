@@ -87,7 +87,8 @@ def cluster_name(service: DeepSeekModelService, cluster: str, *, run_config_uid:
 def serving_pod_set(
     resource: ResourceName, *, run: ServingRun, template: PodTemplate, settings: BuildSettings
 ) -> PodSet:
-    """`run` and `template` are the pinned ones: a spec that changed makes another cluster."""
+    """`run` and `template` are the pinned ones: a spec that changed makes another cluster. Raises
+    EndpointUnusable."""
     return PodSet(
         resource=resource,
         image=template.image,

@@ -1,6 +1,7 @@
 """Says what a running cluster is and how to reach it, for people and for programs."""
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from local_kubernetes.cluster import Cluster
@@ -38,7 +39,9 @@ def render(description: Mapping[str, Any]) -> str:
     ]
     keys = ("name", "mode", "api", "kubeconfig", "volumesDir", "auditLog")
     facts = [f"{key + ':':<12} {description[key]}" for key in keys]
-    return "\n".join([*facts, "", *table, "", f"export KUBECONFIG={description['kubeconfig']}"])
+    bin_dir = PurePath(description["kubectl"]).parent
+    use = [f"export KUBECONFIG={description['kubeconfig']}", f"export PATH={bin_dir}:$PATH   # kubectl"]
+    return "\n".join([*facts, "", *table, "", *use])
 
 
 def _nodes(cluster: Cluster) -> list[dict[str, Any]]:

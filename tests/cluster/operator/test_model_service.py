@@ -103,9 +103,11 @@ def test_what_somebody_deleted_or_bent_of_a_settled_service_is_put_right(
 ) -> None:
     """No watch tells of Services and policies: the operator looks again by itself."""
     cluster = service.roll_out("r1", coordinator)
-    serving, policies = service.endpoints(), [each for each in service.objects() if "policies" in each]
+    kinds = ("networkpolicies/", "poddisruptionbudgets/")
+    serving, policies = service.endpoints(), [each for each in service.objects() if each.startswith(kinds)]
+    assert {each.split("/")[0] + "/" for each in policies} == set(kinds)
     kubectl.delete("service", "chat")
-    kubectl.run("delete", "networkpolicies", "--all")
+    kubectl.run("delete", "networkpolicies,poddisruptionbudgets", "--all")
     wait_until(
         lambda: kubectl.get("service", "chat") and service.endpoints(),
         holds=lambda endpoints: endpoints == serving,
@@ -123,7 +125,7 @@ def test_what_somebody_deleted_or_bent_of_a_settled_service_is_put_right(
     wait_until(
         service.objects,
         holds=lambda objects: set(policies) <= set(objects),
-        what="the policies of the cluster that serves",
+        what="the policies and the budget of the cluster that serves",
         deadline_seconds=DEADLINE,
     )
     assert service.active() == "r1"

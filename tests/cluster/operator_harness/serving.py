@@ -102,7 +102,7 @@ class Service:
 
     def objects(self) -> list[str]:
         """kind/name of all that was made for it."""
-        kinds = ("pods", "configmaps", "secrets", "services", "networkpolicies")
+        kinds = ("pods", "configmaps", "secrets", "services", "networkpolicies", "poddisruptionbudgets")
         selector = f"deepseek.dev/name={NAME}"
         return [
             f"{kind}/{each['metadata']['name']}"

@@ -4,10 +4,14 @@ from types import ModuleType
 
 import pytest
 
+from deepseek_demo.images import OPTIONAL_TARGETS, TARGETS
+
+ROOT = Path(__file__).parents[3]
+
 
 @pytest.fixture(scope="module")
 def sbom() -> ModuleType:
-    path = Path(__file__).parents[3] / ".ci" / "sbom.py"
+    path = ROOT / ".ci" / "sbom.py"
     spec = importlib.util.spec_from_file_location("sbom", path)
     assert spec
     assert spec.loader
@@ -23,3 +27,22 @@ def test_a_component_that_no_scanner_could_look_up_is_named(sbom: ModuleType) ->
         {"name": "unversioned", "purl": "pkg:pypi/unversioned"},
     ]
     assert sbom.unidentified(components) == ["vendored", "unversioned"]
+
+
+def test_every_image_of_the_project_has_a_bill_of_materials(sbom: ModuleType) -> None:
+    assert set(sbom.IMAGES) == {*TARGETS, *OPTIONAL_TARGETS}
+
+
+def test_horovod_which_no_lock_file_names_is_in_the_one_of_its_image(sbom: ModuleType) -> None:
+    component = sbom.built_component(ROOT / "docker/horovod")
+    script = (ROOT / "docker/horovod/build-wheel").read_text()
+    assert f"version={component['version']}" in script
+    assert f"sha256={component['hashes'][0]['content']}" in script
+    assert len(component["pedigree"]["patches"]) == len(list((ROOT / "docker/horovod/patches").iterdir()))
+    assert sbom.unidentified([component]) == []
+
+
+def test_a_build_without_a_version_is_refused(sbom: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "build-wheel").write_text("version=1\n")
+    with pytest.raises(ValueError, match="sha256"):
+        sbom.built_component(tmp_path)

@@ -17,6 +17,8 @@ from deepseek_operator.settings import Settings, load_settings
 
 Document = dict[str, Any]
 Render = Callable[..., list[Document]]
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
 def _of_kind(objects: list[Document], kind: str) -> dict[str, Document]:
@@ -144,6 +146,10 @@ def test_two_replicas_spread_over_nodes_and_survive_a_drain(default_objects: lis
     assert deployment["spec"]["replicas"] == 2
     constraints = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
     assert constraints[0]["topologyKey"] == "kubernetes.io/hostname"
+    assert constraints[0]["whenUnsatisfiable"] == "DoNotSchedule"
+    # Else a node that is tainted, or the pods of the release before, would keep a replica pending.
+    assert constraints[0]["nodeTaintsPolicy"] == "Honor"
+    assert constraints[0]["matchLabelKeys"] == ["pod-template-hash"]
     budget = _of_kind(default_objects, "PodDisruptionBudget")["deepseek-operator"]
     assert budget["spec"]["maxUnavailable"] == 1
     assert budget["spec"]["selector"] == deployment["spec"]["selector"]
@@ -196,6 +202,7 @@ def test_values_reach_the_operator(render: Render) -> None:
         "gpuResource": "amd.com/gpu",
         "nodeLostSeconds": 60,
         "concurrency": 3,
+        "resyncIntervalSeconds": 7.5,
         "networkPolicy": {"storagePeers": [peer], "storagePorts": [7070, 9000]},
         "leaderElection": {"leaseDurationSeconds": 20, "renewDeadlineSeconds": 12.5, "retrySeconds": 2},
     }
@@ -206,6 +213,7 @@ def test_values_reach_the_operator(render: Render) -> None:
     assert (settings.gpu_resource, settings.node_lost_seconds) == ("amd.com/gpu", 60)
     assert (settings.concurrency, settings.storage_ports) == (3, (7070, 9000))
     assert settings.storage_peers == (peer,)
+    assert settings.resync_interval_seconds == 7.5
     assert settings.lease_duration_seconds == 20
     assert settings.lease_renew_deadline_seconds == 12.5
 
@@ -271,12 +279,28 @@ def test_a_digest_comes_before_a_tag(render: Render) -> None:
         ({"resources": {"limits": {"memory": "1 GB"}}}, "resources"),
         ({"tolerations": [{"key": "gpu", "operator": "exists"}]}, "tolerations"),
         ({"affinity": {"nodeAfinity": {}}}, "affinity"),
+        ({"affinity": {"podAntiAffinity": {REQUIRED: [{"labelSelector": {}}]}}}, "topologyKey"),
+        ({"affinity": {"nodeAffinity": {REQUIRED: [{"matchExpressions": []}]}}}, "affinity"),
+        ({"affinity": {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": []}}}}, "nodeSelectorTerms"),
+        ({"resyncIntervalSeconds": 0}, "resyncIntervalSeconds"),
+        ({"topologySpread": {"whenUnsatisfiable": "Never"}}, "whenUnsatisfiable"),
     ],
 )
 def test_wrong_values_are_refused_by_name(helm_template: Any, values: Document, words: str) -> None:
     result = helm_template(values)
     assert result.returncode != 0
     assert words in result.stderr
+
+
+def test_an_affinity_as_kubernetes_documents_it_is_taken(render: Render) -> None:
+    selector = {"matchLabels": {"app.kubernetes.io/name": "deepseek-operator"}}
+    term = {"topologyKey": "topology.kubernetes.io/zone", "labelSelector": selector}
+    expressions = [{"key": "pool", "operator": "In", "values": ["system"]}]
+    affinity = {
+        "nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": expressions}]}},
+        "podAntiAffinity": {REQUIRED: [term], PREFERRED: [{"weight": 10, "podAffinityTerm": term}]},
+    }
+    assert dict(_pods(render({"affinity": affinity})))["deepseek-operator"]["affinity"] == affinity
 
 
 def test_the_schema_names_every_value_and_no_other(root: Path) -> None:

@@ -498,3 +498,20 @@ async def test_events_are_not_repeated(world: Any) -> None:
         await world.reconcile()
     assert world.cluster.events() == told
     assert len(told) == len(set(told))
+
+
+async def test_a_pinned_endpoint_that_no_pod_could_reach_is_told(world: Any) -> None:
+    """Accepted by an older operator; the run config never changes."""
+    world.add_job(suspend=True)
+    await world.settle()
+    config_map = world.cluster.objects[("ConfigMap", "research", "dsjob-tiny-run")]
+    document = config_map["data"]["run-config.json"].replace("http://s3:7070", "ftp://s3:70700")
+    config_map["data"]["run-config.json"] = document
+    world.cluster.status(TRAINING_JOB, "tiny").pop("runConfigDigest")
+    world.cluster.edit_spec(TRAINING_JOB, "tiny", suspend=False)
+    assert await world.settle() == 10.0
+    assert world.cluster.pods() == []
+    assert world.condition("PodsReady") == ("False", "RefusedByCluster")
+    message = world.cluster.condition(TRAINING_JOB, "tiny", "PodsReady")["message"]
+    assert "'ftp://s3:70700'" in message
+    assert "create the resource again" in message

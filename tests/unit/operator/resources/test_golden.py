@@ -16,6 +16,7 @@ from deepseek_operator.api.model_revision import DeepSeekModelRevision
 from deepseek_operator.api.model_service import DeepSeekModelService
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.resources.coordinator import build_coordinator_pod
+from deepseek_operator.resources.disruption_budget import build_disruption_budget
 from deepseek_operator.resources.network_policy import build_http_policy, build_network_policy
 from deepseek_operator.resources.pod_set import pod_set_of, resource_name
 from deepseek_operator.resources.run_config import PreparedDataset
@@ -85,6 +86,7 @@ def _objects_of_service(service: DeepSeekModelService) -> list[dict[str, Any]]:
         build_coordinator_service(name, incarnation=2),
         build_network_policy(pod_set),
         build_http_policy(pod_set),
+        build_disruption_budget(pod_set, replicas=2),
         build_coordinator_pod(pod_set, incarnation=2, failures=1),
         build_worker_pod(pod_set, index=1, incarnation=3),
         build_stable_service(service, cluster="0a1b2c3d"),

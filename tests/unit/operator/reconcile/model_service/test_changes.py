@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+BUDGET = "PodDisruptionBudget"
+
 
 async def test_replicas_follow_the_spec_without_a_new_cluster(serving: Any) -> None:
     await serving.serve_r1()
@@ -135,3 +137,27 @@ async def test_a_service_whose_name_is_taken_touches_nothing(serving: Any) -> No
     assert "Service chat exists and is not owned" in serving.message("Accepted")
     assert serving.cluster.pods() == []
     assert serving.cluster.objects[("Service", "research", "chat")] == foreign
+
+
+async def test_a_drain_may_take_one_replica_at_a_time_and_the_last_one(serving: Any) -> None:
+    await serving.serve_r1()
+    ((key, budget),) = [each for each in serving.cluster.objects.items() if each[0][0] == BUDGET]
+    assert budget["spec"]["minAvailable"] == 1
+    labels = [serving.cluster.pod(pod)["metadata"]["labels"].items() for pod in serving.pods("r1")]
+    guarded = [budget["spec"]["selector"]["matchLabels"].items() <= each for each in labels]
+    assert guarded == ["worker" in pod for pod in serving.pods("r1")]
+    for number, left in ((4, 3), (1, 0)):
+        serving.edit(replicas={"min": number, "max": number})
+        await serving.settle()
+        await serving.pass_time(30)
+        assert serving.cluster.objects[key]["spec"]["minAvailable"] == left
+
+
+async def test_the_budget_goes_with_its_cluster(serving: Any) -> None:
+    await serving.serve_r1()
+    (before,) = serving.objects(BUDGET)
+    serving.clock.advance(60)
+    serving.add_revision("r2")
+    await serving.roll_out("r2")
+    (after,) = serving.objects(BUDGET)
+    assert after != before
