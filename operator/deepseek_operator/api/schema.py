@@ -97,6 +97,8 @@ EndpointUrl = Annotated[
     WithJsonSchema({"type": "string", "maxLength": 512, "pattern": r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"}),
 ]
 Region = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[-a-z0-9]+$")]
+# module:function of an image.
+Entrypoint = Annotated[str, StringConstraints(max_length=256, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 Digest = Annotated[str, StringConstraints(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
 
 # API conventions: no floats. A decimal is a string such as "0.1" or "3e-4".

@@ -17,6 +17,7 @@ from deepseek_operator.api.schema import (
     ATOMIC_LIST,
     Decimal,
     DnsLabel,
+    Entrypoint,
     Image,
     SpecModel,
     StorageUri,
@@ -128,6 +129,11 @@ class Training(SpecModel):
     lora: Lora | None = Field(
         default=None,
         description="Train small matrices beside the frozen ones of model.initFrom; merged at the export.",
+    )
+    entrypoint: Entrypoint | None = Field(
+        default=None,
+        description="module:function of spec.image that trains in place of the built-in loop; "
+        "docs/custom-training.md.",
     )
     global_batch_size: int = Field(
         ge=1,

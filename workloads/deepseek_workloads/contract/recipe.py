@@ -9,6 +9,7 @@ from deepseek_workloads.contract.run_config import TrainingRun
 
 _TRAINING_FIELDS = (
     "objective",
+    "entrypoint",
     "lora",
     "steps",
     "global_batch_size",

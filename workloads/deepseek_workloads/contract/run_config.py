@@ -80,6 +80,7 @@ class Horovod(WireModel):
 class Training(WireModel):
     objective: Literal["pretrain", "sft"] = "pretrain"
     lora: Lora | None = None  # None: all weights are trained
+    entrypoint: str | None = None  # module:function of the user's image, in place of the loop
     steps: int = Field(ge=1)
     global_batch_size: int = Field(ge=1)  # sequences; accumulation absorbs the world size
     micro_batch_size: int | None = Field(default=None, ge=1)  # sequences a rank and pass; None: chosen

@@ -86,6 +86,7 @@ def preflight(run: AnyRun, open_store: OpenStore, *, first_start: bool = True) -
             _check_checkpoints(run, store, refusals)
     if isinstance(run, TrainingRun):
         _check_image(run, refusals)
+        _check_entrypoint(run, refusals)
         manifests = _check_sources(run, open_store, refusals)
         _check_initial_model(run, manifests, open_store, refusals)
     else:
@@ -100,6 +101,24 @@ def _check_image(run: TrainingRun, refusals: _Refusals) -> None:
             reasons.HOROVOD_MISSING,
             "spec.image: it has no Horovod, which spec.backend horovod needs: name the worker image that has "
             "(target worker-horovod of the Dockerfile), or use backend ray",
+        )
+
+
+def _check_entrypoint(run: TrainingRun, refusals: _Refusals) -> None:
+    """Whether the image has the module; it is imported by the workers only."""
+    entrypoint = run.training.entrypoint
+    if entrypoint is None:
+        return
+    module = entrypoint.partition(":")[0]
+    try:
+        found = importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # a package around it is missing
+        found = False
+    if not found:
+        refusals.add(
+            reasons.INVALID_RUN_CONFIG,
+            f"spec.training.entrypoint: {entrypoint!r}: spec.image has no module {module!r}: put it on the "
+            "image's PYTHONPATH, or name the image that has it",
         )
 
 

@@ -30,6 +30,7 @@ _RULES = (
     module_rules.precision_overrides,
     module_rules.lora,
     training_rules.undivided,
+    training_rules.entrypoint,
     training_rules.lora,
     training_rules.conversations,
 )

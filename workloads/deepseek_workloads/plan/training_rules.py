@@ -48,6 +48,26 @@ def _of_whole(t: Training) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         yield "objective", "sft", (_TENSOR, _PIPELINE, _CONTEXT)
     if t.lora is not None:
         yield "lora", f"rank {t.lora.rank}", _ALL
+    if t.entrypoint is not None:  # it lays out its model itself
+        yield "entrypoint", repr(t.entrypoint), _ALL
+
+
+def entrypoint(run: TrainingRun) -> Iterator[Problem]:
+    """What belongs to the loop that it replaces would be passed over without a word."""
+    if run.training.entrypoint is None:
+        return
+    settings = ("objective", "lora", "precision_overrides", "activation_checkpointing")
+    for setting in settings:
+        value = getattr(run.training, setting)
+        if value != Training.model_fields[setting].get_default(call_default_factory=True):
+            name = Training.model_fields[setting].alias or setting
+            yield Problem(
+                f"spec.training.{name}",
+                value if isinstance(value, str) else "given",
+                f"belongs to the built-in loop, which entrypoint {run.training.entrypoint} replaces",
+                f"leave {name} away: the code of the entrypoint decides it",
+                INVALID_TRAINING,
+            )
 
 
 def lora(run: TrainingRun) -> Iterator[Problem]:

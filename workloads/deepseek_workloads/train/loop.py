@@ -22,6 +22,7 @@ from deepseek_workloads.plan.rules import check_training
 from deepseek_workloads.train.assessment import assess
 from deepseek_workloads.train.checkpoint import Position
 from deepseek_workloads.train.context import Preempted, TrainContext
+from deepseek_workloads.train.custom.run import train_custom
 from deepseek_workloads.train.decisions import CheckpointReason, Decision, End, Votes, decide
 from deepseek_workloads.train.ending import complete, numeric_failure, stopped, stopped_by_alert
 from deepseek_workloads.train.keeping import CheckpointKeeper
@@ -53,6 +54,8 @@ def train(run: TrainingRun, context: TrainContext) -> Verdict:
             exit_code=ExitCode.BAD_INPUT,
         )
     watch = Stopwatch()
+    if run.training.entrypoint is not None:
+        return train_custom(run, context, watch)
     with watch.part("startup"):
         setup = set_up(run, context)
     reporter = _reporter(setup, context, watch)

@@ -139,6 +139,30 @@ class Reporter:
             self._line_at = time.monotonic()
             self._say("step", step=position.step, **figures, tokensPerSecond=speed)
 
+    def custom_step(self, position: Position, figures: Mapping[str, float]) -> None:
+        """Of a user's own loop: `loss` and `learning_rate` are shown, all are kept."""
+        speed, pace = self._watch.tokens_per_second, self._watch.seconds_per_step
+        curves = {**figures, "tokensPerSecond": speed or 0.0, **self._seconds_of_step()}
+        place = {"epoch": self._progress.epoch, "step": position.step, "tokens": position.tokens}
+        self._metrics.add(
+            {**place, "consumedSamples": position.consumed_samples, **curves, "time": time.time()},
+            step=position.step,
+            scalars={f"train/{name}": value for name, value in curves.items()},
+        )
+        self._publish(
+            phase="Training",
+            message="",
+            step=position.step,
+            tokens=position.tokens,
+            loss=figures.get("loss"),
+            learning_rate=figures.get("learning_rate"),
+            tokens_per_second=speed,
+            eta_seconds=None if pace is None else round(pace * (self._progress.total_steps - position.step)),
+        )
+        if time.monotonic() - self._line_at >= _LINE_SECONDS or position.step == self._progress.total_steps:
+            self._line_at = time.monotonic()
+            self._say("step", step=position.step, **figures, tokensPerSecond=speed)
+
     def _seconds_of_step(self) -> dict[str, float]:
         """Since the step before: the wait for data, the work, and what stood between the steps."""
         before, self._parts = self._parts, self._watch.seconds

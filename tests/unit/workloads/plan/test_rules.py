@@ -461,6 +461,7 @@ def test_lora_adapts_what_was_trained() -> None:
         ({"activation_checkpointing": "full"}, "activationCheckpointing", "pipelineParallelDegree"),
         ({"objective": "sft"}, "objective", "pipelineParallelDegree"),
         ({"lora": Lora()}, "lora", "pipelineParallelDegree"),
+        ({"entrypoint": "own.code:train"}, "entrypoint", "pipelineParallelDegree"),
     ],
 )
 def test_what_works_on_whole_layers_and_rows_is_refused_where_they_are_divided(
@@ -488,3 +489,13 @@ def test_conversations_want_attention_that_keeps_them_apart(
 
     assert (problem.field, problem.reason) == ("spec.training.objective", "InvalidTraining")
     assert "use a model of attention.kind mla without an indexer" in problem.remedy
+
+
+def test_settings_of_the_loop_that_an_entrypoint_replaces_are_refused() -> None:
+    plain = training(entrypoint="my.code:train")
+    assert check_training(run(training=plain)) == []
+
+    (problem,) = check_training(run(training=plain.model_copy(update={"activation_checkpointing": "full"})))
+
+    assert (problem.field, problem.value) == ("spec.training.activationCheckpointing", "full")
+    assert "my.code:train" in problem.rule
