@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from pydantic import ValidationError
+
 from deepseek_operator.api.dataset import DeepSeekDataset
-from deepseek_operator.api.model_revision import DeepSeekModelRevision
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.cluster.interface import Cluster
 from deepseek_operator.cluster.kinds import DATASET, MODEL_REVISION
 from deepseek_operator.reconcile.key import Key
-from deepseek_operator.resources.revision import newest_revision
+from deepseek_operator.resources.revision import newest_revision, readable_revision
 from deepseek_operator.resources.run_config import PreparedDataset, export_at, export_of, prepared_dataset
 from deepseek_operator.status.outcome import FAILED
 from deepseek_operator.validation.dataset import dataset_run_of, validate_dataset
@@ -61,10 +62,13 @@ async def _export_to_start_from(
         name = wanted.revision_ref.name
         document = await cluster.get(MODEL_REVISION, name=name, namespace=namespace)
         if document is not None and not document["metadata"].get("deletionTimestamp"):
-            revision = DeepSeekModelRevision.model_validate(document)
-            problems += problems_with(revision)
-            return export_of(revision)
-        missing = f"DeepSeekModelRevision {name} does not exist in namespace {namespace}: create it"
+            revision = readable_revision(document)
+            if revision is not None:
+                problems += problems_with(revision)
+                return export_of(revision)
+            missing = f"DeepSeekModelRevision {name} cannot be read: see its conditions"
+        else:
+            missing = f"DeepSeekModelRevision {name} does not exist in namespace {namespace}: create it"
     else:
         name = wanted.model_name or ""
         documents = await cluster.list_(MODEL_REVISION, namespace=namespace)
@@ -97,7 +101,11 @@ async def inputs_of_dataset(cluster: Cluster, dataset: DeepSeekDataset, *, worke
 async def _prepared(cluster: Cluster, key: Key, waiting: dict[Key, str]) -> PreparedDataset | None:
     """None, and an entry in `waiting`, while the dataset is not ready."""
     document = await cluster.get(DATASET, name=key.name, namespace=key.namespace)
-    dataset = DeepSeekDataset.model_validate(document) if document is not None else None
+    try:
+        dataset = DeepSeekDataset.model_validate(document) if document is not None else None
+    except ValidationError:
+        waiting[key] = f"DeepSeekDataset {key.name} cannot be read: see its conditions"
+        return None
     prepared = prepared_dataset(dataset) if dataset is not None else None
     if prepared is None:
         waiting[key] = _why_waiting(dataset, key)

@@ -9,6 +9,8 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
+from pydantic import ValidationError
+
 from deepseek_operator.api.model_service import DeepSeekModelService
 from deepseek_operator.api.model_service_status import ServiceStatus
 from deepseek_operator.cluster.interface import Document, Forbidden, Rejected
@@ -27,6 +29,7 @@ from deepseek_operator.reconcile.serving_objects import (
     pin_cluster,
     select_cluster,
 )
+from deepseek_operator.reconcile.unreadable import tell_unreadable
 from deepseek_operator.resources.names import job_token
 from deepseek_operator.resources.pod_set import EndpointUnusable
 from deepseek_operator.resources.serving import cluster_name, serving_pod_set, with_baseline
@@ -46,7 +49,11 @@ async def reconcile_service(context: Context, key: Key) -> float | None:
         context.dependencies.record(key, on=frozenset())
         context.resync.forget(key)
         return None
-    service = DeepSeekModelService.model_validate(document)
+    try:
+        service = DeepSeekModelService.model_validate(document)
+    except ValidationError as error:
+        await tell_unreadable(context, MODEL_SERVICE, document, error)
+        return None
     observed = await observe_service(context, service, key)
     rollout = next_rollout(service, observed)
     plan = plan_service(service, rollout, observed, intervals=context.intervals)

@@ -2,10 +2,13 @@
 
 from typing import Final
 
+from pydantic import ValidationError
+
 from deepseek_operator.api.model_revision import DeepSeekModelRevision
 from deepseek_operator.cluster.kinds import MODEL_REVISION
 from deepseek_operator.reconcile.context import Context
 from deepseek_operator.reconcile.key import Key
+from deepseek_operator.reconcile.unreadable import tell_unreadable
 from deepseek_operator.status.conditions import ACCEPTED
 from deepseek_operator.status.draft import Draft, merge
 from deepseek_operator.status.run_status import REFUSED
@@ -19,7 +22,11 @@ async def reconcile_revision(context: Context, key: Key) -> None:
     document = await context.cluster.get(MODEL_REVISION, name=key.name, namespace=key.namespace)
     if document is None or document["metadata"].get("deletionTimestamp"):
         return
-    revision = DeepSeekModelRevision.model_validate(document)
+    try:
+        revision = DeepSeekModelRevision.model_validate(document)
+    except ValidationError as error:
+        await tell_unreadable(context, MODEL_REVISION, document, error)
+        return
     generation, earlier = revision.metadata.generation, revision.status
     problems = validate_revision(revision)
     draft = (

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from pydantic import ValidationError
+
 from deepseek_operator.api.dataset import DeepSeekDataset
 from deepseek_operator.api.meta import RunStatus
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
@@ -32,6 +34,7 @@ from deepseek_operator.reconcile.run_objects import (
     pin_run,
     pinned_run,
 )
+from deepseek_operator.reconcile.unreadable import tell_unreadable
 from deepseek_operator.resources.names import job_token
 from deepseek_operator.resources.pod_set import EndpointUnusable, pod_set_of, resource_name
 from deepseek_operator.resources.run_objects import RunConfigMissing
@@ -66,7 +69,11 @@ async def reconcile_run(context: Context, kind: RunKind[R], key: Key) -> float |
         context.dependencies.record(key, on=frozenset())
         context.resync.forget(key)
         return None
-    resource = kind.parse(document)
+    try:
+        resource = kind.parse(document)
+    except ValidationError as error:
+        await tell_unreadable(context, kind.kind, document, error)
+        return None
     observed = await _observe(context, kind, resource, key)
     status = kind.compute_status(resource, observed)
     plan = plan_run(resource, status, observed, intervals=context.intervals)

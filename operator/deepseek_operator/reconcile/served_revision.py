@@ -7,7 +7,7 @@ from deepseek_operator.api.model_service import DeepSeekModelService
 from deepseek_operator.cluster.interface import Cluster
 from deepseek_operator.cluster.kinds import MODEL_REVISION
 from deepseek_operator.reconcile.key import Key
-from deepseek_operator.resources.revision import newest_revision
+from deepseek_operator.resources.revision import newest_revision, readable_revision
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,10 @@ async def _named(cluster: Cluster, service: DeepSeekModelService, name: str) -> 
     if document is None or document["metadata"].get("deletionTimestamp"):
         missing = f"DeepSeekModelRevision {name} does not exist in namespace {namespace}: create it, or name "
         return ServedRevision(key, missing=f"{missing}another one in spec.model.revisionRef")
-    return ServedRevision(key, DeepSeekModelRevision.model_validate(document))
+    revision = readable_revision(document)
+    if revision is None:
+        return ServedRevision(key, missing=f"DeepSeekModelRevision {name} cannot be read: see its conditions")
+    return ServedRevision(key, revision)
 
 
 async def _newest(cluster: Cluster, service: DeepSeekModelService) -> ServedRevision:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from pydantic import ValidationError
+
 from deepseek_operator.api.model_revision import DeepSeekModelRevision
 from deepseek_operator.api.schema import API_VERSION, MAX_NAME_LENGTH, measured
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
@@ -26,10 +28,19 @@ def revision_name(job_name: str, *, digest: str) -> str:
 def newest_revision(
     documents: Iterable[Document], *, wanted: Callable[[DeepSeekModelRevision], bool]
 ) -> DeepSeekModelRevision | None:
-    """By creation, then by name: several may be of the same second. One that is being deleted is gone."""
+    """By creation, then by name: several may be of the same second. One that is being deleted is gone; one
+    that cannot be read says so itself, and stands in no other's way."""
     present = (each for each in documents if not each["metadata"].get("deletionTimestamp"))
-    revisions = [DeepSeekModelRevision.model_validate(document) for document in present]
+    revisions = (revision for each in present if (revision := readable_revision(each)) is not None)
     return max(filter(wanted, revisions), key=_age, default=None)
+
+
+def readable_revision(document: Document) -> DeepSeekModelRevision | None:
+    """None: another release has stored it, and this one cannot read it."""
+    try:
+        return DeepSeekModelRevision.model_validate(document)
+    except ValidationError:
+        return None
 
 
 def _age(revision: DeepSeekModelRevision) -> tuple[float, str]:

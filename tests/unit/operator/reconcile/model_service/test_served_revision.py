@@ -48,3 +48,18 @@ async def test_a_revision_outside_of_object_storage_is_refused(serving: Any) -> 
     await serving.settle()
     assert serving.condition("Accepted") == ("False", "InvalidStorageUri")
     assert serving.cluster.pods() == []
+
+
+async def test_a_revision_that_cannot_be_read_stands_in_no_others_way(serving: Any) -> None:
+    serving.add_revision("r1")
+    serving.clock.advance(60)
+    serving.add_revision("r2", digest="none")
+    serving.add_revision("x1", model="another", digest="none")
+    serving.add_service()
+    await serving.roll_out("r1")
+    assert serving.status()["active"]["revision"] == "r1"
+    serving.edit(model={"revisionRef": {"name": "r2"}})
+    await serving.settle()
+    assert serving.condition("RevisionFound") == ("False", "RevisionNotFound")
+    assert "cannot be read" in serving.message("RevisionFound")
+    assert serving.status()["active"]["revision"] == "r1"
