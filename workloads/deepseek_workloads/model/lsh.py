@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.grouped_query import GroupedQueryAttention
-from deepseek_workloads.plan.estimate import lsh_budget
+from deepseek_workloads.plan.lsh_budget import lsh_budget
 
 _SEED = 0x15B  # directions are part of the kind, not of the weights: the same in every run and layer
 

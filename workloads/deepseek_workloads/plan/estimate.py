@@ -4,11 +4,12 @@ Parameters are exact (a sum over tensors); FLOPs and bytes are closed forms.
 """
 
 from dataclasses import dataclass
-from math import ceil, prod
+from math import prod
 
-from deepseek_workloads.contract.architecture import Architecture, Attention
+from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import Parallelism, TrainingRun
 from deepseek_workloads.plan.layout import layout_of
+from deepseek_workloads.plan.lsh_budget import lsh_budget
 from deepseek_workloads.plan.memory import MemoryEstimate, estimate_memory
 from deepseek_workloads.plan.pipeline import enough_passes
 from deepseek_workloads.plan.tensors import NEXTN, ROUTED_EXPERTS, Shape, elements, parameter_shapes
@@ -100,11 +101,6 @@ def _active(shapes: dict[str, Shape], architecture: Architecture) -> int:
     return elements(shapes) - routed + routed * moe.num_experts_per_tok // moe.n_routed_experts
 
 
-def lsh_budget(attention: Attention, length: int) -> int:
-    """Keys that a query sees in one round of hashing: twice the even share of a bucket, and itself."""
-    return min(length, ceil(2 * length / attention.num_buckets)) + 1
-
-
 def choose_micro_batch_size(run: TrainingRun) -> int:
     """The run's own, or the largest divisor of a rank's batch that is worth its memory and fits its limit."""
     if run.training.micro_batch_size is not None:
@@ -143,4 +139,6 @@ def _memory(run: TrainingRun, micro_batch_size: int) -> MemoryEstimate:
         micro_batch_size=micro_batch_size,
         sequence_length=run.data.sequence_length,
         gpu=run.workers.gpus_per_node > 0,
+        recompute=run.training.activation_checkpointing == "full",
+        optimizer=run.training.optimizer.name,
     )

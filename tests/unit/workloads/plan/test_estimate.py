@@ -25,7 +25,7 @@ from deepseek_workloads.plan.estimate import (
 from deepseek_workloads.plan.layout import Layout
 from deepseek_workloads.plan.memory import estimate_memory
 from deepseek_workloads.plan.presets import PRESETS
-from deepseek_workloads.plan.tensors import elements, layer_shapes
+from deepseek_workloads.plan.tensors import elements, layer_shapes, parameter_shapes
 
 WITHOUT_MODULE = PRESETS["deepseek-v3"].model_copy(update={"num_nextn_predict_layers": 0})
 
@@ -144,3 +144,31 @@ def test_less_memory_never_means_a_larger_micro_batch() -> None:
     sizes = [choose_micro_batch_size(run(memory_bytes=2**20 * mib)) for mib in (16, 256, 512, 1024, 65536)]
 
     assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize(("optimizer", "moments"), [("adamw", 2), ("amf", 3)])
+def test_each_moment_of_an_optimizer_is_four_bytes_a_parameter(optimizer: str, moments: int) -> None:
+    assert optimizer_bytes("deepseek-v3-tiny", optimizer) == 4 * moments * parameters(
+        PRESETS["deepseek-v3-tiny"]
+    )
+
+
+@pytest.mark.parametrize("preset", ["deepseek-v3-tiny", "transformer-5m"])
+def test_muon_has_one_moment_of_what_it_makes_orthogonal(preset: str) -> None:
+    shapes = parameter_shapes(PRESETS[preset])
+    ends = ("embed_tokens.weight", "lm_head.weight")
+    others = {n: s for n, s in shapes.items() if len(s) < 2 or n.endswith(ends)}
+
+    assert optimizer_bytes(preset, "muon") == 4 * (elements(shapes) + elements(others))
+
+
+def optimizer_bytes(preset: str, optimizer: str) -> int:
+    return estimate_memory(
+        PRESETS[preset],
+        zero_stage=0,
+        layout=Layout(sharded=False),
+        precision="fp32",
+        micro_batch_size=1,
+        sequence_length=512,
+        optimizer=optimizer,
+    ).optimizer
