@@ -2,11 +2,13 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness.kubectl import condition
 from harness.platform import BUCKET, Platform, install
 from report import say
 from timeline import Record, records
@@ -29,18 +31,26 @@ def platform() -> Iterator[Platform]:
         down(settings.state_dir)
 
 
+def fresh_name(what: str) -> str:
+    """Storage outlives the cluster: nothing is measured on what an earlier benchmark left there."""
+    return f"{what}-{int(time.time()):x}"
+
+
 def prepare_dataset(found: Platform) -> str:
     """Small, of this repository's own documents: what it holds does not matter for a start."""
+    raw_uri = f"s3://{BUCKET}/{fresh_name('raw')}"
     texts = sorted(path for pattern in ("**/*.md", "**/*.py") for path in ROOT.glob(pattern))
     taken = 0
     for path in texts:
         if ".venv" not in path.parts and taken < TEXT_BYTES:
             content = path.read_bytes()
-            found.bucket.put(f"s3://{BUCKET}/raw/{path.name}", content)
+            found.bucket.put(f"{raw_uri}/{path.name}", content)
             taken += len(content)
-    change = {"sources": [{"name": "text", "uri": f"s3://{BUCKET}/raw", "format": "text"}]}
-    name = found.apply_dataset("text", raw_uri=f"s3://{BUCKET}/raw", change=change)
-    found.wait_until_finished(name, kind="dsdata", deadline_seconds=600)
+    change = {"sources": [{"name": "text", "uri": raw_uri, "format": "text"}]}
+    name = found.apply_dataset(fresh_name("text"), raw_uri=raw_uri, change=change)
+    dataset = found.wait_until_finished(name, kind="dsdata", deadline_seconds=600)
+    if condition(dataset, "Succeeded")["status"] != "True":
+        raise RuntimeError(f"no dataset to measure with: {condition(dataset, 'Failed')['message']}")
     return name
 
 

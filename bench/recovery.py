@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.kubectl import Kubectl
 from harness.platform import OPERATOR_NAMESPACE, Platform
 from harness.processes import kill_in_pod
-from platform_under_test import endless, job_records, platform, prepare_dataset
+from platform_under_test import endless, fresh_name, job_records, platform, prepare_dataset
 from report import Point, emit, say
 from timeline import Record, first_step_after, last_epoch
 
@@ -109,7 +109,9 @@ def main() -> None:
     with platform() as found:
         dataset = prepare_dataset(found)
         # Failures of the run count, and each round strikes twice.
-        job = found.apply_job("recovery", dataset, endless({"runPolicy": {"backoffLimit": 10 * runs}}))
+        job = found.apply_job(
+            fresh_name("recovery"), dataset, endless({"runPolicy": {"backoffLimit": 10 * runs}})
+        )
         for fault in FAULTS:
             values = []
             for number in range(runs):

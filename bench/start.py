@@ -5,7 +5,7 @@ import statistics
 import time
 
 from harness.platform import Platform
-from platform_under_test import endless, job_records, platform, prepare_dataset
+from platform_under_test import endless, fresh_name, job_records, platform, prepare_dataset
 from report import Point, emit, say
 from timeline import start_parts
 
@@ -17,7 +17,7 @@ POLL_SECONDS = 0.5
 
 
 def measure(found: Platform, dataset: str, number: int) -> dict[str, float]:
-    name = f"start-{number}"
+    name = fresh_name(f"start-{number}")
     applied = time.time()
     found.apply_job(name, dataset, endless())
     try:
