@@ -35,6 +35,8 @@ _TASK_MODULES: Final = {
         "ray.train.v2._internal.execution.worker_group.worker",
         "deepseek_workloads.launch.rank",
         "deepseek_workloads.train.loop",
+        "deepseek_workloads.store.s3",
+        "torch._dynamo",  # a second's import, at the first DTensor of a process
     ),
     "dataset": ("deepseek_workloads.data.prepare.pipeline",),
     "serving": (),

@@ -74,7 +74,8 @@ def _configure_torch(run: TrainingRun, group: Group) -> None:
     if group.device.type == "cpu":
         threads = run.workers.cpus_per_node / run.workers.num_proc_per_node
         torch.set_num_threads(max(1, int(threads)))
-    torch.use_deterministic_algorithms(run.training.deterministic)
+    # The same switch as `use_deterministic_algorithms`, which also imports torch's compiler.
+    torch.set_deterministic_debug_mode("error" if run.training.deterministic else "default")
 
 
 def _begin_epoch(store: ObjectStore, context: TrainContext, group: Group) -> tuple[Writer | None, Epoch]:
