@@ -1,8 +1,10 @@
 """A service on a real API server: rollouts, revisions that are no good, and an operator that is killed."""
 
+import json
 from typing import Any
 
-from harness.kubectl import Kubectl
+import pytest
+from harness.kubectl import Kubectl, KubectlError
 from harness.waiting import wait_until
 
 from deepseek_workloads.contract.messages import Verdict
@@ -129,6 +131,54 @@ def test_what_somebody_deleted_or_bent_of_a_settled_service_is_put_right(
         deadline_seconds=DEADLINE,
     )
     assert service.active() == "r1"
+
+
+def test_a_drain_takes_one_replica_and_waits_for_its_replacement(
+    operators: Any, operator: Any, kubectl: Kubectl, service: Any, coordinator: Any
+) -> None:
+    """While there is no operator, nothing is replaced: the budget holds by itself."""
+    cluster = service.roll_out("r1", coordinator)
+    (name,) = (name for kind, name in (o.split("/") for o in service.objects()) if "budget" in kind)
+
+    def wait_for_budget() -> None:
+        """As Kubernetes' own controller reckons it."""
+        wait_until(
+            lambda: (kubectl.get("poddisruptionbudget", name) or {}).get("status", {}),
+            holds=lambda status: (status.get("currentHealthy"), status.get("disruptionsAllowed")) == (2, 1),
+            what="a budget of one disruption",
+            deadline_seconds=DEADLINE,
+        )
+
+    wait_for_budget()
+    first, second = service.pods_of("worker", cluster=cluster)
+    operators.leader().kill()
+    evict(kubectl, first)
+    with pytest.raises(KubectlError, match="disruption budget"):
+        evict(kubectl, second)
+    operators.start()
+    wait_until(
+        service.endpoints,
+        holds=lambda found: len(found) == 2 and first not in found,
+        what="the replacement to answer",
+        deadline_seconds=DEADLINE,
+    )
+    wait_for_budget()
+    evict(kubectl, second)
+
+    kubectl.patch("dsserve", "chat", {"spec": {"replicas": {"min": 1}}})
+    wait_until(
+        lambda: (kubectl.get("poddisruptionbudget", name) or {})["spec"]["minAvailable"],
+        holds=lambda left: left == 0,
+        what="a budget that lets the only replica go",
+        deadline_seconds=DEADLINE,
+    )
+
+
+def evict(kubectl: Kubectl, pod: str) -> None:
+    """As `kubectl drain` does. Raises KubectlError while the budget is spent."""
+    document = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+    path = f"/api/v1/namespaces/{kubectl.namespace}/pods/{pod}/eviction"
+    kubectl.run("create", "--raw", path, "-f", "-", stdin=json.dumps(document))
 
 
 def test_more_gpus_than_there_are_are_told_in_the_schedulers_words(
