@@ -1,9 +1,11 @@
 """What a training job learns beyond the next token, and what it leaves as it was."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from deepseek_operator.api.optimization import ModulePattern
-from deepseek_operator.api.schema import ATOMIC_LIST, Decimal, SpecModel
+from deepseek_operator.api.schema import ATOMIC_LIST, Decimal, DnsLabel, Fraction, SpecModel
 
 _TARGETS = ["model.layers.*.self_attn.*", "model.layers.*.mlp.*"]
 
@@ -19,4 +21,54 @@ class Lora(SpecModel):
         max_length=16,
         description="Shell patterns of names of the matrices; routed experts are none of them.",
         json_schema_extra={**ATOMIC_LIST, "default": list(_TARGETS)},
+    )
+
+
+class Quantisation(SpecModel):
+    """Quantisation-aware training: matrices are rounded in every forward pass, and in the export."""
+
+    bits: Literal[4, 8] = Field(
+        default=8, description="8: a scale a row. 4: a scale for each 32 columns of a row."
+    )
+    modules: list[ModulePattern] = Field(
+        default_factory=lambda: list(_TARGETS),
+        min_length=1,
+        max_length=16,
+        description="Shell patterns of names of modules; routed experts are among them, routers never.",
+        json_schema_extra={**ATOMIC_LIST, "default": list(_TARGETS)},
+    )
+
+
+class CurriculumStage(SpecModel):
+    """Sequences are cut into shorter ones up to a step; no token is left out."""
+
+    until_step: int = Field(ge=1, le=10**9, description="Last step of the stage.")
+    sequence_length: int = Field(
+        ge=2, le=1_048_576, description="Tokens of a sequence; it divides data.sequenceLength."
+    )
+
+
+class Pruning(SpecModel):
+    """Of gated networks the inner channels with the least L1 norm are closed, and stay closed."""
+
+    sparsity: Fraction = Field(description="Share of the channels that are closed, of each expert by itself.")
+    at_step: int = Field(ge=1, le=10**9, description="Step after which they are closed.")
+    modules: list[ModulePattern] = Field(
+        default_factory=lambda: ["model.layers.*.mlp*"],
+        min_length=1,
+        max_length=16,
+        description="Shell patterns of names of gated networks.",
+        json_schema_extra={**ATOMIC_LIST, "default": ["model.layers.*.mlp*"]},
+    )
+
+
+class Consolidation(SpecModel):
+    """Elastic weight consolidation: weights that older data needs are held near those of model.initFrom."""
+
+    source: DnsLabel = Field(
+        description="The older dataset, of data.sources; it is also replayed by its weight there."
+    )
+    strength: Decimal = Field(default="1000", description="Strength of the penalty.")
+    samples: int = Field(
+        default=64, ge=1, le=10_000, description="Samples by which it is found out what the data needs."
     )

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 from deepseek_operator.api.architecture import ArchitectureOverrides
 from deepseek_operator.api.meta import NAME_RULES, Resource
 from deepseek_operator.api.monitoring import Alerts, Monitoring
-from deepseek_operator.api.objective import Lora
+from deepseek_operator.api.objective import Consolidation, CurriculumStage, Lora, Pruning, Quantisation
 from deepseek_operator.api.optimization import Optimizer, PrecisionOverride, Schedule
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placement_changes_only_while_suspended
 from deepseek_operator.api.schema import (
@@ -33,7 +33,7 @@ from deepseek_operator.api.training_job_status import TrainingJobStatus
 
 
 class InitFrom(SpecModel):
-    """An export to start from: its weights. The optimizer, the schedule and the steps begin anew."""
+    """An export: its weights. The optimizer, the schedule and the steps begin anew."""
 
     model_config = with_rules(exactly_one_of("revisionRef", "modelName", "storageUri"))
 
@@ -116,6 +116,14 @@ class Horovod(SpecModel):
     )
 
 
+class Distillation(SpecModel):
+    """alpha * T^2 * KL at temperature T + (1 - alpha) * cross-entropy, against a teacher that runs beside."""
+
+    teacher: InitFrom = Field(description="The model to learn from: any size, the data's tokenizer.")
+    alpha: Decimal = Field(default="0.7", description="Share of the teacher in the loss; at most 1.")
+    temperature: Decimal = Field(default="2", description="Softens both models' probabilities.")
+
+
 class Training(SpecModel):
     """How long and how to train."""
 
@@ -129,6 +137,24 @@ class Training(SpecModel):
     lora: Lora | None = Field(
         default=None,
         description="Train small matrices beside the frozen ones of model.initFrom; merged at the export.",
+    )
+    quantisation: Quantisation | None = Field(
+        default=None, description="Train for a quantised model: matrices are rounded in every pass."
+    )
+    pruning: Pruning | None = Field(
+        default=None, description="Close the inner channels of gated networks that weigh least."
+    )
+    consolidation: Consolidation | None = Field(
+        default=None, description="Keep what model.initFrom has learnt of older data."
+    )
+    distillation: Distillation | None = Field(
+        default=None, description="Learn from another model's probabilities, too."
+    )
+    curriculum: list[CurriculumStage] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Shorter sequences first, by rising steps; after the last stage they are whole.",
+        json_schema_extra=ATOMIC_LIST,
     )
     entrypoint: Entrypoint | None = Field(
         default=None,

@@ -7,7 +7,7 @@ from functools import partial
 from pydantic import ValidationError
 
 from deepseek_operator.api.dataset import DeepSeekDataset
-from deepseek_operator.api.training_job import DeepSeekTrainingJob
+from deepseek_operator.api.training_job import DeepSeekTrainingJob, InitFrom
 from deepseek_operator.cluster.interface import Cluster
 from deepseek_operator.cluster.kinds import DATASET, MODEL_REVISION
 from deepseek_operator.reconcile.key import Key
@@ -40,20 +40,27 @@ async def inputs_of_job(cluster: Cluster, job: DeepSeekTrainingJob, *, worker_im
         prepared = await _prepared(cluster, Key(DATASET, job.metadata.namespace, name), waiting)
         if prepared is not None:
             ready[name] = prepared
-    init_from = await _export_to_start_from(cluster, job, waiting, problems)
+    distillation = job.spec.training.distillation
+    init_from = await _export_named(cluster, job, job.spec.model.init_from, waiting, problems)
+    wanted = distillation.teacher if distillation else None
+    teacher = await _export_named(cluster, job, wanted, waiting, problems)
     if problems:
         return Inputs(problems=tuple(problems))
     if waiting:
         return Inputs(waiting=waiting)
-    return Inputs(render=partial(training_run_of, job, datasets=ready, init_from=init_from))
+    return Inputs(render=partial(training_run_of, job, datasets=ready, init_from=init_from, teacher=teacher))
 
 
-async def _export_to_start_from(
-    cluster: Cluster, job: DeepSeekTrainingJob, waiting: dict[Key, str], problems: list[Problem]
+async def _export_named(
+    cluster: Cluster,
+    job: DeepSeekTrainingJob,
+    wanted: InitFrom | None,
+    waiting: dict[Key, str],
+    problems: list[Problem],
 ) -> InitialExport | None:
-    """What spec.model.initFrom stands for; an entry in `waiting` where it does not exist yet, and in
-    `problems` where it can never be read."""
-    wanted, namespace = job.spec.model.init_from, job.metadata.namespace
+    """The export that a reference of the job stands for; an entry in `waiting` where it does not exist yet,
+    and in `problems` where it can never be read."""
+    namespace = job.metadata.namespace
     if wanted is None:
         return None
     if wanted.storage_uri is not None:

@@ -64,9 +64,11 @@ def render_training_run(
     architecture: Architecture,
     datasets: Mapping[str, PreparedDataset],
     init_from: InitialExport | None = None,
+    teacher: InitialExport | None = None,
 ) -> TrainingRun:
-    """`datasets` by the name in datasetRef. Raises pydantic.ValidationError, whose paths are those of the
-    spec as far as names are shared, for numbers out of their bounds."""
+    """`datasets` by the name in datasetRef; `init_from` and `teacher`: the exports that the spec's
+    references stand for. Raises pydantic.ValidationError, whose paths are those of the spec as far as names
+    are shared, for numbers out of their bounds."""
     spec = job.spec
     return TrainingRun.model_validate(
         {
@@ -79,7 +81,7 @@ def render_training_run(
                 "sequence_length": spec.data.sequence_length,
                 "seed": spec.data.seed,
             },
-            "training": _training(spec),
+            "training": _training(spec, teacher),
             "checkpoint": spec.checkpoint.model_dump(),
             "evaluation": spec.evaluation.model_dump(),
             "monitoring": _monitoring(spec),
@@ -167,10 +169,12 @@ def _source(source: DataSource, *, spec: TrainingJobSpec, datasets: Mapping[str,
     }
 
 
-def _training(spec: TrainingJobSpec) -> Values:
+def _training(spec: TrainingJobSpec, teacher: InitialExport | None) -> Values:
     """Tokens have become steps, `auto` a precision, an absent zeroStage one; the rest is named alike."""
     parallelism = spec.training.parallelism.model_dump(exclude_none=True)
+    distillation = spec.training.distillation
     return spec.training.model_dump(exclude={"tokens"}) | {
+        "distillation": distillation.model_dump() | {"teacher": teacher} if distillation else None,
         "steps": steps_of(spec),
         "precision": _precision(spec),
         "parallelism": {"zero_stage": 0 if spec.backend == "horovod" else 2} | parallelism,

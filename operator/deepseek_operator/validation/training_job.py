@@ -40,12 +40,15 @@ def training_run_of(
     *,
     datasets: Mapping[str, PreparedDataset],
     init_from: InitialExport | None = None,
+    teacher: InitialExport | None = None,
 ) -> TrainingRun:
     """The run config of a job that `validate_training_job` let pass; `datasets` by the name in datasetRef,
-    `init_from` the export that spec.model.initFrom stands for."""
+    `init_from` the export that spec.model.initFrom stands for, `teacher` that of the distillation."""
     spec = job.spec.model
     architecture = resolve(spec.preset, spec.architecture.to_overrides() if spec.architecture else None)
-    return render_training_run(job, architecture=architecture, datasets=datasets, init_from=init_from)
+    return render_training_run(
+        job, architecture=architecture, datasets=datasets, init_from=init_from, teacher=teacher
+    )
 
 
 def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
@@ -58,8 +61,14 @@ def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
         yield from check_endpoint(source.endpoint_url, field=f"spec.data.sources[{index}].endpointUrl")
     if not spec.image and not worker_image:
         yield no_horovod_image() if spec.backend == "horovod" else no_image()
-    if spec.model.init_from is not None and spec.model.init_from.storage_uri is not None:
-        yield from check_uri(spec.model.init_from.storage_uri, field="spec.model.initFrom.storageUri")
+    distillation = spec.training.distillation
+    exports = {
+        "spec.model.initFrom": spec.model.init_from,
+        "spec.training.distillation.teacher": distillation.teacher if distillation else None,
+    }
+    for field, export in exports.items():
+        if export is not None and export.storage_uri is not None:
+            yield from check_uri(export.storage_uri, field=f"{field}.storageUri")
 
 
 def no_image() -> Problem:
@@ -99,7 +108,9 @@ def _rendered(
 ) -> TrainingRun | None:
     try:
         start = _ANY_EXPORT if job.spec.model.init_from is not None else None
-        return render_training_run(job, architecture=architecture, datasets=datasets, init_from=start)
+        return render_training_run(
+            job, architecture=architecture, datasets=datasets, init_from=start, teacher=_ANY_EXPORT
+        )
     except ValidationError as error:
         problems += problems_of(error)
         return None

@@ -5,10 +5,14 @@ import torch
 from torch import Tensor
 from training_cases import ARCHITECTURE
 
+from deepseek_workloads.contract.objective import Quantisation
 from deepseek_workloads.contract.optimization import PrecisionOverride
+from deepseek_workloads.model.block import FeedForward
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
-from deepseek_workloads.plan.modules import linear_names, module_names
+from deepseek_workloads.model.experts import RoutedExperts
+from deepseek_workloads.plan.modules import gated_networks, holding_matrices, linear_names, module_names
 from deepseek_workloads.train.adapt import checkpoint_activations, override_precision
+from deepseek_workloads.train.quantise import quantised_modules
 from deepseek_workloads.train.refused import SettingRefused
 
 IDS = torch.randint(0, 64, (2, 17), generator=torch.Generator().manual_seed(3))
@@ -86,3 +90,11 @@ def test_the_names_that_a_job_is_checked_against_are_those_of_the_model() -> Non
     assert sorted(module_names(ARCHITECTURE)) == sorted(holding)
     linear = [name for name, module in made.named_modules() if isinstance(module, torch.nn.Linear)]
     assert sorted(linear_names(ARCHITECTURE)) == sorted(linear)
+    networks = [
+        name for name, module in made.named_modules() if isinstance(module, FeedForward | RoutedExperts)
+    ]
+    assert sorted(gated_networks(ARCHITECTURE)) == sorted(networks)
+    everything = Quantisation(modules=["*"])
+    assert sorted(holding_matrices(ARCHITECTURE)) == sorted(
+        name for name, _ in quantised_modules(made, everything)
+    )

@@ -11,6 +11,11 @@ _TRAINING_FIELDS = (
     "objective",
     "entrypoint",
     "lora",
+    "quantisation",
+    "consolidation",
+    "pruning",
+    "distillation",
+    "curriculum",
     "steps",
     "global_batch_size",
     "optimizer",
@@ -28,6 +33,9 @@ def recipe_of(run: TrainingRun) -> Recipe:
     a constant one may go on for longer."""
     document = run.model_dump(mode="json", by_alias=True)
     training = run.training.model_dump(mode="json", by_alias=True, include=set(_TRAINING_FIELDS))
+    distillation = run.training.distillation
+    if distillation is not None:
+        training["distillation"] = {**training["distillation"], "teacher": distillation.teacher.uri}
     if run.training.schedule.name == "constant":
         training["steps"] = None
     sources = [

@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, model_validator
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.monitoring import Alerts, Monitoring
-from deepseek_workloads.contract.objective import Lora
+from deepseek_workloads.contract.objective import Consolidation, CurriculumStage, Lora, Pruning, Quantisation
 from deepseek_workloads.contract.optimization import Optimizer, PrecisionOverride, Schedule
 from deepseek_workloads.contract.wire import WireModel
 
@@ -77,9 +77,22 @@ class Horovod(WireModel):
     compression: Literal["none", "fp16"] = "none"
 
 
+class Distillation(WireModel):
+    """alpha * T^2 * KL(teacher || student) at temperature T + (1 - alpha) * cross-entropy."""
+
+    teacher: InitialExport
+    alpha: float = Field(default=0.7, ge=0, le=1)
+    temperature: float = Field(default=2, gt=0)
+
+
 class Training(WireModel):
     objective: Literal["pretrain", "sft"] = "pretrain"
     lora: Lora | None = None  # None: all weights are trained
+    quantisation: Quantisation | None = None
+    pruning: Pruning | None = None
+    consolidation: Consolidation | None = None
+    distillation: Distillation | None = None
+    curriculum: list[CurriculumStage] = Field(default_factory=list, max_length=16)  # by rising steps
     entrypoint: str | None = None  # module:function of the user's image, in place of the loop
     steps: int = Field(ge=1)
     global_batch_size: int = Field(ge=1)  # sequences; accumulation absorbs the world size

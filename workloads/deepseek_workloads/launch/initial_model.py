@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pydantic
+
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.layout import digest_in_uri, join_uri
@@ -64,6 +66,30 @@ def initial_model_problems(
         yield from folder_problems(folder, run.architecture, lacks_indexer=theirs.indexer is None)
     if folder is None or folder.has_tokenizer:
         yield from _tokenizer_problems(datasets, store)
+
+
+def teacher_problems(
+    run: TrainingRun, datasets: Sequence[DatasetManifest], store: ObjectStore
+) -> Iterator[str]:
+    """Whether an export can teach the run's model: the same tokens, whatever its size. `store` is at the
+    export's prefix. Raises StoreErrors."""
+    try:
+        ExportManifest.model_validate_json(store.read(MANIFEST))
+        theirs = architecture_of(json.loads(store.read(CONFIG)))
+    except (pydantic.ValidationError, ValueError) as error:
+        yield f"{store.uri}: no export of this version: {error}: name the prefix of an export"
+        return
+    if theirs.vocab_size != run.architecture.vocab_size:
+        yield (
+            f"{store.uri}: its vocabulary has {theirs.vocab_size} entries, that of spec.model "
+            f"{run.architecture.vocab_size}: set vocabSize in spec.model.architecture to the teacher's"
+        )
+    if theirs.max_position_embeddings < run.data.sequence_length:
+        yield (
+            f"{store.uri}: it reads {theirs.max_position_embeddings} tokens at most, data.sequenceLength is "
+            f"{run.data.sequence_length}: use shorter sequences"
+        )
+    yield from _tokenizer_problems(datasets, store)
 
 
 def _is_export(store: ObjectStore, recorded: str | None) -> bool:

@@ -36,7 +36,7 @@ from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.raw import check_readable, list_raw
 from deepseek_workloads.export.folder import CONFIG
 from deepseek_workloads.launch.arguments import parse_arguments, write_verdict
-from deepseek_workloads.launch.initial_model import initial_model_problems
+from deepseek_workloads.launch.initial_model import initial_model_problems, teacher_problems
 from deepseek_workloads.plan.architecture_rules import served_by_no_engine
 from deepseek_workloads.plan.hugging_face_config import architecture_of
 from deepseek_workloads.store.interface import NotFound, ObjectStore, StoreError
@@ -89,6 +89,7 @@ def preflight(run: AnyRun, open_store: OpenStore, *, first_start: bool = True) -
         _check_entrypoint(run, refusals)
         manifests = _check_sources(run, open_store, refusals)
         _check_initial_model(run, manifests, open_store, refusals)
+        _check_teacher(run, manifests, open_store, refusals)
     else:
         _check_raw_objects(run, open_store, refusals)
     return refusals.found
@@ -208,6 +209,17 @@ def _check_initial_model(
     with refusals.collected("spec.model.initFrom"), closing(open_store(run.init_from)) as store:
         for problem in initial_model_problems(run, manifests, store):
             refusals.add(reasons.CHECKPOINT_MISMATCH, f"spec.model.initFrom: {problem}")
+
+
+def _check_teacher(
+    run: TrainingRun, manifests: list[DatasetManifest], open_store: OpenStore, refusals: _Refusals
+) -> None:
+    wanted, field = run.training.distillation, "spec.training.distillation.teacher"
+    if wanted is None:
+        return
+    with refusals.collected(field), closing(open_store(wanted.teacher)) as store:
+        for problem in teacher_problems(run, manifests, store):
+            refusals.add(reasons.CHECKPOINT_MISMATCH, f"{field}: {problem}")
 
 
 def _check_served_exports(

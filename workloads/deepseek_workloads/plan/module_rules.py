@@ -4,7 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import TrainingRun
-from deepseek_workloads.plan.modules import examples, fitting, linear_names, module_names
+from deepseek_workloads.plan.modules import (
+    examples,
+    fitting,
+    gated_networks,
+    holding_matrices,
+    linear_names,
+    module_names,
+)
 from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
 
 
@@ -19,13 +26,34 @@ def precision_overrides(run: TrainingRun) -> Iterator[Problem]:
 
 def lora(run: TrainingRun) -> Iterator[Problem]:
     wanted = run.training.lora
-    if wanted is None:
-        return
-    field = "spec.training.lora.targets"
-    yield from _unknown(run.architecture, _numbered(field, wanted.targets))
-    matrices = linear_names(run.architecture)
-    if not fitting(matrices, wanted.targets):
-        yield _fits_none(field, ", ".join(wanted.targets), "a matrix", matrices)
+    if wanted is not None:
+        found = linear_names(run.architecture)
+        yield from _among(run, "lora.targets", wanted.targets, "a matrix", found)
+
+
+def quantisation(run: TrainingRun) -> Iterator[Problem]:
+    wanted = run.training.quantisation
+    if wanted is not None:
+        found = holding_matrices(run.architecture)
+        yield from _among(run, "quantisation.modules", wanted.modules, "a module with matrices", found)
+
+
+def pruning(run: TrainingRun) -> Iterator[Problem]:
+    wanted = run.training.pruning
+    if wanted is not None:
+        found = gated_networks(run.architecture)
+        yield from _among(run, "pruning.modules", wanted.modules, "a gated network", found)
+
+
+def _among(
+    run: TrainingRun, setting: str, patterns: Sequence[str], what: str, names: Sequence[str]
+) -> Iterator[Problem]:
+    """Each pattern fits a module, and one of them at least one of `names`."""
+    field = f"spec.training.{setting}"
+    unknown = list(_unknown(run.architecture, _numbered(field, patterns)))
+    yield from unknown
+    if not unknown and not fitting(names, patterns):
+        yield _fits_none(field, ", ".join(patterns), what, names)
 
 
 def _unknown(architecture: Architecture, patterns: Mapping[str, str]) -> Iterator[Problem]:

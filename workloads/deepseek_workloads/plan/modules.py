@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.plan.tensors import parameter_shapes
 
-_NOT_LINEAR = ("embed_tokens.weight", ".mlp.gate.weight")
+_ROUTER = ".mlp.gate"
+_NOT_LINEAR = ("embed_tokens.weight", f"{_ROUTER}.weight")
 
 
 def module_names(architecture: Architecture) -> list[str]:
@@ -28,6 +29,19 @@ def linear_names(architecture: Architecture) -> list[str]:
         for tensor, shape in parameter_shapes(architecture).items()
         if len(shape) == 2 and tensor.endswith(".weight") and not tensor.endswith(_NOT_LINEAR)
     ]
+
+
+def gated_networks(architecture: Architecture) -> list[str]:
+    """Those with gate, up and down; the experts of a layer are one."""
+    names = {tensor.removesuffix(".weight"): None for tensor in parameter_shapes(architecture)}
+    return [name.removesuffix(".down_proj") for name in names if name.endswith(".down_proj")]
+
+
+def holding_matrices(architecture: Architecture) -> list[str]:
+    """Those with a matrix of their own, but for the routers."""
+    matrices = (tensor for tensor, shape in parameter_shapes(architecture).items() if len(shape) >= 2)
+    names = dict.fromkeys(tensor.rpartition(".")[0] for tensor in matrices)
+    return [name for name in names if not name.endswith(_ROUTER)]
 
 
 def fitting(names: Iterable[str], patterns: Iterable[str]) -> list[str]:

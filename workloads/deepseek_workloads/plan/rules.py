@@ -29,9 +29,16 @@ _RULES = (
     layout_rules.schedule,
     module_rules.precision_overrides,
     module_rules.lora,
+    module_rules.quantisation,
+    module_rules.pruning,
     training_rules.undivided,
     training_rules.entrypoint,
     training_rules.lora,
+    training_rules.quantisation,
+    training_rules.curriculum,
+    training_rules.pruning,
+    training_rules.offloaded_pruning,
+    training_rules.consolidation,
     training_rules.conversations,
 )
 

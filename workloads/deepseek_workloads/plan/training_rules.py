@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from deepseek_workloads.contract.run_config import Training, TrainingRun
 from deepseek_workloads.plan.layout_rules import INVALID_PARALLELISM
+from deepseek_workloads.plan.nearest import divisors_near, either
 from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
 
 _TENSOR, _PIPELINE, _CONTEXT, _EXPERT = (
@@ -11,6 +12,10 @@ _TENSOR, _PIPELINE, _CONTEXT, _EXPERT = (
     "pipelineParallelDegree",
     "contextParallelDegree",
     "expertParallelDegree",
+)
+_OF_THE_LOOP = (
+    *("objective", "lora", "quantisation", "pruning", "distillation", "consolidation", "curriculum"),
+    *("precision_overrides", "activation_checkpointing"),
 )
 _ALL = (_TENSOR, _PIPELINE, _CONTEXT, _EXPERT)
 
@@ -50,14 +55,23 @@ def _of_whole(t: Training) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         yield "lora", f"rank {t.lora.rank}", _ALL
     if t.entrypoint is not None:  # it lays out its model itself
         yield "entrypoint", repr(t.entrypoint), _ALL
+    if t.quantisation is not None:
+        yield "quantisation", f"{t.quantisation.bits} bits", _ALL
+    if t.pruning is not None:
+        yield "pruning", f"sparsity {t.pruning.sparsity}", _ALL
+    if t.distillation is not None:
+        yield "distillation", f"alpha {t.distillation.alpha}", (_TENSOR, _PIPELINE, _CONTEXT)
+    if t.consolidation is not None:
+        yield "consolidation", f"source {t.consolidation.source!r}", (_TENSOR, _PIPELINE, _CONTEXT)
+    if t.curriculum:
+        yield "curriculum", f"{len(t.curriculum)} stages", (_PIPELINE, _CONTEXT)
 
 
 def entrypoint(run: TrainingRun) -> Iterator[Problem]:
     """What belongs to the loop that it replaces would be passed over without a word."""
     if run.training.entrypoint is None:
         return
-    settings = ("objective", "lora", "precision_overrides", "activation_checkpointing")
-    for setting in settings:
+    for setting in _OF_THE_LOOP:
         value = getattr(run.training, setting)
         if value != Training.model_fields[setting].get_default(call_default_factory=True):
             name = Training.model_fields[setting].alias or setting
@@ -77,6 +91,104 @@ def lora(run: TrainingRun) -> Iterator[Problem]:
             f"rank {run.training.lora.rank}",
             "adapts a trained model, and spec.model.initFrom names none",
             "name the model in spec.model.initFrom, or train all weights",
+            INVALID_TRAINING,
+        )
+
+
+def quantisation(run: TrainingRun) -> Iterator[Problem]:
+    if run.training.quantisation is not None and run.training.lora is not None:
+        yield Problem(
+            "spec.training.quantisation",
+            f"{run.training.quantisation.bits} bits",
+            "does not go with lora, whose frozen matrices would be rounded under what is trained beside them",
+            "merge first: train with lora, then with quantisation from its export",
+            INVALID_TRAINING,
+        )
+
+
+def curriculum(run: TrainingRun) -> Iterator[Problem]:
+    stages, full, before = run.training.curriculum, run.data.sequence_length, 0
+    if stages and run.training.objective == "sft":
+        yield Problem(
+            "spec.training.curriculum",
+            f"{len(stages)} stages",
+            "would cut conversations, which objective sft keeps whole",
+            "leave it away, or use objective pretrain",
+            INVALID_TRAINING,
+        )
+    for index, stage in enumerate(stages):
+        field = f"spec.training.curriculum[{index}]"
+        if stage.until_step <= before:
+            yield Problem(
+                f"{field}.untilStep",
+                str(stage.until_step),
+                f"must be above the stage before ({before})",
+                f"use {before + 1} or more",
+                INVALID_TRAINING,
+            )
+        before = stage.until_step
+        if full % stage.sequence_length:
+            yield Problem(
+                f"{field}.sequenceLength",
+                str(stage.sequence_length),
+                f"must divide data.sequenceLength ({full}), so that no token is left out",
+                f"use {either(divisors_near(full, stage.sequence_length))}",
+                INVALID_TRAINING,
+            )
+
+
+def pruning(run: TrainingRun) -> Iterator[Problem]:
+    wanted = run.training.pruning
+    if wanted is None:
+        return
+    if wanted.at_step > run.training.steps:
+        yield Problem(
+            "spec.training.pruning.atStep",
+            str(wanted.at_step),
+            f"must not exceed the {run.training.steps} steps of the run",
+            f"use at most {run.training.steps}",
+            INVALID_TRAINING,
+        )
+    if run.training.lora is not None:
+        yield Problem(
+            "spec.training.pruning",
+            f"sparsity {wanted.sparsity}",
+            "does not go with lora, whose products would fill the closed channels again",
+            "prune in a run that trains all weights",
+            INVALID_TRAINING,
+        )
+
+
+def offloaded_pruning(run: TrainingRun) -> Iterator[Problem]:
+    if run.training.pruning is not None and run.training.parallelism.cpu_offload:
+        yield Problem(
+            "spec.training.parallelism.cpuOffload",
+            "true",
+            "does not go with pruning, which looks at the weights where they are computed with",
+            "use cpuOffload false, or leave pruning away",
+            INVALID_TRAINING,
+        )
+
+
+def consolidation(run: TrainingRun) -> Iterator[Problem]:
+    wanted = run.training.consolidation
+    if wanted is None:
+        return
+    names = [source.name for source in run.data.sources]
+    if wanted.source not in names:
+        yield Problem(
+            "spec.training.consolidation.source",
+            repr(wanted.source),
+            "must name one of spec.data.sources",
+            f"use {' or '.join(names)}, or add the older dataset to them",
+            INVALID_TRAINING,
+        )
+    if run.init_from is None:
+        yield Problem(
+            "spec.training.consolidation",
+            f"source {wanted.source!r}",
+            "holds a trained model fast, and spec.model.initFrom names none",
+            "name the model in spec.model.initFrom",
             INVALID_TRAINING,
         )
 

@@ -16,6 +16,7 @@ from deepseek_workloads.contract.run_config import Training
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.plan.modules import examples, fitting, outermost
 from deepseek_workloads.train.lora import add_lora
+from deepseek_workloads.train.quantise import quantise_weights
 from deepseek_workloads.train.refused import SettingRefused
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,6 +39,8 @@ def adapt_model(model: DeepseekV3ForCausalLM, training: Training) -> None:
     """Raises SettingRefused."""
     if training.lora is not None:
         add_lora(model, training.lora)
+    if training.quantisation is not None:
+        quantise_weights(model, training.quantisation)
     for override in training.precision_overrides:
         override_precision(model, override)
     checkpoint_activations(model, training.activation_checkpointing)

@@ -21,6 +21,7 @@ from deepseek_workloads.store.log import CheckpointEntry, LogEntry
 from deepseek_workloads.train.assessment import assess
 from deepseek_workloads.train.checkpoint import Position
 from deepseek_workloads.train.lora import merge
+from deepseek_workloads.train.quantise import round_state
 from deepseek_workloads.train.reporting import Reporter
 from deepseek_workloads.train.setup import Setup
 from deepseek_workloads.train.stopwatch import Stopwatch
@@ -131,6 +132,8 @@ def _export(setup: Setup, entry: CheckpointEntry, figures: dict[str, float]) -> 
     training, state = setup.run.training, setup.model.whole_state(setup.group)
     if training.lora is not None:
         state = merge(state, training.lora.scale)
+    if training.quantisation is not None:
+        state = round_state(setup.model.plain, state, training.quantisation)
 
     def publish() -> Export:
         assert setup.writer is not None

@@ -22,6 +22,7 @@ from deepseek_workloads.plan.rules import check_training
 from deepseek_workloads.train.assessment import assess
 from deepseek_workloads.train.checkpoint import Position
 from deepseek_workloads.train.context import Preempted, TrainContext
+from deepseek_workloads.train.curriculum import sequence_length
 from deepseek_workloads.train.custom.run import train_custom
 from deepseek_workloads.train.decisions import CheckpointReason, Decision, End, Votes, decide
 from deepseek_workloads.train.ending import complete, numeric_failure, stopped, stopped_by_alert
@@ -120,6 +121,9 @@ class TrainingLoop:
             clip_norm=training.gradient_clip_norm,
             seed=setup.run.data.seed,
             loss_scale=setup.loss_scale,
+            distillation=setup.distillation,
+            pruning=setup.pruning,
+            anchor=setup.anchor,
         )
 
     def run(self) -> Verdict:
@@ -198,6 +202,9 @@ class TrainingLoop:
                     leading=self._guard.numbers(),
                     accept=lambda result: self._guard.accept(
                         result, ranks_short_of_memory=result.votes[_MEMORY]
+                    ),
+                    sequence_length=sequence_length(
+                        training.curriculum, step=step, full=self._setup.run.data.sequence_length
                     ),
                     watch_activations=_is_due(step, self._setup.run.monitoring.activation_range_every_steps),
                 )

@@ -7,17 +7,22 @@ from functools import partial
 import torch
 
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.data.conversations import sample_plan
+from deepseek_workloads.export.load import load_export
 from deepseek_workloads.export.start import open_initial_model
 from deepseek_workloads.export.stream_weights import load_weights
 from deepseek_workloads.plan.estimate import choose_micro_batch_size
 from deepseek_workloads.train import checkpoint
-from deepseek_workloads.train.adapt import adapt_model
+from deepseek_workloads.train.adapt import DTYPES, adapt_model
+from deepseek_workloads.train.anchor import Anchor, make_anchor
 from deepseek_workloads.train.context import TrainContext
+from deepseek_workloads.train.distil import Distillation
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.loss_scale import LossScale
 from deepseek_workloads.train.opened import Opened, open_run
 from deepseek_workloads.train.optimizers.build import build_optimizer
 from deepseek_workloads.train.parallelise import ParallelModel, parallelise
+from deepseek_workloads.train.prune import ChannelPruning
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,9 @@ class Setup(Opened):
     optimizer: torch.optim.Optimizer
     loss_scale: LossScale | None  # of fp16
     parts: tuple[checkpoint.StatePart, ...]  # what else a checkpoint holds
+    pruning: ChannelPruning | None
+    anchor: Anchor | None
+    distillation: Distillation | None
     micro_batch_size: int
     loaded: checkpoint.Loaded
 
@@ -44,7 +52,9 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
     )
     optimizer = build_optimizer(model.plain, training.optimizer)
     loss_scale = LossScale() if training.precision == "fp16" else None
-    parts: tuple[checkpoint.StatePart, ...] = (loss_scale,) if loss_scale is not None else ()
+    pruning = ChannelPruning(model.plain, training.pruning) if training.pruning else None
+    parts = tuple(part for part in (loss_scale, pruning) if part is not None)
+    anchor = _anchor(run, context, opened, model)
     loaded = checkpoint.load_latest(
         opened.store,
         group,
@@ -62,6 +72,9 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
         optimizer=optimizer,
         loss_scale=loss_scale,
         parts=parts,
+        pruning=pruning,
+        anchor=anchor,
+        distillation=_distillation(run, context, model, group),
         micro_batch_size=choose_micro_batch_size(run),
         loaded=loaded,
     )
@@ -79,3 +92,39 @@ def _first_weights(run: TrainingRun, context: TrainContext, group: Group, model:
                 model.load_stages(reader.state(run.architecture) if group.rank == 0 else {}, group)
     if not group.torch_distributed:
         group.broadcast(model.plain.state_dict().values())
+
+
+def _distillation(
+    run: TrainingRun, context: TrainContext, model: ParallelModel, group: Group
+) -> Distillation | None:
+    """Every rank reads the whole teacher, in what the run computes in."""
+    wanted = run.training.distillation
+    if wanted is None:
+        return None
+    dtype = DTYPES[run.training.precision]
+    with closing(context.open_store(wanted.teacher)) as store:
+        teacher = load_export(store, recorded=wanted.teacher.digest, dtype=dtype, device=str(group.device))
+    return Distillation(
+        model.plain.lm_head, teacher.model, alpha=wanted.alpha, temperature=wanted.temperature
+    )
+
+
+def _anchor(run: TrainingRun, context: TrainContext, opened: Opened, model: ParallelModel) -> Anchor | None:
+    """Made of the weights that the run started from, whatever checkpoint follows."""
+    wanted = run.training.consolidation
+    if wanted is None:
+        return None
+    _first_weights(run, context, opened.group, model)
+    place = next(i for i, source in enumerate(run.data.sources) if source.name == wanted.source)
+    manifests, stores = opened.data.plan.manifests, opened.data.stores
+    alone = run.model_copy(
+        update={"data": run.data.model_copy(update={"sources": [run.data.sources[place]]})}
+    )
+    return make_anchor(
+        model,
+        opened.group,
+        plan=sample_plan(alone, [manifests[place]], [stores[place]]),
+        stores=[stores[place]],
+        samples=wanted.samples,
+        strength=wanted.strength,
+    )

@@ -5,6 +5,7 @@ It knows the model and its group, not where batches come from, nor what happens 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,10 +13,14 @@ from torch import Tensor
 
 from deepseek_workloads.data.stream import Batch
 from deepseek_workloads.model.losses import summed
+from deepseek_workloads.train.anchor import Anchor
+from deepseek_workloads.train.curriculum import cut, row_numbers
+from deepseek_workloads.train.distil import Distillation
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.loss_scale import LossScale
 from deepseek_workloads.train.optimizers.build import set_learning_rate
 from deepseek_workloads.train.parallelise import ParallelModel
+from deepseek_workloads.train.prune import ChannelPruning
 from deepseek_workloads.train.watch.activations import ActivationRange
 
 
@@ -48,12 +53,16 @@ class Trainer:
         clip_norm: float,
         seed: int,
         loss_scale: LossScale | None = None,
+        distillation: Distillation | None = None,
+        pruning: ChannelPruning | None = None,
+        anchor: Anchor | None = None,
     ) -> None:
         """`samples_per_step`: that this rank reads. All ranks have the same number, so the mean over ranks
         that gradients are reduced to is the mean over the global batch."""
         self._model, self._optimizer, self._group = model, optimizer, group
         self._samples_per_step, self._clip_norm, self._seed = samples_per_step, clip_norm, seed
-        self._loss_scale = loss_scale
+        self._loss_scale, self._distillation, self._pruning = loss_scale, distillation, pruning
+        self._anchor = anchor
         self._activations = ActivationRange(model.plain.layers())
 
     def step(
@@ -66,18 +75,19 @@ class Trainer:
         leading: Sequence[float] = (),
         accept: Callable[[StepResult], bool],
         watch_activations: bool = False,
+        sequence_length: int | None = None,
     ) -> StepResult:
         """`batches`: this rank's micro-batches of one global batch. `flags` are summed over the ranks, and
         all ranks get rank 0's numbers `leading`, so that all decide alike at the same step. Nothing is
         updated when `accept` says no, which sees the same result on every rank, or when gradients overflow.
-        `watch_activations` is the same on every rank."""
+        `watch_activations` is the same on every rank. `sequence_length`: rows are cut to it; None: whole."""
         # Nothing draws random numbers between steps, so that a resumed step draws the same ones.
         torch.manual_seed(_mix(self._seed, step, self._model.layout.data_rank(self._group.rank)))
         self._model.plain.dropout_stream.begin_step(seed=self._seed, step=step)
         self._optimizer.zero_grad(set_to_none=True)
         self._model.module.train()
         with self._activations.looking(watch_activations):
-            totals = self._passes(batches, self._shares(batches))
+            totals = self._passes(batches, self._shares(batches), sequence_length)
             ranges = self._ranges() if watch_activations else ()
         self._finish_gradients()
         norm = self._model.gradient_norm(self._group)
@@ -92,6 +102,8 @@ class Trainer:
             self._model.clip_gradients(norm, clip_norm=self._clip_norm)
             self._optimizer.step()
             self._model.update_router_bias(totals.expert_counts)
+            if self._pruning is not None:
+                self._pruning.after_step(step)
         return result
 
     def _ranges(self) -> tuple[float, ...]:
@@ -119,7 +131,9 @@ class Trainer:
         mean = float(self._group.sum(total)) / layout.data
         return [count / max(mean, 1.0) for count in counts]
 
-    def _passes(self, batches: Sequence[Batch], shares: Sequence[float]) -> "_Totals":
+    def _passes(
+        self, batches: Sequence[Batch], shares: Sequence[float], sequence_length: int | None
+    ) -> "_Totals":
         device = self._group.device
         scale = self._loss_scale.value if self._loss_scale is not None else 1.0
         if self._model.pipeline is not None:
@@ -131,14 +145,19 @@ class Trainer:
         counts: Tensor | None = None
         dropped = torch.zeros((), dtype=torch.int64, device=device)
         for number, (batch, share) in enumerate(zip(batches, shares, strict=True), start=1):
-            ids, labels = (_to_device(part, device) for part in (batch.input_ids, batch.rows.labels))
-            self._model.plain.dropout_stream.begin_pass(torch.tensor(batch.sample_ids, device=device))
+            pair = (batch.input_ids, batch.rows.labels)
+            ids, labels = (_to_device(part, device) for part in pair)
+            inputs, labels = cut(ids, labels, sequence_length or labels.shape[1])
+            last, documents = number == len(batches), batch.rows.inputs_of(device)
+            rows = row_numbers(batch.sample_ids, rows=len(inputs))
+            self._model.plain.dropout_stream.begin_pass(rows.to(device))
             with (
-                self._model.one_pass(last=number == len(batches)),
-                self._model.plain.documents.within(batch.rows.inputs_of(device)),
+                self._model.one_pass(last=last),
+                self._model.plain.documents.within(documents),
+                self._taught(inputs, documents),
             ):
                 with self._model.compute(device):
-                    parts = self._model.losses(ids[:, :-1], labels)
+                    parts = self._model.losses(inputs, labels)
                 (parts.loss * (share * scale)).backward()  # type: ignore[no-untyped-call]
             loss += parts.lm_loss.double() * share
             auxiliary.append({name: part.double() * share for name, part in parts.auxiliary.items()})
@@ -147,10 +166,17 @@ class Trainer:
         assert counts is not None
         return _Totals(loss, summed(auxiliary), counts, dropped)
 
+    def _taught(self, inputs: Tensor, documents: Tensor | None) -> AbstractContextManager[None]:
+        if self._distillation is None:
+            return nullcontext()
+        return self._distillation.over(inputs, documents)
+
     def _finish_gradients(self) -> None:
-        """What the passes have left, scaled back."""
+        """What the passes have left, scaled back; and what is no part of their loss."""
         if self._loss_scale is not None:
             self._model.scale_gradients(1 / self._loss_scale.value)
+        if self._anchor is not None:
+            self._anchor.pull()
 
     def _agree(
         self,

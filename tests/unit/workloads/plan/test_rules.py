@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepseek_workloads.contract.architecture import Attention, Dropout, HeadGate
-from deepseek_workloads.contract.objective import Lora
+from deepseek_workloads.contract.objective import Consolidation, CurriculumStage, Lora, Pruning, Quantisation
 from deepseek_workloads.contract.optimization import PrecisionOverride, Schedule
 from deepseek_workloads.contract.run_config import (
     Data,
+    Distillation,
     InitialExport,
     Owner,
     Parallelism,
@@ -449,6 +450,28 @@ def test_lora_adapts_what_was_trained() -> None:
     assert check_training(run(training=training(lora=Lora()), init_from=Storage(uri="s3://models/x"))) == []
 
 
+def test_lora_and_rounding_are_two_runs() -> None:
+    both = training(lora=Lora(), quantisation=Quantisation())
+    (problem,) = check_training(run(training=both, init_from=Storage(uri="s3://models/x")))
+    assert problem.field == "spec.training.quantisation"
+
+
+def test_a_curriculum_rises_and_leaves_no_token_out() -> None:
+    def problems(*stages: tuple[int, int]) -> list[str]:
+        curriculum = [CurriculumStage(until_step=step, sequence_length=length) for step, length in stages]
+        return [problem.field for problem in check_training(run(training=training(curriculum=curriculum)))]
+
+    assert problems((10, 128), (20, 256)) == []
+    assert problems((10, 128), (10, 256)) == ["spec.training.curriculum[1].untilStep"]
+    assert problems((10, 100)) == ["spec.training.curriculum[0].sequenceLength"]
+
+
+def test_conversations_are_not_cut() -> None:
+    stages = [CurriculumStage(until_step=10, sequence_length=128)]
+    (problem,) = check_training(run(training=training(objective="sft", curriculum=stages)))
+    assert problem.field == "spec.training.curriculum"
+
+
 @pytest.mark.parametrize(
     ("changes", "setting", "degree"),
     [
@@ -462,6 +485,19 @@ def test_lora_adapts_what_was_trained() -> None:
         ({"objective": "sft"}, "objective", "pipelineParallelDegree"),
         ({"lora": Lora()}, "lora", "pipelineParallelDegree"),
         ({"entrypoint": "own.code:train"}, "entrypoint", "pipelineParallelDegree"),
+        ({"quantisation": Quantisation()}, "quantisation", "expertParallelDegree"),
+        ({"pruning": Pruning(sparsity=0.5, at_step=10)}, "pruning", "expertParallelDegree"),
+        (
+            {"distillation": Distillation(teacher=InitialExport(uri="s3://models/large"))},
+            "distillation",
+            "pipelineParallelDegree",
+        ),
+        ({"consolidation": Consolidation(source="docs")}, "consolidation", "pipelineParallelDegree"),
+        (
+            {"curriculum": [CurriculumStage(until_step=10, sequence_length=128)]},
+            "curriculum",
+            "pipelineParallelDegree",
+        ),
     ],
 )
 def test_what_works_on_whole_layers_and_rows_is_refused_where_they_are_divided(
@@ -499,3 +535,33 @@ def test_settings_of_the_loop_that_an_entrypoint_replaces_are_refused() -> None:
 
     assert (problem.field, problem.value) == ("spec.training.activationCheckpointing", "full")
     assert "my.code:train" in problem.rule
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "what"),
+    [
+        ({"quantisation": Quantisation(modules=["model.norm"])}, "quantisation.modules", "with matrices"),
+        ({"quantisation": Quantisation(modules=["*.no_such"])}, "quantisation.modules[0]", "a module"),
+        (
+            {"pruning": Pruning(sparsity=0.5, at_step=1, modules=["model.layers.*.self_attn"])},
+            "pruning.modules",
+            "a gated network",
+        ),
+    ],
+)
+def test_what_is_rounded_or_pruned_is_named(changes: dict[str, object], field: str, what: str) -> None:
+    (problem,) = check_training(run(training=training(**changes)))
+
+    assert problem.field == f"spec.training.{field}"
+    assert what in problem.rule
+    assert "model.layers.0" in problem.remedy
+
+
+def test_pruning_looks_at_weights_that_are_not_offloaded() -> None:
+    pruning = Pruning(sparsity=0.5, at_step=1)
+
+    problems = check_training(
+        run(training=training(pruning=pruning, parallelism=Parallelism(zero_stage=2, cpu_offload=True)))
+    )
+
+    assert any("does not go with pruning" in problem.rule for problem in problems)

@@ -1,0 +1,227 @@
+"""What a run can learn besides the next token: each setting in a small run that shows its effect."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from training_cases import ARCHITECTURE, MonitorAt, final_curve, run_config, train_alone, write_dataset
+
+from deepseek_workloads.contract.messages import Control, Verdict
+from deepseek_workloads.contract.run_config import Storage
+from deepseek_workloads.export.load import open_export
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.model.head import IGNORED
+from deepseek_workloads.store.open import open_store
+from deepseek_workloads.train import distil
+from deepseek_workloads.train.anchor import Anchor
+from deepseek_workloads.train.quantise import GROUP, quantised
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("objectives")
+
+
+@pytest.fixture(scope="module")
+def dataset(folder: Path) -> str:
+    return write_dataset(folder)
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path, dataset: str) -> Verdict:
+    return train_alone(run_config(f"file://{folder}/plain", dataset))
+
+
+def trained(folder: Path, dataset: str, name: str, **training: Any) -> Verdict:
+    verdict = train_alone(run_config(f"file://{folder}/{name}", dataset, **training))
+    assert verdict.outcome == "Succeeded", verdict.message
+    return verdict
+
+
+def state(verdict: Verdict) -> dict[str, Tensor]:
+    return open_export(open_store(Storage(uri=verdict.uri), environ={})).state(ARCHITECTURE)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_rounded_model_is_exported_as_it_was_trained(
+    folder: Path, dataset: str, plain: Verdict, bits: int
+) -> None:
+    verdict = trained(folder, dataset, f"int{bits}", quantisation={"bits": bits})
+    weights = state(verdict)
+    for name in ("model.layers.0.self_attn.o_proj.weight", "model.layers.1.mlp.experts.down_proj"):
+        rows = weights[name].flatten(0, -2)
+        columns = rows.shape[-1] if bits == 8 or rows.shape[-1] % GROUP else GROUP
+        groups = rows.unflatten(-1, (-1, columns)).flatten(0, 1)
+        assert max(len(group.unique()) for group in groups) <= 2**bits - 1
+    model = DeepseekV3ForCausalLM(ARCHITECTURE).eval()
+    model.load_state_dict(weights)
+    assert verdict.evaluation["held_out_loss"] == pytest.approx(
+        plain.evaluation["held_out_loss"], abs=0.1 if bits == 4 else 0.01
+    )
+
+
+def test_what_the_export_rounds_the_training_had_rounded(folder: Path, dataset: str) -> None:
+    """The same text, the same loss: rounding twice changes nothing."""
+    verdict = trained(folder, dataset, "rounded", quantisation={"bits": 4})
+    start: dict[str, Any] = {"steps": 1, "schedule": {}, "init_from": {"uri": verdict.uri}}
+    trained(folder, dataset, "again", **start, quantisation={"bits": 4})
+    trained(folder, dataset, "unrounded", **start)
+    first, _ = final_curve(f"file://{folder}/again")[1]
+    other, _ = final_curve(f"file://{folder}/unrounded")[1]
+    assert first == pytest.approx(other, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (2, 4, 64)])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_rounding_is_to_the_nearest_and_happens_once(shape: tuple[int, ...], bits: Any) -> None:
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    rounded = quantised(weight, bits)
+    step = weight.abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1)
+    assert ((rounded - weight).abs() <= step / 2 + 1e-6).all()
+    torch.testing.assert_close(quantised(rounded, bits), rounded)
+
+
+def test_the_distillation_loss_is_its_formula_and_so_is_its_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distil, "LOSS_CHUNK_ELEMENTS", {False: 3 * 7, True: 3 * 7})  # three rows at a time
+    draw = torch.Generator().manual_seed(0)
+    hidden, wanted = (torch.randn(8, 5, dtype=torch.float64, generator=draw) for _ in range(2))
+    weight, known = (torch.randn(7, 5, dtype=torch.float64, generator=draw) for _ in range(2))
+    labels = torch.tensor([0, 6, IGNORED, 3, 2, IGNORED, 1, 5])
+    alpha, heat = 0.7, 2.0
+
+    def expected(h: Tensor, w: Tensor) -> Tensor:
+        counted = labels != IGNORED
+        logits, target = (h @ w.T)[counted], (wanted @ known.T)[counted]
+        p, q = (target / heat).softmax(-1), (logits / heat).softmax(-1)
+        divergence = (p * (p.log() - q.log())).sum(-1).mean()
+        entropy = torch.nn.functional.cross_entropy(logits, labels[counted])
+        return alpha * heat**2 * divergence + (1 - alpha) * entropy
+
+    def found(h: Tensor, w: Tensor) -> Tensor:
+        return distil.distillation_loss((h, w), (wanted, known), labels, alpha=alpha, temperature=heat)
+
+    results = []
+    for function in (expected, found):
+        h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+        loss = function(h, w)
+        loss.backward()
+        results.append((loss.detach(), h.grad, w.grad))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_student_comes_nearer_to_its_teacher_than_one_that_reads_alone(folder: Path, dataset: str) -> None:
+    teacher = trained(folder, dataset, "teacher", steps=24)
+    alone = trained(folder, dataset, "alone")
+    student = trained(
+        folder, dataset, "student", distillation={"teacher": {"uri": teacher.uri}, "alpha": 1.0}
+    )
+    ids = torch.randint(1, 64, (8, 16), generator=torch.Generator().manual_seed(2))
+    logits = {}
+    for name, verdict in (("teacher", teacher), ("alone", alone), ("student", student)):
+        model = DeepseekV3ForCausalLM(ARCHITECTURE).eval()
+        model.load_state_dict(state(verdict))
+        with torch.no_grad():
+            logits[name] = model(ids).log_softmax(-1)
+
+    def distance(name: str) -> float:
+        return float((logits["teacher"].exp() * (logits["teacher"] - logits[name])).sum(-1).mean())
+
+    assert distance("student") < distance("alone")
+
+
+def test_short_sequences_come_first_and_no_token_is_left_out(
+    folder: Path, dataset: str, plain: Verdict
+) -> None:
+    stages = [{"until_step": 2, "sequence_length": 4}, {"until_step": 4, "sequence_length": 8}]
+    verdict = trained(folder, dataset, "curriculum", curriculum=stages)
+    expected, curve = (final_curve(f"file://{folder}/{name}") for name in ("plain", "curriculum"))
+    assert [ids for _, ids in curve.values()] == [ids for _, ids in expected.values()]
+    assert curve[1][0] != pytest.approx(expected[1][0], abs=1e-6)
+    assert verdict.step == 6
+
+
+def closed(weights: dict[str, Tensor], layer: int) -> Tensor:
+    """bool [..., I]: channels of a layer's (routed) networks with nothing in them."""
+    if layer == 0:
+        gate, up, down = (
+            weights[f"model.layers.0.mlp.{name}_proj.weight"] for name in ("gate", "up", "down")
+        )
+    else:
+        gate, up = weights["model.layers.1.mlp.experts.gate_up_proj"].chunk(2, dim=1)
+        down = weights["model.layers.1.mlp.experts.down_proj"]
+    rows = gate.abs().sum(-1) + up.abs().sum(-1)
+    empty: Tensor = (rows + down.abs().sum(-2)) == 0
+    return empty
+
+
+def test_pruned_channels_stay_closed_also_over_a_restart(folder: Path, dataset: str) -> None:
+    def stop(monitor: MonitorAt) -> None:
+        monitor.control = Control(generation=1, desired_state="Stopped")
+
+    pruning = {"sparsity": 0.25, "at_step": 2}
+    whole = trained(folder, dataset, "pruned", pruning=pruning)
+    run = run_config(f"file://{folder}/pruned-twice", dataset, pruning=pruning)
+    assert train_alone(run, monitor=MonitorAt(3, stop)).outcome == "Stopped"
+    resumed = train_alone(run)
+    for verdict in (whole, resumed):
+        weights = state(verdict)
+        assert closed(weights, 0).sum() == 48 // 4
+        assert closed(weights, 1).sum(-1).tolist() == [16 // 4] * 4
+    assert all(torch.equal(one, other) for one, other in zip(*map(tensors, (whole, resumed)), strict=True))
+
+
+def tensors(verdict: Verdict) -> list[Tensor]:
+    return [value for _, value in sorted(state(verdict).items())]
+
+
+def test_weights_that_the_older_data_needs_stay_nearer_to_where_they_were(
+    folder: Path, dataset: str, plain: Verdict
+) -> None:
+    start: dict[str, Any] = {
+        "init_from": {"uri": plain.uri},
+        "optimizer": {"learning_rate": 2e-3},
+        "steps": 24,
+    }
+    free = trained(folder, dataset, "free", **start)
+    hold = {"source": "rule", "strength": 1e5, "samples": 8}
+    held = trained(folder, dataset, "held", **start, consolidation=hold)
+    before = state(plain)
+    needed = importance(before)
+
+    def moved(verdict: Verdict) -> float:
+        after = state(verdict)
+        return sum((need * (after[name] - before[name]) ** 2).sum().item() for name, need in needed.items())
+
+    assert moved(held) < moved(free) / 2
+
+
+def importance(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The mean squared gradient of single sequences of the dataset's rule."""
+    model = DeepseekV3ForCausalLM(ARCHITECTURE)
+    model.load_state_dict(weights)
+    total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for start in range(8):
+        ids = [1 + start * 7]
+        for _ in range(16):
+            ids.append(1 + (ids[-1] * 5 + 7) % 63)
+        model.zero_grad()
+        model.loss(torch.tensor([ids])).loss.backward()
+        for name, p in model.named_parameters():
+            total[name] += p.grad.square() / 8 if p.grad is not None else 0
+    return total
+
+
+def test_the_penalty_is_its_formula() -> None:
+    weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    anchor = Anchor([weight], strength=3.0)
+    for gradient in ([2.0, 0.0], [4.0, 0.0]):
+        weight.grad = torch.tensor(gradient)
+        anchor.add(share=0.5)
+    with torch.no_grad():
+        weight += 1
+    weight.grad = torch.tensor([0.5, 0.5])
+    anchor.pull()
+    assert weight.grad.tolist() == [0.5 + 3 * (4 + 16) / 2 * 1, 0.5]

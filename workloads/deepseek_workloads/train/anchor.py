@@ -1,0 +1,75 @@
+"""Elastic weight consolidation (Kirkpatrick et al. 2017, arXiv:1612.00796): what older data needs is held.
+
+    penalty = strength / 2 * sum(F * (w - w0)^2)
+
+w0 are the weights that the run starts from, F the mean squared gradient of single samples of the older source
+at w0. Both are made again at each start of the group, from the same weights and samples: nothing is stored.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.data.stream import BatchStream
+from deepseek_workloads.store.interface import ObjectStore
+from deepseek_workloads.train.group import Group
+from deepseek_workloads.train.parallelise import ParallelModel
+
+
+class Anchor:
+    """Twice the memory of the weights, laid out as they are."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], *, strength: float) -> None:
+        """At the weights as they are now; `add` gives them their importance."""
+        self._parameters, self._strength = list(parameters), strength
+        self._start = [p.detach().clone() for p in self._parameters]
+        self._importance = [torch.zeros_like(p) for p in self._parameters]
+
+    @torch.no_grad()
+    def add(self, *, share: float) -> None:
+        """The gradients of one sample, squared, as `share` of the mean."""
+        for parameter, importance in zip(self._parameters, self._importance, strict=True):
+            if parameter.grad is not None:
+                importance.addcmul_(parameter.grad, parameter.grad, value=share)
+
+    @torch.no_grad()
+    def pull(self) -> None:
+        """Adds the penalty's gradient to what the passes have left."""
+        for parameter, start, importance in zip(self._parameters, self._start, self._importance, strict=True):
+            if parameter.grad is not None:
+                parameter.grad.addcmul_(importance, parameter - start, value=self._strength)
+
+
+def make_anchor(
+    model: ParallelModel,
+    group: Group,
+    *,
+    plan: SamplePlan,
+    stores: Sequence[ObjectStore],
+    samples: int,
+    strength: float,
+) -> Anchor:
+    """A collective; `plan` is of the older source alone. Every rank sees the same single samples, so that no
+    layout changes the importance. Leaves no gradients. Raises the StoreErrors of reading."""
+    parameters = [p for p in model.plain.parameters() if p.requires_grad]
+    anchor = Anchor(parameters, strength=strength)
+    model.module.train()
+    with BatchStream(
+        plan, stores, rank=0, world_size=1, global_batch_size=1, micro_batch_size=1, end_sample=samples
+    ) as stream:
+        for batch in stream:
+            ids, labels = (part.to(group.device) for part in (batch.input_ids, batch.rows.labels))
+            model.plain.dropout_stream.begin_pass(torch.tensor(batch.sample_ids, device=group.device))
+            with (
+                model.one_pass(last=True),
+                model.plain.documents.within(batch.rows.inputs_of(group.device)),
+            ):
+                with model.compute(group.device):
+                    loss: Tensor = model.losses(ids[:, :-1], labels).loss
+                loss.backward()  # type: ignore[no-untyped-call]
+            anchor.add(share=1 / samples)
+            for parameter in parameters:
+                parameter.grad = None
+    return anchor

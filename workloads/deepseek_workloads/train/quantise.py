@@ -1,0 +1,84 @@
+"""Quantisation-aware training: products see weights as a quantised model will have them, gradients do not.
+
+Symmetric, rounded to nearest: int8 with a scale for each output row, int4 with one for each group of a row.
+The gradient passes the rounding unchanged (Bengio et al. 2013, arXiv:1308.3432). An export has the rounded
+values. Routers stay as they are: a rounded one would choose other experts.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+from deepseek_workloads.contract.objective import Quantisation
+from deepseek_workloads.model.router import Router
+from deepseek_workloads.plan.modules import examples, fitting
+from deepseek_workloads.train.refused import SettingRefused
+
+Bits = Literal[4, 8]
+GROUP: Final = 32  # columns of a row that share a scale in int4
+_EPS: Final = 1e-12
+
+
+def quantised(weight: Tensor, bits: Bits) -> Tensor:
+    """[..., out, in] -> the same shape and dtype, each value one of 2**bits - 1 multiples of its scale."""
+    columns = weight.shape[-1]
+    group = GROUP if bits == 4 and columns % GROUP == 0 else columns
+    rows = weight.float().reshape(*weight.shape[:-1], columns // group, group)
+    largest = 2 ** (bits - 1) - 1
+    scale = rows.abs().amax(-1, keepdim=True).clamp(min=_EPS) / largest
+    rounded: Tensor = (rows / scale).round().clamp(-largest, largest) * scale
+    return rounded.flatten(-2).to(weight.dtype)
+
+
+def quantise_weights(model: nn.Module, config: Quantisation) -> None:
+    """From here on, forward passes of the modules that the patterns name see rounded matrices. Raises
+    SettingRefused."""
+    modules = [module for _, module in quantised_modules(model, config)]
+    if not modules:
+        raise SettingRefused(
+            f"spec.training.quantisation.modules: {config.modules}: fit no module with matrices: use "
+            f"patterns of names such as {examples(name for name, _ in model.named_modules() if name)}"
+        )
+    for module in modules:
+        module.forward = _with_rounded_weights(module, config.bits)
+
+
+def quantised_modules(model: nn.Module, config: Quantisation) -> Iterator[tuple[str, nn.Module]]:
+    """Modules with matrices of their own whose names fit."""
+    for name, module in model.named_modules():
+        if isinstance(module, Router) or not _matrices(module):
+            continue
+        if fitting([name], config.modules):
+            yield name, module
+
+
+def _matrices(module: nn.Module) -> list[str]:
+    return [name for name, p in module.named_parameters(recurse=False) if p.ndim >= 2]
+
+
+def _with_rounded_weights(module: nn.Module, bits: Bits) -> Callable[..., Any]:
+    forward, names = module.forward, _matrices(module)
+
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        exact = {name: module._parameters[name] for name in names}
+        for name, weight in exact.items():
+            assert weight is not None
+            rounded = weight + (quantised(weight.detach(), bits) - weight.detach())
+            module._parameters[name] = rounded  # type: ignore[assignment]
+        try:
+            return forward(*arguments, **keywords)
+        finally:
+            module._parameters.update(exact)
+
+    return call
+
+
+@torch.no_grad()
+def round_state(model: nn.Module, state: dict[str, Tensor], config: Quantisation) -> dict[str, Tensor]:
+    """A whole state dict with the matrices as the training saw them."""
+    names = {
+        f"{name}.{own}" for name, module in quantised_modules(model, config) for own in _matrices(module)
+    }
+    return {name: quantised(value, config.bits) if name in names else value for name, value in state.items()}
