@@ -46,7 +46,7 @@ class InitFrom(SpecModel):
         description="The newest DeepSeekModelRevision whose spec.modelName is this, at the job's start.",
     )
     storage_uri: StorageUri | None = Field(
-        default=None, description="Prefix of the export, s3://bucket/.../exports/sha256-..."
+        default=None, description="Prefix of an export (.../exports/sha256-...), or of a Hugging Face folder."
     )
 
 

@@ -23,6 +23,7 @@ _EXPONENTS: Mapping[str, tuple[str, int]] = {
     "F32": ("<u4", 0x7F80_0000),
     "F16": ("<u2", 0x7C00),
     "BF16": ("<u2", 0x7F80),
+    "F8_E4M3": ("u1", 0x7F),  # which has no infinity
 }
 
 
@@ -52,13 +53,19 @@ def open_folder(store: ObjectStore) -> HuggingFaceFolder:
 def not_finite(store: ObjectStore, tensors: Mapping[str, StoredTensor]) -> Iterator[str]:
     """The names of tensors that hold NaN or infinity, by reading all of them, a part at a time."""
     for name, tensor in tensors.items():
-        integer, exponent = _EXPONENTS[tensor.dtype]
-        for part in _parts(tensor):
-            (content,) = store.read_ranges([part])
-            bits = np.frombuffer(content, dtype=integer)
-            if bool(((bits & exponent) == exponent).any()):
-                yield name
-                break
+        scales = [] if tensor.scales is None else [tensor.scales]
+        if any(_holds_no_number(store, part) for part in (tensor, *scales)):
+            yield name
+
+
+def _holds_no_number(store: ObjectStore, tensor: StoredTensor) -> bool:
+    integer, exponent = _EXPONENTS[tensor.dtype]
+    for part in _parts(tensor):
+        (content,) = store.read_ranges([part])
+        bits = np.frombuffer(content, dtype=integer)
+        if bool(((bits & exponent) == exponent).any()):
+            return True
+    return False
 
 
 def _parts(tensor: StoredTensor) -> Iterator[ByteRange]:

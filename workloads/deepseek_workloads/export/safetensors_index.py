@@ -4,15 +4,18 @@ The format: 8 bytes with the header's length, little-endian, a JSON header, then
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 
 from deepseek_workloads.store.interface import ByteRange, ObjectInfo, ObjectStore
 
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100 * 1024 * 1024  # what the reference reader allows
-ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1}
+SCALED = "F8_E4M3"  # as DeepSeek-V3 is published: a factor for each block of a matrix lies beside it
+SCALE_BLOCK = 128  # rows and columns
+_SCALES = "_scale_inv"  # behind the matrix's name
 
 
 class SafetensorsError(ValueError):
@@ -26,6 +29,7 @@ class StoredTensor:
     start: int  # first byte within the object
     shape: tuple[int, ...]
     dtype: str  # of ITEM_BYTES
+    scales: "StoredTensor | None" = None  # of SCALED: float32 [rows, columns] of blocks
 
     @property
     def row_bytes(self) -> int:
@@ -41,6 +45,11 @@ class StoredTensor:
         """Bytes of the rows from `first` up to but without `last`."""
         start = self.start + first * self.row_bytes
         return ByteRange(self.key, start, self.start + last * self.row_bytes, self.etag)
+
+    def scale_rows(self, first: int, last: int) -> ByteRange:
+        """Bytes of the factors of the rows from `first` up to but without `last`."""
+        assert self.scales is not None
+        return self.scales.rows(first // SCALE_BLOCK, -(-last // SCALE_BLOCK))
 
 
 def stored_tensors(store: ObjectStore, files: Sequence[ObjectInfo]) -> dict[str, StoredTensor]:
@@ -59,7 +68,27 @@ def stored_tensors(store: ObjectStore, files: Sequence[ObjectInfo]) -> dict[str,
     found: dict[str, StoredTensor] = {}
     for file, size, header in zip(files, sizes, headers, strict=True):
         found.update(_tensors(f"{store.uri}/{file.key}", file, _LENGTH_BYTES + size, header))
-    return found
+    return _with_scales(store.uri, found)
+
+
+def _with_scales(uri: str, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Without the tensors of factors, which belong to others."""
+    scaled: dict[str, StoredTensor] = {}
+    for name, tensor in tensors.items():
+        if name.endswith(_SCALES) and name.removesuffix(_SCALES) in tensors:
+            continue
+        if tensor.dtype == SCALED:
+            scales = tensors.get(name + _SCALES)
+            blocks = tuple(-(-size // SCALE_BLOCK) for size in tensor.shape)
+            if scales is None or (scales.shape, scales.dtype, len(blocks)) != (blocks, "F32", 2):
+                has = "no" if scales is None else f"{scales.dtype} {list(scales.shape)} as"
+                raise SafetensorsError(
+                    f"{uri}: {name} in {SCALED} has {has} {_SCALES}: must be a matrix with F32 {blocks}; "
+                    "convert it to BF16"
+                )
+            tensor = replace(tensor, scales=scales)
+        scaled[name] = tensor
+    return scaled
 
 
 def _tensors(uri: str, file: ObjectInfo, base: int, header: bytes) -> dict[str, StoredTensor]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from safetensors.torch import load as from_safetensors
 from torch import Tensor
 
 from deepseek_workloads.contract.architecture import Architecture
@@ -11,9 +10,11 @@ from deepseek_workloads.contract.layout import digest_in_uri, join_uri
 from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.folder import CONFIG, FolderError, HuggingFaceFolder, open_folder
 from deepseek_workloads.export.load import ExportReader, open_export
+from deepseek_workloads.export.safetensors_index import SafetensorsError
+from deepseek_workloads.export.stored_numbers import numbers
 from deepseek_workloads.model.hugging_face import from_hugging_face
 from deepseek_workloads.plan.hugging_face_config import architecture_of
-from deepseek_workloads.store.interface import NotFound, ObjectInfo, ObjectStore, parts_of
+from deepseek_workloads.store.interface import NotFound, ObjectInfo, ObjectStore
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,20 @@ class FolderReader:
         return {}
 
     def state(self, architecture: Architecture) -> dict[str, Tensor]:
-        """See `ExportReader.state`; one file in memory at a time."""
+        """See `ExportReader.state`; raises ExportError and StoreErrors."""
         return from_hugging_face(self._tensors(), architecture)
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for file in self.folder.weights:
-            yield from from_safetensors(b"".join(parts_of(self.store, file))).items()
+        try:
+            stored = self.folder.tensors()
+        except SafetensorsError as error:
+            raise ExportError(str(error)) from error
+        for name, tensor in stored.items():
+            rows = tensor.shape[0] if tensor.shape else 1
+            wanted = [tensor.rows(0, rows)]
+            if tensor.scales is not None:
+                wanted.append(tensor.scale_rows(0, rows))
+            yield name, numbers(tensor, *self.store.read_ranges(wanted)).view(tensor.shape)
 
 
 def open_initial_model(store: ObjectStore, *, recorded: str | None = None) -> ExportReader | FolderReader:

@@ -19,6 +19,7 @@ from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.data.checksum import object_checksum_of_parts
 from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.safetensors_index import SafetensorsError, StoredTensor, stored_tensors
+from deepseek_workloads.export.stored_numbers import numbers
 from deepseek_workloads.plan.hugging_face_names import Place
 from deepseek_workloads.plan.stored_tensors import compare
 from deepseek_workloads.store.interface import (
@@ -32,7 +33,7 @@ from deepseek_workloads.store.interface import (
 
 SHARE_OF_SHARD = 8  # and no more than this part of what the rank holds
 _NAMED = 8  # tensors in a message
-_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_WIDENED = 8  # bytes that a number of one byte and its factor become
 _OF_TRAINING = (".expert_frequency", ".lora_A", ".lora_B")  # what an export does not hold
 
 
@@ -68,7 +69,8 @@ class Piece:
     name: str  # on disk
     stored: StoredTensor
     source: ByteRange
-    rows: int
+    scales: ByteRange | None  # where what is stored has factors
+    first: int  # row
     columns: tuple[slice, ...]  # of the other dimensions
     target: Tensor  # the slice of the local shard
 
@@ -127,8 +129,9 @@ class WeightStream:
         limit = max(1, min(BATCH_BYTES, held // SHARE_OF_SHARD))
         for batch in _batches(self._pieces(limit), limit):
             contents = self._source.store.read_ranges([piece.source for piece in batch])
+            factors = self._source.store.read_ranges([piece.scales for piece in batch if piece.scales])
             for piece, content in zip(batch, contents, strict=True):
-                yield from _copy(piece, content)
+                yield from _copy(piece, content, factors.pop(0) if piece.scales else None)
 
     def damaged(self, *, rank: int, world_size: int) -> Iterator[str]:
         """Of the files that fall to this rank those that are not what is recorded of them."""
@@ -166,12 +169,14 @@ class WeightStream:
             local = _local(target)[part.within(mine)].reshape(_on_disk(part.shape, place))
             indices = part.within(whole)[len(place.shape) - len(stored.shape) :]
             first, last = indices[0].start, indices[0].stop
-            step = max(1, limit // max(1, stored.row_bytes))
+            widened = _WIDENED if stored.scales is not None else 1
+            step = max(1, limit // max(1, stored.row_bytes * widened))
             for start in range(first, last, step):
                 stop = min(start + step, last)
                 rows = stored.rows(start, stop)
                 goes_to = local[start - first : stop - first]
-                yield Piece(name, stored, rows, stop - start, indices[1:], goes_to)
+                scales = None if stored.scales is None else stored.scale_rows(start, stop)
+                yield Piece(name, stored, rows, scales, start, indices[1:], goes_to)
 
 
 def _targets(model: nn.Module) -> dict[str, Tensor]:
@@ -213,9 +218,8 @@ def _batches(pieces: Iterator[Piece], limit: int) -> Iterator[list[Piece]]:
 
 
 @torch.no_grad()
-def _copy(piece: Piece, content: bytes) -> Iterator[str]:
-    rows = torch.frombuffer(bytearray(content), dtype=_DTYPES[piece.stored.dtype])
-    rows = rows.view(piece.rows, *piece.stored.shape[1:])[(slice(None), *piece.columns)]
+def _copy(piece: Piece, content: bytes, scales: bytes | None) -> Iterator[str]:
+    rows = numbers(piece.stored, content, scales, first=piece.first)[(slice(None), *piece.columns)]
     if not bool(torch.isfinite(rows).all()):
         yield piece.name
     piece.target.copy_(rows)

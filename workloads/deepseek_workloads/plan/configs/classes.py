@@ -97,10 +97,20 @@ def _not_computed(kind: str, config: Mapping[str, Any]) -> Iterator[str]:
         if list(layers) != ["dense"] * dense + ["sparse"] * (len(layers) - dense) or dense != config.get(
             "first_k_dense_replace", DEFAULTS[kind].get("first_k_dense_replace")
         ):
-            yield "mlp_layer_types: only first_k_dense_replace dense layers before the others can be loaded"
+            yield "mlp_layer_types: only first_k_dense_replace dense layers before others can be loaded"
     if len(set(config.get("layer_types") or ())) > 1:
         yield "layer_types differ; only layers of one kind of attention can be loaded"
     quantised = config.get("quantization_config")
-    if quantised:
-        method = quantised.get("quant_method") if isinstance(quantised, Mapping) else quantised
-        yield f"quantization_config is {method!r}; only unquantised weights can be loaded: convert it"
+    if quantised and not _in_blocks(quantised):
+        yield (
+            f"quantization_config is {quantised!r}; only fp8 in e4m3 with weight_block_size [128, 128] can "
+            "be loaded: convert it to bfloat16"
+        )
+
+
+def _in_blocks(quantised: object) -> bool:
+    """As DeepSeek-V3 is published."""
+    if not isinstance(quantised, Mapping):
+        return False
+    found = quantised.get("quant_method"), quantised.get("fmt", "e4m3"), quantised.get("weight_block_size")
+    return found == ("fp8", "e4m3", [128, 128])
