@@ -111,3 +111,19 @@ def test_gradients_are_those_of_the_same_masks() -> None:
     assert weight.grad[3, 5].item() == pytest.approx(
         ((above - below) / (2 * step)).item(), rel=1e-4, abs=1e-9
     )
+
+
+def test_packed_documents_stay_apart_where_weights_are_dropped() -> None:
+    model = made(MODELS["latent attention, experts"])
+    documents = torch.arange(20).unsqueeze(0) // 9
+    rows = torch.randint(96, (1, 20), generator=torch.Generator().manual_seed(1))
+    others = torch.cat([rows[:, :9].flip(1), rows[:, 9:]], dim=1)
+
+    def logits(ids: torch.Tensor) -> torch.Tensor:
+        model.dropout_stream.begin_step(seed=5, step=1)
+        model.dropout_stream.begin_pass(torch.tensor([1]))
+        with model.documents.within(documents):
+            return model(ids)
+
+    torch.testing.assert_close(logits(others)[:, 9:], logits(rows)[:, 9:])
+    assert not torch.allclose(logits(others)[:, :9], logits(rows)[:, :9])

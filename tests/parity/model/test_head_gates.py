@@ -123,3 +123,17 @@ def test_the_penalty_is_reported_and_closes_heads(plain: Architecture) -> None:
 
     assert seen[0] == pytest.approx(plain.num_hidden_layers * 0.88, rel=0.02)
     assert seen[-1] < 0.5 * seen[0]
+
+
+@torch.no_grad()
+def test_packed_documents_stay_apart_where_heads_are_skipped() -> None:
+    model, ids = made(gated(BASE), spread=1.0), tokens()
+    documents = torch.arange(30).expand(2, -1) // 13
+
+    with model.documents.within(documents):
+        packed = model(ids)
+
+    for row in range(2):
+        # Rotary positions are relative: a document by itself gives the same.
+        alone = model(ids[row : row + 1, 13:26])
+        torch.testing.assert_close(packed[row : row + 1, 13:26], alone)
