@@ -104,6 +104,7 @@ def test_a_run_shows_what_it_was_asked_for(run: TrainingRun, tmp_path: Path) -> 
     )
     train_alone(run.model_copy(update={"monitoring": asked}))
     lines = [line for line in metric_lines(run.storage.uri) if "applied" in line]
+    assert lines[0]["readLatencySeconds"] > 0
     looked = {line["step"]: line["activationRange"] for line in lines if "activationRange" in line}
     assert list(looked) == [2, 4, 6]
     assert all(value > 0 for value in looked.values())

@@ -15,6 +15,7 @@ import torch
 
 from deepseek_workloads.data.blocks import BlockCache, TokenReader, Tokens
 from deepseek_workloads.data.cursor import Sample, SamplePlan, SourceWindows
+from deepseek_workloads.data.latency import Latency
 from deepseek_workloads.data.prefetch import Prefetcher
 from deepseek_workloads.data.rows import Rows, build_rows
 from deepseek_workloads.data.window_order import GROUP_BLOCKS
@@ -113,6 +114,7 @@ class BatchStream:
         needs to read each block once an epoch (at most 16 blocks a source)."""
         if len(stores) != len(plan.sources):
             raise ValueError(f"{len(stores)} stores for {len(plan.sources)} sources: one each is needed")
+        self.read_latency = Latency()  # of blocks, from the store to verified tokens
         self.rank_slice = RankSlice(rank, world_size, global_batch_size, micro_batch_size)
         self._plan = plan
         self._readers = [
@@ -192,7 +194,8 @@ class BatchStream:
         assert isinstance(key, tuple)
         source, block = key
         start, end = self._plan.sources[source].block_tokens(block)
-        return self._readers[source].read(start, end)
+        with self.read_latency.measured():
+            return self._readers[source].read(start, end)
 
 
 def window_tokens(source: SourceWindows, window: int, block: Tokens) -> Tokens:

@@ -109,6 +109,7 @@ class TrainingLoop:
         )
         self._request = self._requests_done = 0  # of Control.checkpoint_request
         self._metrics: dict[str, float] = {}
+        self._read_latency: float | None = None  # of what was read during the newest step
         self._guard = Guard(self._rules, partial(memory_share, setup.group.device))
         self._meter = GpuMeter(setup.group.device)
         self._profiler = _profiler(setup, reporter) if reporter is not None else None
@@ -193,6 +194,7 @@ class TrainingLoop:
         with profiled, self._watch.step(training.global_batch_size * self._setup.run.data.sequence_length):
             with self._watch.part("data"):
                 batches = stream.next_step()
+                self._read_latency = stream.read_latency.take()
             with self._watch.part("train"):
                 result = self._trainer.step(
                     step,
@@ -277,6 +279,8 @@ class TrainingLoop:
         self._tell_alerts(self._position.step)
         if self._reporter is not None:
             figures = {"storeRetries": float(self._setup.store.retries), **self._meter.figures()}
+            if self._read_latency is not None:
+                figures["readLatencySeconds"] = self._read_latency
             self._reporter.step(self._position, result, learning_rate=rate, more=figures)
             if _is_due(self._position.step, self._setup.run.monitoring.histograms_every_steps):
                 self._reporter.histograms(self._setup.model.plain, step=self._position.step)
