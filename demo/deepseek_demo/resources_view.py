@@ -54,13 +54,17 @@ def failure(resource: Object) -> str | None:
     return None
 
 
+# Conditions that do not stand between a resource and its work: how it ended, and how it does meanwhile.
+_NOT_AWAITED = ("Succeeded", "Failed", "Suspended", "RevisionFailed", "Degraded", "Healthy")
+
+
 def waits_for(resource: Object) -> str:
     """What has to happen before work begins: the newest condition that does not hold; empty when at work."""
     waiting = [
         found
         for found in _status(resource).get("conditions", [])
         if found["status"] != "True"
-        and found["type"] not in ("Succeeded", "Failed", "Suspended", "RevisionFailed", "Degraded")
+        and found["type"] not in _NOT_AWAITED
         and found["reason"] != "Finished"
     ]
     if waiting:

@@ -65,6 +65,11 @@ def test_a_run_at_work_waits_for_nothing() -> None:
     assert waits_for(resource(conditions=[condition("Running", "True")])) == ""
 
 
+def test_a_run_at_work_with_a_warning_waits_for_nothing() -> None:
+    conditions = [condition("Running", "True", "AtWork"), condition("Healthy", "False", "GradientNorm")]
+    assert waits_for(resource(conditions=conditions)) == ""
+
+
 def test_a_finished_run_waits_for_nothing() -> None:
     assert waits_for(resource(conditions=[condition("Running", "False", "Finished")])) == ""
 
