@@ -142,7 +142,9 @@ def _from_verdict(verdict: Verdict, observed: Observed) -> dict[str, Any]:
         fields["tokens_per_second"] = text.count(verdict.tokens_per_second)
     if verdict.evaluation:
         fields["evaluation"] = text.named_values(verdict.evaluation, limit=_MAX_MEASUREMENTS)
-    if verdict.outcome == "Succeeded":
+    if verdict.checkpoint_step is not None:
+        fields["last_checkpoint_step"] = text.count(verdict.checkpoint_step)
+    elif verdict.outcome == "Succeeded":
         fields["last_checkpoint_step"] = text.count(verdict.step)
     if verdict.digest:
         fields["export"] = ExportStatus(

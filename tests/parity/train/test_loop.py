@@ -220,6 +220,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoi
     assert "must be finite" in verdict.message
     assert checkpoints(run)[-1].step == verdict.step
     assert checkpoints(run)[-1].prefix == verdict.checkpoint_prefix
+    assert checkpoints(run)[-1].step == verdict.checkpoint_step
 
 
 def damage(store: ObjectStore, key: str) -> None:

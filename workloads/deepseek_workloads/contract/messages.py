@@ -156,6 +156,7 @@ class Verdict(TolerantWireModel):
     tokens_per_second: float | None = None
     consumed_samples: int = 0
     checkpoint_prefix: str = ""
+    checkpoint_step: int | None = None  # of the newest checkpoint
     digest: str = ""  # of the export, or of the dataset manifest
     uri: str = ""  # of the export, or of the dataset
     evaluation: dict[str, float] = Field(default_factory=dict)

@@ -125,6 +125,7 @@ def _place(setup: Setup, position: Position, entry: CheckpointEntry | None) -> d
         "step": position.step,
         "consumed_samples": position.consumed_samples,
         "checkpoint_prefix": entry.record.prefix if entry else "",
+        "checkpoint_step": entry.record.step if entry else None,
     }
 
 

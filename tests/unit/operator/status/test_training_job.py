@@ -226,6 +226,14 @@ def test_a_run_that_ended_before_anybody_asked_shows_its_last_figures(
     assert (status.tokens, status.loss, status.tokens_per_second) == (12800, "1.2346", 988)
 
 
+def test_a_failure_sooner_than_anybody_asked_says_which_checkpoint_stays(
+    make_job: Any, make_ended: Any, running: Observed
+) -> None:
+    verdict = Verdict(outcome="Failed", reason="NumericFailure", exit_code=11, step=12, checkpoint_step=10)
+    status = compute_status(make_job(), replace(running, pods=(make_ended(verdict),), progress=None))
+    assert status.last_checkpoint_step == 10
+
+
 def test_failure_tells_the_verdict(make_job: Any, make_ended: Any, running: Observed) -> None:
     verdict = Verdict(outcome="Failed", reason="NumericFailure", message="loss is NaN", exit_code=11, step=12)
     status = compute_status(make_job(), replace(running, pods=(make_ended(verdict),), progress=None))
@@ -375,6 +383,7 @@ def test_whatever_a_coordinator_says_the_status_is_one_that_the_api_server_takes
         reason=st.text(max_size=200),
         message=st.text(max_size=5000),
         step=st.integers(),
+        checkpoint_step=st.none() | st.integers(),
         evaluation=st.dictionaries(st.text(max_size=70), st.floats(), max_size=40),
         digest=st.text(max_size=300),
         uri=st.text(max_size=3000),

@@ -107,4 +107,5 @@ def _verdict(context: RunContext, outcome: Any, reason: str, message: str, exit_
         step=context.position.step,
         consumed_samples=context.position.consumed_samples,
         checkpoint_prefix=entry.record.prefix if entry else "",
+        checkpoint_step=entry.record.step if entry else None,
     )
