@@ -63,9 +63,7 @@ def waits_for(resource: Object) -> str:
     waiting = [
         found
         for found in _status(resource).get("conditions", [])
-        if found["status"] != "True"
-        and found["type"] not in _NOT_AWAITED
-        and found["reason"] != "Finished"
+        if found["status"] != "True" and found["type"] not in _NOT_AWAITED and found["reason"] != "Finished"
     ]
     if waiting:
         newest = max(waiting, key=lambda found: str(found["lastTransitionTime"]))
