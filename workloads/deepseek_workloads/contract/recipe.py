@@ -24,6 +24,9 @@ _TRAINING_FIELDS = (
     "precision_overrides",
     "gradient_clip_norm",
 )
+# What one side may not know, by the last name of its path: a digest may be left out, and a run that may be of
+# any length has no steps.
+_MAY_BE_UNKNOWN = ("digest", "initFromDigest", "steps")
 
 Recipe = dict[str, Any]
 
@@ -52,9 +55,11 @@ def recipe_of(run: TrainingRun) -> Recipe:
 
 
 def differences(theirs: Any, ours: Any, *, path: str = "") -> list[str]:
-    """`path: theirs there, ours here` for each value that differs; null agrees with everything: a dataset's
-    digest may be left out, and an older version's record may lack a field."""
-    if theirs is None or ours is None or theirs == ours:
+    """`path: theirs there, ours here` for each value that differs. A field that one side lacks agrees with
+    everything: an older version's record may not have it. Null says that something is left away, and agrees
+    with nothing else."""
+    unknown = None in (theirs, ours) and path.rpartition(".")[2] in _MAY_BE_UNKNOWN
+    if unknown or theirs == ours:
         return []
     if isinstance(theirs, dict) and isinstance(ours, dict):
         return [

@@ -128,14 +128,20 @@ def _differences(ours: Architecture, theirs: Architecture) -> Iterator[str]:
         theirs = theirs.model_copy(update={"num_nextn_predict_layers": wanted})
     if theirs.indexer is None:  # one that is added begins to learn
         theirs = theirs.model_copy(update={"indexer": ours.indexer})
-    documents = (
-        theirs.model_dump(mode="json", by_alias=True),
-        # By the same way, on which what is left to a default gets its value.
-        architecture_of(config_json(ours)).model_dump(mode="json", by_alias=True),
-    )
+    # By the same way, on which what is left to a default gets its value.
+    both = (theirs, architecture_of(config_json(ours)))
+    documents = (_with_sizes(each).model_dump(mode="json", by_alias=True) for each in both)
     for line in differences(*documents):
         if not line.startswith(_FREE):
             yield line
+
+
+def _with_sizes(architecture: Architecture) -> Architecture:
+    """Of attention: what is left to follow from other sizes may also be written out."""
+    sizes: dict[str, int | None] = {"num_key_value_heads": None, "head_dim": None}  # latent: they say nothing
+    if not architecture.latent:
+        sizes = {"num_key_value_heads": architecture.key_value_heads, "head_dim": architecture.head_dim}
+    return architecture.model_copy(update={"attention": architecture.attention.model_copy(update=sizes)})
 
 
 def _tokenizer_problems(datasets: Sequence[DatasetManifest], store: ObjectStore) -> Iterator[str]:

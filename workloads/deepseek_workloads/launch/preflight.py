@@ -128,17 +128,18 @@ def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: _Refusals
     else report the steps of another run as its own."""
     entries = CommitLog(store).records()
     checkpoints = live_checkpoints(entries)
+    if not checkpoints:
+        return
+    newest, recipe = checkpoints[-1].record, recipe_of_newest_checkpoint(entries)
     wanted = sha256_digest(run.architecture.to_json())
-    if checkpoints and checkpoints[-1].record.architecture_digest not in ("", wanted):
-        newest = checkpoints[-1].record
+    if newest.architecture_digest not in ("", wanted):
         refusals.add(
             reasons.CHECKPOINT_MISMATCH,
             f"spec.storage.uri: {run.storage.uri}: its checkpoint of step {newest.step} is of another model "
             f"({newest.architecture_digest}) than spec.model ({wanted}): use a fresh URI, or the model that "
             "the checkpoint was trained with",
         )
-    elif different := differences(recipe_of_newest_checkpoint(entries), recipe_of(run)):
-        newest = checkpoints[-1].record
+    elif recipe is not None and (different := differences(recipe, recipe_of(run))):
         refusals.add(
             reasons.CHECKPOINT_MISMATCH,
             f"spec.storage.uri: {run.storage.uri}: its checkpoint of step {newest.step} is of another run "

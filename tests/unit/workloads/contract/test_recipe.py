@@ -1,7 +1,22 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_workloads.contract.recipe import differences
+from deepseek_workloads.contract.objective import Consolidation, Lora, Pruning, Quantisation
+from deepseek_workloads.contract.recipe import Recipe, differences, recipe_of
+from deepseek_workloads.contract.records import EpochRecord, parse_record
+from deepseek_workloads.contract.run_config import (
+    Data,
+    Distillation,
+    InitialExport,
+    Owner,
+    Source,
+    Storage,
+    Training,
+    TrainingRun,
+    Workers,
+)
+from deepseek_workloads.plan.presets import PRESETS
 
 VALUES = st.recursive(
     st.integers() | st.text(max_size=3),
@@ -29,3 +44,65 @@ def test_a_difference_names_its_path_and_both_values() -> None:
 
 def test_what_one_side_does_not_say_agrees_with_everything() -> None:
     assert differences({"digest": None, "new": 1}, {"digest": "sha256:0"}) == []
+
+
+OBJECTIVES = {
+    "consolidation": Consolidation(source="docs"),
+    "distillation": Distillation(teacher=InitialExport(uri="s3://models/teacher")),
+    "entrypoint": "research.loop:train",
+    "lora": Lora(),
+    "pruning": Pruning(sparsity=0.5, at_step=1),
+    "quantisation": Quantisation(),
+}
+NOT_OF_THE_WEIGHTS = {"horovod", "micro_batch_size"}
+
+
+def run_of(**training: object) -> TrainingRun:
+    storage = Storage(uri="s3://models/tiny")
+    return TrainingRun(
+        owner=Owner(namespace="research", name="tiny", uid="uid-1"),
+        architecture=PRESETS["deepseek-v3-tiny"],
+        data=Data(sources=[Source(name="docs", storage=storage)], sequence_length=64),
+        training=Training.model_validate({"steps": 10, "global_batch_size": 4, **training}),
+        workers=Workers(num_nodes=1),
+        storage=storage,
+    )
+
+
+def recorded(run: TrainingRun) -> Recipe:
+    """As the commit log gives it back."""
+    record = EpochRecord(epoch=1, writer="w", created_at="", run_config_digest="", recipe=recipe_of(run))
+    read = parse_record(record.to_json())
+    assert isinstance(read, EpochRecord)
+    assert read.recipe is not None
+    return read.recipe
+
+
+def test_every_setting_of_training_that_may_be_left_away_is_looked_at() -> None:
+    optional = {name for name, field in Training.model_fields.items() if field.default is None}
+    assert optional - NOT_OF_THE_WEIGHTS == set(OBJECTIVES)
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_a_run_without_a_setting_is_another_one_than_with_it(name: str) -> None:
+    plain, other = run_of(), run_of(**{name: OBJECTIVES[name]})
+    (added,) = differences(recorded(plain), recipe_of(other))
+    (removed,) = differences(recorded(other), recipe_of(plain))
+    assert added.startswith(f"training.{name}: None there, ")
+    assert removed.startswith(f"training.{name}: ")
+    assert removed.endswith(" there, None here")
+
+
+def test_a_run_from_random_weights_is_another_one_than_from_a_model() -> None:
+    started = run_of().model_copy(update={"init_from": InitialExport(uri="s3://models/base")})
+    assert differences(recorded(run_of()), recipe_of(started)) == [
+        "initFrom: None there, s3://models/base here"
+    ]
+
+
+def test_a_digest_that_one_side_does_not_know_agrees_with_everything() -> None:
+    base = InitialExport(uri="s3://models/base")
+    known = base.model_copy(update={"digest": "sha256:0"})
+    one, other = (run_of().model_copy(update={"init_from": start}) for start in (base, known))
+    assert differences(recorded(one), recipe_of(other)) == []
+    assert differences(recorded(other), recipe_of(one)) == []

@@ -12,8 +12,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from deepseek_workloads.contract import reasons
+from deepseek_workloads.contract.architecture import Attention, HeadGate
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.exit_codes import ExitCode
+from deepseek_workloads.contract.objective import Quantisation
 from deepseek_workloads.contract.records import DatasetManifest, ExportManifest, Provenance, Shard
 from deepseek_workloads.contract.run_config import (
     Data,
@@ -232,6 +234,10 @@ def test_a_run_goes_on_only_from_checkpoints_of_its_own_model(
         ({"owner": OWNER.model_copy(update={"uid": "uid-2"})}, None),  # applied again after a delete
         ({"training": Training(steps=12, global_batch_size=4)}, "training.steps: 10 there, 12 here"),
         ({"data": 17}, "data.seed: 0 there, 17 here"),
+        (
+            {"training": Training(steps=10, global_batch_size=4, quantisation=Quantisation(bits=4))},
+            "training.quantisation: None there",
+        ),
     ],
 )
 def test_a_run_goes_on_only_from_checkpoints_of_its_own_recipe(
@@ -271,12 +277,11 @@ WriteExport = Callable[..., InitialExport]
 
 @pytest.fixture
 def write_export(provenance: Provenance) -> WriteExport:
-    def write(
-        folder: Path, *, hidden_size: int = ARCHITECTURE.hidden_size, tokenizer: bytes = b""
-    ) -> InitialExport:
+    def write(folder: Path, *, tokenizer: bytes = b"", **changes: object) -> InitialExport:
+        """`changes` of the architecture."""
         storage = InitialExport(uri=f"file://{folder}/export")
         store = QUICK(storage)
-        architecture = ARCHITECTURE.model_copy(update={"hidden_size": hidden_size})
+        architecture = ARCHITECTURE.model_copy(update=changes)
         store.put("config.json", json.dumps(config_json(architecture)).encode())
         store.put("tokenizer.json", tokenizer)
         store.put("manifest.json", ExportManifest(files=[], provenance=provenance, parameters=1).to_json())
@@ -290,6 +295,12 @@ def write_export(provenance: Provenance) -> WriteExport:
     [
         ({}, []),
         ({"hidden_size": 8}, ["hiddenSize: 8 there"]),
+        ({"q_lora_rank": None}, ["qLoraRank: None there, 96 here"]),
+        ({"moe": None}, ["moe: None there"]),
+        (
+            {"attention": Attention(head_gate=HeadGate())},
+            ["attention.headGate: {'penaltyWeight': 0.01} there"],
+        ),
         ({"tokenizer": b"another"}, ["spec.tokenizer.uri"]),
     ],
 )
@@ -300,6 +311,21 @@ def test_a_run_starts_from_a_model_of_its_architecture_and_its_datasets_tokenize
     found = preflight(run, QUICK)
     assert [refusal.reason for refusal in found] == [reasons.CHECKPOINT_MISMATCH] * len(expected)
     assert all(words in refusal.message for words, refusal in zip(expected, found, strict=True))
+
+
+def test_sizes_of_attention_may_be_written_out_or_left_to_follow_from_others(
+    write_export: WriteExport, make_run: MakeRun, tmp_path: Path
+) -> None:
+    short = Attention(kind="lsh")  # of no class that writes them out
+    heads = ARCHITECTURE.num_attention_heads
+    long = short.model_copy(
+        update={"num_key_value_heads": heads, "head_dim": ARCHITECTURE.hidden_size // heads}
+    )
+    architecture = ARCHITECTURE.model_copy(update={"attention": long})
+    run = make_run().model_copy(
+        update={"init_from": write_export(tmp_path, attention=short), "architecture": architecture}
+    )
+    assert preflight(run, QUICK) == []
 
 
 def test_a_model_to_start_from_is_the_one_that_was_recorded(
