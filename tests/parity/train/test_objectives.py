@@ -9,6 +9,7 @@ from torch import Tensor
 from training_cases import ARCHITECTURE, MonitorAt, final_curve, run_config, train_alone, write_dataset
 
 from deepseek_workloads.contract.messages import Control, Verdict
+from deepseek_workloads.contract.monitoring import AlertRule, Alerts
 from deepseek_workloads.contract.run_config import Storage
 from deepseek_workloads.export.load import open_export
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
@@ -171,6 +172,16 @@ def test_pruned_channels_stay_closed_also_over_a_restart(folder: Path, dataset: 
         assert closed(weights, 0).sum() == 48 // 4
         assert closed(weights, 1).sum(-1).tolist() == [16 // 4] * 4
     assert all(torch.equal(one, other) for one, other in zip(*map(tensors, (whole, resumed)), strict=True))
+
+
+def test_channels_are_closed_also_where_the_update_of_that_step_is_not_taken(
+    folder: Path, dataset: str
+) -> None:
+    every_step = Alerts(gradient_norm=AlertRule(threshold=0, action="skip"))
+    run = run_config(f"file://{folder}/skipped", dataset, steps=2, pruning={"sparsity": 0.25, "at_step": 2})
+    verdict = train_alone(run.model_copy(update={"alerts": every_step}))
+    assert verdict.outcome == "Succeeded", verdict.message
+    assert closed(state(verdict), 0).sum() == 48 // 4
 
 
 def tensors(verdict: Verdict) -> list[Tensor]:

@@ -52,7 +52,7 @@ class ChannelPruning:
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """After the optimizer's. A collective at the step that closes channels."""
+        """Of every step, after its update, taken or not. A collective at the one that closes channels."""
         if step == self._config.at_step:
             self._open = {name: self._chosen(network) for name, network in self._networks.items()}
         for name, network in self._networks.items():

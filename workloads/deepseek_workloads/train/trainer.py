@@ -102,8 +102,8 @@ class Trainer:
             self._model.clip_gradients(norm, clip_norm=self._clip_norm)
             self._optimizer.step()
             self._model.update_router_bias(totals.expert_counts)
-            if self._pruning is not None:
-                self._pruning.after_step(step)
+        if self._pruning is not None:  # its step comes once, also where the update is not taken
+            self._pruning.after_step(step)
         return result
 
     def _ranges(self) -> tuple[float, ...]:
