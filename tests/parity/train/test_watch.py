@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from training_cases import log_entries, metric_lines, run_config, train_alone, write_dataset
+from training_cases import MonitorAt, log_entries, metric_lines, run_config, train_alone, write_dataset
 
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Control, Progress
@@ -78,6 +78,22 @@ def test_a_rollback_takes_earlier_weights_and_leaves_out_the_batch(run: Training
     assert (rolled_back.step, rolled_back.consumed_samples) == (2, 32)
     seen = [number for line in metric_lines(run.storage.uri) for number in line.get("sampleIds", [])]
     assert len(seen) == len(set(seen))
+
+
+def test_a_second_rollback_does_not_go_forward_to_the_weights_that_the_first_gave_up(
+    run: TrainingRun,
+) -> None:
+    def distrust(monitor: MonitorAt) -> None:
+        rules = strict("rollback", rollback_checkpoints=2, max_rollbacks=2)
+        monitor.control = Control(generation=1, alerts=rules)
+
+    verdict = train_alone(run, monitor=MonitorAt(5, distrust))
+    assert (verdict.outcome, verdict.reason, verdict.step) == ("Failed", "StoppedByAlert", 2)
+    assert [step for step, _ in steps_taken(run)] == [1, 2, 3, 4, 5]
+    live = [entry.record for entry in live_checkpoints(log_entries(run.storage.uri))]
+    assert [(record.step, record.reason, record.consumed_samples) for record in live] == [
+        (2, "rollback", 8 * (5 + 2))
+    ]
 
 
 def test_without_a_checkpoint_a_rollback_is_a_skipped_step(run: TrainingRun) -> None:

@@ -58,6 +58,20 @@ def timestamp() -> str:
 
 
 def live_checkpoints(entries: Sequence[LogEntry]) -> list[CheckpointEntry]:
+    """Those that a run may go on from, in the order in which they were committed: not retired, nor given up
+    by a rollback. Its own checkpoint takes the place of the one that it went back to, and of all after it."""
+    checkpoints = [
+        (entry.index, entry.record) for entry in entries if isinstance(entry.record, CheckpointRecord)
+    ]
+    rollbacks = [(index, record.step) for index, record in checkpoints if record.reason == "rollback"]
+    return [
+        entry
+        for entry in unretired_checkpoints(entries)
+        if not any(index > entry.index and step <= entry.record.step for index, step in rollbacks)
+    ]
+
+
+def unretired_checkpoints(entries: Sequence[LogEntry]) -> list[CheckpointEntry]:
     """Checkpoints that no RetireRecord names, in the order in which they were committed."""
     retired = {i for entry in entries if isinstance(entry.record, RetireRecord) for i in entry.record.indices}
     return [

@@ -108,7 +108,7 @@ class CheckpointKeeper:
         if opened.writer is None or self.reporter is None:
             return
         surplus = retention.to_retire(
-            live_checkpoints(opened.writer.entries),
+            opened.writer.entries,
             keep_last=opened.run.checkpoint.keep_last,
             damaged=self._damaged,
         )

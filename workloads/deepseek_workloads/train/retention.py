@@ -9,7 +9,13 @@ from collections.abc import Iterable, Sequence
 
 from deepseek_workloads.contract import layout
 from deepseek_workloads.store.interface import ObjectStore
-from deepseek_workloads.store.log import CheckpointEntry, LogEntry, Writer, live_checkpoints
+from deepseek_workloads.store.log import (
+    CheckpointEntry,
+    LogEntry,
+    Writer,
+    live_checkpoints,
+    unretired_checkpoints,
+)
 
 _ATTEMPT = re.compile(r"^data/(?P<epoch>\d{8})-[0-9a-f-]{36}/")
 
@@ -20,13 +26,14 @@ def attempt_name(epoch: int, unique: str) -> str:
 
 
 def to_retire(
-    live: Sequence[CheckpointEntry], *, keep_last: int, damaged: Iterable[int] = ()
+    entries: Sequence[LogEntry], *, keep_last: int, damaged: Iterable[int] = ()
 ) -> list[CheckpointEntry]:
-    """What exceeds the newest `keep_last`; damaged ones (by log index) neither count nor stay."""
+    """What exceeds the newest `keep_last`. Damaged ones (by log index), and what a rollback has given up,
+    neither count nor stay."""
     broken = set(damaged)
-    intact = [entry for entry in live if entry.index not in broken]
+    intact = [entry for entry in live_checkpoints(entries) if entry.index not in broken]
     kept = {entry.index for entry in intact[-keep_last:]}
-    return [entry for entry in live if entry.index not in kept]
+    return [entry for entry in unretired_checkpoints(entries) if entry.index not in kept]
 
 
 def retire(store: ObjectStore, writer: Writer, entries: Sequence[CheckpointEntry]) -> None:

@@ -20,9 +20,14 @@ def files(step: int) -> list[FileEntry]:
     return [FileEntry(key=f"data/{step}/0.distcp", size=1, checksum="xxh3-128:00")]
 
 
-def commit(writer: Writer, step: int) -> int:
+def commit(writer: Writer, step: int, *, reason: str = "schedule") -> int:
     return writer.commit_checkpoint(
-        step=step, consumed_samples=step * 8, tokens=step * 64, prefix=f"data/{step}/", files=files(step)
+        step=step,
+        consumed_samples=step * 8,
+        tokens=step * 64,
+        prefix=f"data/{step}/",
+        files=files(step),
+        reason=reason,
     ).index
 
 
@@ -71,6 +76,22 @@ def test_a_retired_checkpoint_is_not_live(file_store: FileObjectStore) -> None:
     commit(writer, 2)
     writer.retire([first])
     assert [entry.record.step for entry in live_checkpoints(writer.entries)] == [2]
+
+
+def live(writer: Writer) -> list[tuple[int, str]]:
+    return [(entry.record.step, entry.record.reason) for entry in live_checkpoints(writer.entries)]
+
+
+def test_a_rollback_takes_the_place_of_all_from_where_it_went_back_to(file_store: FileObjectStore) -> None:
+    writer = begin(file_store)
+    for step in (5, 10, 20):
+        commit(writer, step)
+    back = commit(writer, 10, reason="rollback")
+    assert live(writer) == [(5, "schedule"), (10, "rollback")]
+    commit(writer, 20)
+    assert live(writer) == [(5, "schedule"), (10, "rollback"), (20, "schedule")]
+    writer.retire([back])
+    assert live(writer) == [(5, "schedule"), (20, "schedule")], "what was given up does not come back"
 
 
 def test_a_straggler_cannot_take_the_log_back_from_its_successor(file_store: FileObjectStore) -> None:

@@ -7,17 +7,25 @@ import pytest
 from deepseek_workloads.contract.records import CheckpointRecord, FileEntry
 from deepseek_workloads.store.file import FileObjectStore
 from deepseek_workloads.store.interface import NotFound
-from deepseek_workloads.store.log import CheckpointEntry, CommitLog, Fenced, Writer, live_checkpoints
+from deepseek_workloads.store.log import (
+    CheckpointEntry,
+    CommitLog,
+    Fenced,
+    LogEntry,
+    Writer,
+    live_checkpoints,
+)
 from deepseek_workloads.train.retention import attempt_name, remove_orphans, retire, to_retire
 
 UNIQUE = "00000000-0000-0000-0000-{:012d}"
 
 
-def entries(*indices: int) -> list[CheckpointEntry]:
-    record = CheckpointRecord(
-        epoch=1, writer="w", created_at="", step=1, consumed_samples=1, tokens=1, prefix="data/x/", files=[]
+def entry(index: int, *, step: int, reason: str = "schedule") -> LogEntry:
+    fields = {"epoch": 1, "writer": "w", "created_at": "", "consumed_samples": 1, "tokens": 1, "files": []}
+    return LogEntry(
+        index,
+        CheckpointRecord.model_validate({**fields, "step": step, "prefix": "data/x/", "reason": reason}),
     )
-    return [CheckpointEntry(index, record) for index in indices]
 
 
 @pytest.mark.parametrize(
@@ -33,8 +41,13 @@ def entries(*indices: int) -> list[CheckpointEntry]:
 def test_what_is_retired(
     case: str, live: list[int], keep_last: int, damaged: list[int], retired: list[int]
 ) -> None:
-    chosen = to_retire(entries(*live), keep_last=keep_last, damaged=damaged)
-    assert [entry.index for entry in chosen] == retired, case
+    chosen = to_retire([entry(index, step=index) for index in live], keep_last=keep_last, damaged=damaged)
+    assert [checkpoint.index for checkpoint in chosen] == retired, case
+
+
+def test_what_a_rollback_has_given_up_is_retired_and_does_not_count() -> None:
+    log = [entry(2, step=5), entry(3, step=10), entry(4, step=20), entry(5, step=10, reason="rollback")]
+    assert [checkpoint.index for checkpoint in to_retire(log, keep_last=2)] == [3, 4]
 
 
 def commit(store: FileObjectStore, writer: Writer, number: int) -> CheckpointEntry:
