@@ -4,13 +4,15 @@ import pytest
 import torch
 from training_cases import ARCHITECTURE, final_curve, run_config, train_alone, write_dataset
 
+from deepseek_workloads.contract.architecture import Attention, HeadGate
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.objective import Lora
 from deepseek_workloads.contract.run_config import Storage
 from deepseek_workloads.export.load import open_export
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.plan.modules import fitting, linear_names
 from deepseek_workloads.store.open import open_store
-from deepseek_workloads.train.lora import add_lora
+from deepseek_workloads.train.lora import A, B, add_lora
 from deepseek_workloads.train.refused import SettingRefused
 
 TARGETS = ["model.layers.*.self_attn.kv_b_proj"]
@@ -57,6 +59,35 @@ def test_only_targets_change_and_by_their_rank(verdicts: dict[str, Verdict]) -> 
     assert changed - biases == {f"model.layers.{layer}.self_attn.kv_b_proj.weight" for layer in (0, 1)}
     for name in changed - biases:
         assert torch.linalg.matrix_rank(after[name] - before[name], rtol=1e-3) <= 4
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("targets", [Lora().targets, ["*"]], ids=["default", "everything"])
+def test_what_is_adapted_is_every_target_that_is_a_product_and_the_model_still_learns(
+    targets: list[str], tied: bool
+) -> None:
+    gates = Attention(head_gate=HeadGate())
+    architecture = ARCHITECTURE.model_copy(update={"attention": gates, "tie_word_embeddings": tied})
+    model = DeepseekV3ForCausalLM(architecture)
+    model.init_weights(1)
+    add_lora(model, Lora(targets=targets))
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if name.endswith((A, B)):
+            torch.nn.init.normal_(parameter, std=0.02)
+    model.loss(torch.randint(64, (2, 9))).loss.backward()
+    adapted = {name.removesuffix(f".{A}") for name, _ in model.named_parameters() if name.endswith(f".{A}")}
+    assert adapted == set(fitting(linear_names(architecture), targets))
+    learnt = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert learnt == {f"{name}.{matrix}" for name in adapted for matrix in (A, B)}
+
+
+@pytest.mark.parametrize("target", ["lm_head", "model.layers.*.self_attn.head_gate", "*.embed_tokens"])
+def test_a_target_that_is_no_product_is_refused(target: str) -> None:
+    gates = Attention(head_gate=HeadGate())
+    model = DeepseekV3ForCausalLM(ARCHITECTURE.model_copy(update={"attention": gates}))
+    with pytest.raises(SettingRefused, match="fit no matrix"):
+        add_lora(model, Lora(targets=[target]))
 
 
 def test_targets_that_fit_nothing_are_refused() -> None:

@@ -10,7 +10,8 @@ from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.plan.tensors import parameter_shapes
 
 _ROUTER = ".mlp.gate"
-_NOT_LINEAR = ("embed_tokens.weight", f"{_ROUTER}.weight")
+# Matrices whose module gives another thing than a product: rows, choices, gates, also a loss.
+_NOT_LINEAR = ("embed_tokens.weight", f"{_ROUTER}.weight", ".head_gate.weight", "lm_head.weight")
 
 
 def module_names(architecture: Architecture) -> list[str]:
@@ -23,7 +24,8 @@ def module_names(architecture: Architecture) -> list[str]:
 
 
 def linear_names(architecture: Architecture) -> list[str]:
-    """Those that are one matrix product: no embedding, no router, not the experts together."""
+    """Those that are one matrix product and nothing else: no embedding, router, gates of heads or head of the
+    language model, not the experts together."""
     return [
         tensor.removesuffix(".weight")
         for tensor, shape in parameter_shapes(architecture).items()

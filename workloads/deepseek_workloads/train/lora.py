@@ -22,7 +22,8 @@ def add_lora(model: nn.Module, config: Lora) -> None:
     """Freezes the model and adds the matrices, without values. Raises SettingRefused."""
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    # Not those of a class of its own (`HeadGates`): they give something else than the product.
+    linear = {name: module for name, module in model.named_modules() if type(module) is nn.Linear}
     targets = fitting(linear, config.targets)
     if not targets:
         raise SettingRefused(

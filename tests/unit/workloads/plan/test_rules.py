@@ -437,7 +437,8 @@ def test_lora_names_matrices_of_the_model() -> None:
         return problem.field, problem.rule
 
     experts = "model.layers.*.mlp.experts"  # many matrices in one tensor
-    assert refused(experts) == ("spec.training.lora.targets", "must fit a matrix of the model")
+    for no_product in (experts, "lm_head", "model.embed_tokens", "model.layers.*.mlp.gate"):
+        assert refused(no_product) == ("spec.training.lora.targets", "must fit a matrix of the model")
     assert refused("model.layers.*.self_attn.*", "*.no_such") == (
         "spec.training.lora.targets[1]",
         "must fit a module of the model",
