@@ -1,14 +1,19 @@
 """Heads behind gates: wide open they are plain attention, closed ones are nothing and cost nothing."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from small_architectures import BASE, PLAIN
 from torch.utils.flop_counter import FlopCounterMode
 
 from deepseek_workloads.contract.architecture import Architecture, HeadGate
+from deepseek_workloads.contract.objective import Lora, Quantisation
 from deepseek_workloads.model.batch_cache import BatchCaches
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM, DeepseekV3Model
 from deepseek_workloads.plan.tensors import cache_width, parameter_shapes
+from deepseek_workloads.train.lora import A, B, add_lora
+from deepseek_workloads.train.quantise import quantise_weights
 
 KINDS = {"latent": BASE, "grouped queries": PLAIN["grouped queries"]}
 each_kind = pytest.mark.parametrize("plain", KINDS.values(), ids=KINDS.keys())
@@ -57,6 +62,32 @@ def test_closed_heads_that_are_skipped_are_closed_heads_that_are_multiplied_by_z
     plain: Architecture,
 ) -> None:
     model, ids = made(gated(plain), spread=1.0), tokens(length=160)
+
+    multiplied = model(ids)
+    with torch.no_grad():
+        skipped = model(ids)
+
+    torch.testing.assert_close(skipped, multiplied.detach())
+
+
+def with_lora(model: DeepseekV3ForCausalLM) -> None:
+    add_lora(model, Lora(targets=["*.kv_b_proj", "*.k_proj"], rank=2))
+    for name, parameter in model.named_parameters():
+        if name.endswith((A, B)):
+            torch.nn.init.normal_(parameter, std=0.1)
+
+
+def rounded(model: DeepseekV3ForCausalLM) -> None:
+    quantise_weights(model, Quantisation(bits=4))
+
+
+@each_kind
+@pytest.mark.parametrize("adapt", [with_lora, rounded])
+def test_what_training_puts_around_products_also_counts_where_heads_are_skipped(
+    plain: Architecture, adapt: Callable[[DeepseekV3ForCausalLM], None]
+) -> None:
+    model, ids = made(gated(plain), spread=1.0), tokens()
+    adapt(model)
 
     multiplied = model(ids)
     with torch.no_grad():

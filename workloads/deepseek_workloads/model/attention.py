@@ -92,8 +92,11 @@ class MultiHeadLatentAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """[B, S, R] and [B, S, P] -> keys [B, S, A, D] (the rotary part is one for all heads) and values; of
         the `heads` int64 [A] only, where given."""
-        if heads is None:
+        # Training may have put something around the product, and of that nothing is known but the whole.
+        adapted = "forward" in vars(self.kv_b_proj)
+        if heads is None or adapted:
             expanded = self.kv_b_proj(latents).unflatten(-1, (self.heads, -1))
+            expanded = expanded if heads is None else expanded[:, :, heads]
         else:
             of_heads = F.linear(latents, self._up()[heads].flatten(0, 1))
             expanded = of_heads.view(*latents.shape[:2], len(heads), -1)
