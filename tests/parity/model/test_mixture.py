@@ -5,7 +5,7 @@ from typing import TypeVar
 import pytest
 import torch
 from hugging_face_oracle import token_ids
-from small_architectures import BASE, with_moe
+from small_architectures import BASE, NEXTN, with_moe
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
@@ -172,3 +172,40 @@ def test_the_gradient_of_the_load_balance_loss_is_the_mean_over_passes() -> None
 
     of_passes = torch.stack([gradient(part) for part in hidden.chunk(2)]).mean(0)
     torch.testing.assert_close(of_passes, gradient(hidden))
+
+
+def packed(lengths: list[int], *, width: int) -> torch.Tensor:
+    """Documents of rows that hold one each, of such a length, and padding behind."""
+    return torch.where(torch.arange(width) < torch.tensor(lengths).unsqueeze(1), 0, -1)
+
+
+def test_padding_is_no_part_of_the_load_nor_of_a_loss() -> None:
+    moe = with_moe(
+        sequence_balance_loss_weight=0.3, load_balance_loss_weight=0.2, expert_capacity_factor=0.01
+    ).moe
+    router = drawn(Router(moe, hidden=BASE.hidden_size))
+    router.update(torch.tensor([40, 0, 8, 8, 8, 16, 0, 0]))
+    hidden = torch.randn(2, 9, BASE.hidden_size, generator=torch.Generator().manual_seed(3))
+    lengths = [5, 7]
+
+    with router.documents.within(packed(lengths, width=9)):
+        padded = router(hidden)
+    alone = [router(row[:length].unsqueeze(0)) for row, length in zip(hidden, lengths, strict=True)]
+
+    assert padded.counts.tolist() == sum(row.counts for row in alone).tolist()
+    assert int(padded.dropped) == sum(int(row.dropped) for row in alone) > 0
+    of_sequences, of_tokens = (
+        [float(row.losses[name]) for row in alone] for name in ("balanceLoss", "loadBalanceLoss")
+    )
+    assert float(padded.losses["balanceLoss"]) == pytest.approx(sum(of_sequences) / 2, rel=1e-5)
+    expected = sum(loss * length for loss, length in zip(of_tokens, lengths, strict=True)) / sum(lengths)
+    assert float(padded.losses["loadBalanceLoss"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_counts_of_packed_rows_are_those_of_their_tokens_in_every_mixture_layer() -> None:
+    trained = model(NEXTN)
+    with trained.documents.within(packed([10, 13], width=16)):
+        parts = trained.loss(token_ids(NEXTN, sequences=2, length=17))
+
+    assert parts.expert_counts.sum(1).tolist() == [(10 + 13) * 3] * 4
+    assert not parts.dropped.any()

@@ -74,8 +74,7 @@ class MixtureOfExperts(nn.Module):
         mixed = mixed.view_as(hidden)
         if self.shared_experts is not None:
             mixed = mixed + self.shared_experts(hidden)
-        dropped = (routing.counts - routing.kept).sum()
-        return LayerOutput(mixed, routing.losses, routing.counts, dropped)
+        return LayerOutput(mixed, routing.losses, routing.counts, routing.dropped)
 
 
 class DecoderLayer(nn.Module):

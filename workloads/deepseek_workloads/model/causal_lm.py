@@ -24,6 +24,7 @@ from deepseek_workloads.model.losses import MTP_LOSS, summed
 from deepseek_workloads.model.nextn import NextTokenLayer
 from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.rope import rotations, rotations_at
+from deepseek_workloads.model.router import Router
 
 INDEXER = ".self_attn.indexer."
 
@@ -108,7 +109,7 @@ class DeepseekV3ForCausalLM(nn.Module):
         self.lm_head = LanguageModelHead(architecture.hidden_size, architecture.vocab_size)
         self.documents = DocumentMask()
         for module in self.modules():
-            if isinstance(module, MultiHeadLatentAttention):
+            if isinstance(module, MultiHeadLatentAttention | Router):
                 module.documents = self.documents
         self.dropout_stream = DropoutStream()
         for module in self.modules():

@@ -1,6 +1,7 @@
-"""Which tokens of a row belong together: attention stays within a document where rows hold several.
+"""Which tokens of a row belong together: attention stays within a document where rows hold several, and
+routers count no padding.
 
-One object is shared by the attention of all layers of a model: it is about the rows of a pass, not a layer.
+One object is shared by all layers of a model: it is about the rows of a pass, not a layer.
 """
 
 from collections.abc import Iterator
@@ -14,20 +15,27 @@ class DocumentMask:
 
     def __init__(self) -> None:
         self._allowed: Tensor | None = None
+        self._real: Tensor | None = None
 
     @contextmanager
     def within(self, documents: Tensor | None) -> Iterator[None]:
-        """Around forward and backward of a pass. `documents` int [B, T]: equal within a document."""
+        """Around forward and backward of a pass. `documents` int [B, T]: equal within a document, -1 of
+        padding."""
         if documents is not None:
+            self._real = documents >= 0
             length = documents.shape[1]
             same = documents.unsqueeze(1) == documents.unsqueeze(2)
             self._allowed = same.logical_and_(same.new_ones(length, length).tril()).unsqueeze(1)
         try:
             yield
         finally:
-            self._allowed = None
+            self._allowed = self._real = None
 
     def allowed(self, length: int) -> Tensor | None:
         """bool [B, 1, length, length], True where a query (rows) sees a key; None: every earlier one.
         `length` may be less than the rows', for modules that leave out the last tokens."""
         return None if self._allowed is None else self._allowed[:, :, :length, :length]
+
+    def real(self, length: int) -> Tensor | None:
+        """bool [B, length], False of padding; None: there is none. `length` as in `allowed`."""
+        return None if self._real is None else self._real[:, :length]

@@ -1,8 +1,8 @@
 """Which experts a token goes to, and how the load is kept even (DeepSeek-V3, arXiv:2412.19437, 2.1.2).
 
 Sigmoid scores; a bias takes part in the choice only and follows the load, not the gradient; groups limit the
-choice. Softmax scores have no bias. It knows nothing of the experts themselves; what they have no room for,
-`capacity` decides.
+choice. Softmax scores have no bias. Padding goes to experts as all tokens do, but neither the load nor a loss
+is of it. It knows nothing of the experts themselves; what they have no room for, `capacity` decides.
 """
 
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from deepseek_workloads.contract.architecture import MoE
 from deepseek_workloads.model.capacity import within_capacity
+from deepseek_workloads.model.documents import DocumentMask
 from deepseek_workloads.model.losses import BALANCE_LOSS, LOAD_BALANCE_LOSS
 
 _GROUP_SCORE_EXPERTS = 2  # a group's score is the sum of its best two
@@ -24,8 +25,9 @@ class Routing(NamedTuple):
 
     chosen: Tensor  # int64 [N, K]; E where the expert had no room left
     weights: Tensor  # [N, K], at least float32; 0 there
-    counts: Tensor  # int64 [E], tokens that chose an expert
-    kept: Tensor  # int64 [E], those that it takes; `counts` itself without a capacity
+    counts: Tensor  # int64 [E], tokens that chose an expert, without padding
+    kept: Tensor  # int64 [E], those that it takes, with it
+    dropped: Tensor  # int64 scalar, choices that it does not take, without padding
     losses: dict[str, Tensor]  # weighted scalars by name; none where nothing is trained
 
 
@@ -39,6 +41,7 @@ class Router(nn.Module):
     def __init__(self, moe: MoE, *, hidden: int) -> None:
         super().__init__()
         self.moe = moe
+        self.documents = DocumentMask()  # the model's, once it is part of one
         self.biased = moe.scoring_func == "sigmoid"
         self.weight = nn.Parameter(torch.empty(moe.n_routed_experts, hidden))
         nn.init.normal_(self.weight, std=hidden**-0.5)
@@ -59,10 +62,16 @@ class Router(nn.Module):
         if moe.norm_topk_prob:
             weights = weights / (weights.sum(-1, keepdim=True) + _EPS)
         weights = weights * moe.routed_scaling_factor
-        counts = kept = _count(chosen.flatten(), moe.n_routed_experts)
+        real = self.documents.real(hidden.shape[1])
+        kept = _count(chosen, moe.n_routed_experts)
+        counts = kept if real is None else _count(chosen, moe.n_routed_experts, real=real)
+        dropped = counts.new_zeros(())
         if self.training and moe.expert_capacity_factor is not None:
             chosen, weights, kept = within_capacity(chosen, weights, moe=moe, sequence_length=hidden.shape[1])
-        return Routing(chosen, weights, counts, kept, self._losses(scores.view(*hidden.shape[:2], -1)))
+            late = chosen == moe.n_routed_experts
+            dropped = (late if real is None else late & real.reshape(-1, 1)).sum()
+        losses = self._losses(scores.view(*hidden.shape[:2], -1), real)
+        return Routing(chosen, weights, counts, kept, dropped, losses)
 
     @torch.no_grad()
     def update(self, counts: Tensor) -> None:
@@ -89,40 +98,62 @@ class Router(nn.Module):
             biased = groups.masked_fill(barred.unsqueeze(-1), float("-inf")).flatten(-2)
         return biased.topk(moe.num_experts_per_tok, dim=-1, sorted=False).indices
 
-    def _losses(self, scores: Tensor) -> dict[str, Tensor]:
-        """`scores` [B, T, E] -> those that have a weight; none outside training."""
+    def _losses(self, scores: Tensor, real: Tensor | None) -> dict[str, Tensor]:
+        """`scores` [B, T, E], bool `real` [B, T] -> those that have a weight; none outside training."""
         moe = self.moe
         if not (self.training and torch.is_grad_enabled()):
             return {}
         losses = {}
         probability = scores / scores.sum(-1, keepdim=True)
         if moe.sequence_balance_loss_weight:
-            losses[BALANCE_LOSS] = moe.sequence_balance_loss_weight * self._of_sequences(scores, probability)
+            of_sequences = self._of_sequences(scores, probability, real)
+            losses[BALANCE_LOSS] = moe.sequence_balance_loss_weight * of_sequences
         if moe.load_balance_loss_weight:
             # Shares of the global batch before: those of this one are known only when its last pass on the
             # last rank is over. The gradient is then the same whatever the layout and the accumulation.
-            mean = probability.flatten(0, 1).mean(0)
+            whole = None if real is None else real.reshape(1, -1)
+            mean = _mean(probability.flatten(0, 1).unsqueeze(0), whole).squeeze(0)
             even = moe.n_routed_experts * (self.expert_frequency.to(mean) * mean).sum()
             losses[LOAD_BALANCE_LOSS] = moe.load_balance_loss_weight * even
         return losses
 
-    def _of_sequences(self, scores: Tensor, probability: Tensor) -> Tensor:
+    def _of_sequences(self, scores: Tensor, probability: Tensor, real: Tensor | None) -> Tensor:
         """Equations 17 to 20: [B, T, E] twice -> the mean over sequences."""
         choices = self.moe.num_experts_per_tok
         best = scores.detach().topk(choices, dim=-1, sorted=False).indices
-        counts, length = self._sequence_counts(best, like=scores)
+        counts, length = self._sequence_counts(best, real, like=scores)
         frequency = counts * (self.moe.n_routed_experts / (choices * length))
-        return (frequency * probability.mean(1)).sum(-1).mean()
+        return (frequency * _mean(probability, real)).sum(-1).mean()
 
-    def _sequence_counts(self, chosen: Tensor, like: Tensor) -> tuple[Tensor, int]:
-        """int64 [B, T, K] -> choices of each expert [B, E], as floats of `like`; the sequences' length."""
-        slots = chosen.flatten(1)
-        counts = torch.zeros_like(like[:, 0])
-        return counts.scatter_add_(1, slots, torch.ones_like(slots, dtype=like.dtype)), chosen.shape[1]
+    def _sequence_counts(
+        self, chosen: Tensor, real: Tensor | None, like: Tensor
+    ) -> tuple[Tensor, int | Tensor]:
+        """int64 [B, T, K] -> choices of each expert [B, E], as floats of `like`; the sequences' length, of
+        which padding is no part: then [B, 1]."""
+        counted = torch.ones_like(chosen, dtype=like.dtype)
+        if real is not None:
+            counted = counted * real.unsqueeze(-1)
+        counts = torch.zeros_like(like[:, 0]).scatter_add_(1, chosen.flatten(1), counted.flatten(1))
+        return counts, chosen.shape[1] if real is None else _lengths(real)
 
 
-def _count(chosen: Tensor, experts: int) -> Tensor:
-    """Without asking the device for the largest index, as bincount would."""
+def _lengths(real: Tensor) -> Tensor:
+    """bool [B, T] -> int64 [B, 1], one at least."""
+    return real.sum(1, keepdim=True).clamp(min=1)
+
+
+def _mean(values: Tensor, real: Tensor | None) -> Tensor:
+    """[B, T, E] -> [B, E], over the tokens that are `real`, bool [B, T]; None: all."""
+    if real is None:
+        return values.mean(1)
+    return (values * real.unsqueeze(-1)).sum(1) / _lengths(real)
+
+
+def _count(chosen: Tensor, experts: int, *, real: Tensor | None = None) -> Tensor:
+    """int64 [N, K] -> [E]; without asking the device for the largest index, as bincount would."""
+    counted = torch.ones_like(chosen)
+    if real is not None:
+        counted = counted * real.reshape(-1, 1)
     return torch.zeros(experts, dtype=torch.int64, device=chosen.device).scatter_add_(
-        0, chosen, torch.ones_like(chosen)
+        0, chosen.flatten(), counted.flatten()
     )

@@ -66,7 +66,9 @@ class _ContextRouter(Router):
 
     group: dist.ProcessGroup
 
-    def _sequence_counts(self, chosen: Tensor, like: Tensor) -> tuple[Tensor, int]:
-        counts, length = super()._sequence_counts(chosen, like)
+    def _sequence_counts(
+        self, chosen: Tensor, real: Tensor | None, like: Tensor
+    ) -> tuple[Tensor, int | Tensor]:
+        counts, length = super()._sequence_counts(chosen, real, like)
         dist.all_reduce(counts, group=self.group)
         return counts, length * self.group.size()
