@@ -104,12 +104,19 @@ def test_without_a_checkpoint_a_rollback_is_a_skipped_step(run: TrainingRun) -> 
     assert any("no checkpoint to roll back to" in warning for warning in monitor.published[-1].warnings)
 
 
-@pytest.mark.parametrize("rules", [strict("stop"), strict("rollback", max_rollbacks=0)])
-def test_a_stop_ends_the_run_and_names_the_figure(run: TrainingRun, rules: Alerts) -> None:
+@pytest.mark.parametrize(
+    ("rules", "reason"),
+    [
+        (strict("stop"), "whose action in spec.alerts is stop"),
+        (strict("rollback", max_rollbacks=0), "after 0 rollbacks"),
+    ],
+)
+def test_a_stop_ends_the_run_and_names_the_figure(run: TrainingRun, rules: Alerts, reason: str) -> None:
     verdict = train_alone(run, monitor=RulesDuring(3, rules))
     assert (verdict.outcome, verdict.reason) == ("Failed", "StoppedByAlert")
     assert (verdict.step, verdict.exit_code) == (3, ExitCode.NUMERIC_FAILURE)
     assert "step 4: gradient norm" in verdict.message
+    assert reason in verdict.message
 
 
 def test_a_run_shows_what_it_was_asked_for(run: TrainingRun, tmp_path: Path) -> None:

@@ -85,10 +85,7 @@ def stopped_by_alert(
     return Verdict(
         outcome="Failed",
         reason=reasons.STOPPED_BY_ALERT,
-        message=(
-            f"step {position.step + 1}: {message}, whose action in spec.alerts is stop; "
-            f"{_last(entry)}. Change the training or the rule"
-        ),
+        message=(f"step {position.step + 1}: {message}; {_last(entry)}. Change the training or the rule"),
         exit_code=ExitCode.NUMERIC_FAILURE,
         **_place(setup, position, entry),
     )

@@ -220,7 +220,8 @@ class TrainingLoop:
         worst = self._guard.alerts[-1]
         if worst.kind == "NotANumber":
             return numeric_failure(self._setup, self._position, self._keeper.entry, result)
-        return stopped_by_alert(self._setup, self._position, self._keeper.entry, worst.message)
+        message = f"{worst.message}, {self._guard.reason_to_stop}"
+        return stopped_by_alert(self._setup, self._position, self._keeper.entry, message)
 
     def _roll_back(self) -> bool:
         """Back to the weights of an earlier checkpoint, and on with the data after this batch: what was read

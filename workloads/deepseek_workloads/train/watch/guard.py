@@ -10,6 +10,7 @@ from deepseek_workloads.contract.monitoring import AlertAction, Alerts
 from deepseek_workloads.train.trainer import StepResult
 from deepseek_workloads.train.watch.alerts import Alert, AlertWatch, Measured, from_numbers, to_numbers, worst
 
+MOST_SKIPPED_STEPS = 32  # in a row: what none of them could be taken of does not train
 SHOWN_STEPS = 20  # for so long an alert is among the present ones
 SHOWN_ALERTS = 8
 
@@ -21,7 +22,7 @@ class Guard:
         self._watch = AlertWatch()
         self._alerts: list[Alert] = []
         self._recent: list[AlertSummary] = []
-        self._rollbacks = 0
+        self._rollbacks = self._skipped = 0
         self.rules = rules()
 
     def numbers(self) -> list[float]:
@@ -49,13 +50,24 @@ class Guard:
         return good
 
     def action(self, result: StepResult) -> AlertAction:
-        """What the step asks for. An overflow of float16 is no alert."""
+        """What the step asks for. An overflow of float16 is no alert. Once for each step."""
         if result.overflow:
             self._alerts = []
+        else:
+            self._skipped = 0 if result.applied else self._skipped + 1
+        return "stop" if self.reason_to_stop else worst(self._alerts)
+
+    @property
+    def reason_to_stop(self) -> str | None:
+        """Of the newest step, to be said after what its alert says."""
         action = worst(self._alerts)
+        if action == "stop":
+            return "whose action in spec.alerts is stop"
         if action == "rollback" and self._rollbacks >= self.rules.max_rollbacks:
-            return "stop"
-        return action
+            return f"after {self._rollbacks} rollbacks, as many as spec.alerts.maxRollbacks allows"
+        if self._skipped >= MOST_SKIPPED_STEPS:
+            return f"and none of the last {self._skipped} steps was taken, so that nothing is learnt"
+        return None
 
     @property
     def alerts(self) -> list[Alert]:
@@ -64,6 +76,7 @@ class Guard:
 
     def rolled_back(self) -> None:
         self._rollbacks += 1
+        self._skipped = 0
         self._watch.forget()
 
     def recent(self, step: int) -> list[AlertSummary]:

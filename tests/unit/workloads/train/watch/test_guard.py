@@ -1,0 +1,66 @@
+"""What a run does about its alerts, step after step."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from deepseek_workloads.contract.monitoring import AlertAction, AlertRule, Alerts, NotANumberRule
+from deepseek_workloads.train.trainer import StepResult
+from deepseek_workloads.train.watch.guard import MOST_SKIPPED_STEPS, Guard
+
+FINE, STEEP, NO_NUMBER, OVERFLOW = 1.0, 20.0, math.nan, math.inf
+
+
+def guard(action: str, **changes: int) -> Guard:
+    rules = Alerts(
+        gradient_norm=AlertRule.model_validate({"threshold": 10, "action": action}),
+        not_a_number=NotANumberRule.model_validate({"action": action}),
+        **changes,
+    )
+    return Guard(lambda: rules, lambda: None)
+
+
+def step(watching: Guard, norm: float) -> AlertAction:
+    """As the loop does it: rank 0's rules come with the step, an overflow is not put to the guard."""
+    result = StepResult(
+        loss=2.0,
+        auxiliary={},
+        gradient_norm=norm,
+        votes=(),
+        sample_ids=(),
+        expert_load=1.0,
+        dropped=0,
+        overflow=norm == OVERFLOW,
+        leading=tuple(watching.numbers()),
+    )
+    applied = not result.overflow and watching.accept(result, ranks_short_of_memory=0)
+    return watching.action(replace(result, applied=applied))
+
+
+@pytest.mark.parametrize("bad", [STEEP, NO_NUMBER])
+@pytest.mark.parametrize("action", ["skip", "rollback"])
+def test_a_run_that_takes_no_step_any_more_is_stopped(action: str, bad: float) -> None:
+    """Also where there is no checkpoint to roll back to, so that a step is only not taken."""
+    watching = guard(action)
+    assert [step(watching, bad) for _ in range(MOST_SKIPPED_STEPS - 1)] == [action] * (MOST_SKIPPED_STEPS - 1)
+    assert watching.reason_to_stop is None
+    assert step(watching, bad) == "stop"
+    assert f"none of the last {MOST_SKIPPED_STEPS} steps" in str(watching.reason_to_stop)
+
+
+def test_a_step_that_is_taken_begins_the_count_again_and_an_overflow_does_not_count() -> None:
+    watching = guard("skip")
+    for _ in range(3):
+        assert {step(watching, STEEP) for _ in range(MOST_SKIPPED_STEPS - 1)} == {"skip"}
+        assert {step(watching, OVERFLOW) for _ in range(3)} == {"ignore"}
+        assert step(watching, FINE) == "ignore"
+
+
+def test_the_rollbacks_of_an_epoch_are_bounded() -> None:
+    watching = guard("rollback", max_rollbacks=2)
+    for _ in range(2):
+        assert step(watching, STEEP) == "rollback"
+        watching.rolled_back()
+    assert step(watching, STEEP) == "stop"
+    assert "after 2 rollbacks" in str(watching.reason_to_stop)
