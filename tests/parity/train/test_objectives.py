@@ -10,13 +10,14 @@ from training_cases import ARCHITECTURE, MonitorAt, final_curve, run_config, tra
 
 from deepseek_workloads.contract.messages import Control, Verdict
 from deepseek_workloads.contract.monitoring import AlertRule, Alerts
-from deepseek_workloads.contract.run_config import Storage
+from deepseek_workloads.contract.run_config import Storage, TrainingRun
 from deepseek_workloads.export.load import open_export
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.head import IGNORED
 from deepseek_workloads.store.open import open_store
-from deepseek_workloads.train import distil
-from deepseek_workloads.train.anchor import Anchor
+from deepseek_workloads.train import distil, loss_scale, setup
+from deepseek_workloads.train.anchor import Anchor, make_anchor
+from deepseek_workloads.train.parallelise import ParallelModel
 from deepseek_workloads.train.quantise import GROUP, quantised
 
 
@@ -223,6 +224,50 @@ def importance(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         for name, p in model.named_parameters():
             total[name] += p.grad.square() / 8 if p.grad is not None else 0
     return total
+
+
+class Measured(Exception):
+    """Ends a run as soon as it knows what the older data needs."""
+
+    def __init__(self, importance: dict[str, Tensor]) -> None:
+        self.importance = importance
+
+
+def measured(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
+    def measure(model: ParallelModel, *arguments: Any, **settings: Any) -> Anchor:
+        anchor = make_anchor(model, *arguments, **settings)
+        names = [name for name, parameter in model.plain.named_parameters() if parameter.requires_grad]
+        raise Measured(dict(zip(names, anchor._importance, strict=True)))
+
+    monkeypatch.setattr(setup, "make_anchor", measure)
+    with pytest.raises(Measured) as ended:
+        train_alone(run)
+    return ended.value.importance
+
+
+@pytest.mark.parametrize("first_scale", [2.0**16, 2.0**26], ids=["as it is", "with overflows at first"])
+def test_the_older_data_needs_the_same_weights_in_float16(
+    folder: Path, dataset: str, plain: Verdict, monkeypatch: pytest.MonkeyPatch, first_scale: float
+) -> None:
+    """A mean over 2048 tokens has gradients below float16's smallest number."""
+    monkeypatch.setattr(loss_scale, "FIRST_SCALE", first_scale)
+    found = {}
+    for precision in ("fp32", "fp16"):
+        run = run_config(
+            f"file://{folder}/measured-{precision}-{first_scale:g}",
+            dataset,
+            architecture=ARCHITECTURE.model_copy(update={"max_position_embeddings": 2048}),
+            init_from={"uri": plain.uri},
+            precision=precision,
+            consolidation={"source": "rule", "samples": 1},
+        )
+        data = run.data.model_copy(update={"sequence_length": 2048})
+        found[precision] = measured(run.model_copy(update={"data": data}), monkeypatch)
+    for layer in (0, 1):
+        name = f"model.layers.{layer}.self_attn.q_b_proj.weight"
+        exact, half = (found[precision][name].sqrt() for precision in ("fp32", "fp16"))
+        assert exact.norm() > 0
+        assert (half - exact).norm() < 0.2 * exact.norm()
 
 
 def test_the_penalty_is_its_formula() -> None:

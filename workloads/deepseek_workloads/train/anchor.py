@@ -6,16 +6,19 @@ w0 are the weights that the run starts from, F the mean squared gradient of sing
 at w0. Both are made again at each start of the group, from the same weights and samples: nothing is stored.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from deepseek_workloads.data.cursor import SamplePlan
-from deepseek_workloads.data.stream import BatchStream
+from deepseek_workloads.data.stream import Batch, BatchStream
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.train.group import Group
+from deepseek_workloads.train.loss_scale import LossScale
 from deepseek_workloads.train.parallelise import ParallelModel
+from deepseek_workloads.train.refused import SettingRefused
 
 
 class Anchor:
@@ -50,9 +53,11 @@ def make_anchor(
     stores: Sequence[ObjectStore],
     samples: int,
     strength: float,
+    loss_scale: LossScale | None = None,
 ) -> Anchor:
     """A collective; `plan` is of the older source alone. Every rank sees the same single samples, so that no
-    layout changes the importance. Leaves no gradients. Raises the StoreErrors of reading."""
+    layout changes the importance. Leaves no gradients. Raises SettingRefused where float16 does not hold
+    them, and the StoreErrors of reading."""
     parameters = [p for p in model.plain.parameters() if p.requires_grad]
     anchor = Anchor(parameters, strength=strength)
     model.module.train()
@@ -60,16 +65,38 @@ def make_anchor(
         plan, stores, rank=0, world_size=1, global_batch_size=1, micro_batch_size=1, end_sample=samples
     ) as stream:
         for batch in stream:
-            ids, labels = (part.to(group.device) for part in (batch.input_ids, batch.rows.labels))
-            model.plain.dropout_stream.begin_pass(torch.tensor(batch.sample_ids, device=group.device))
-            with (
-                model.one_pass(last=True),
-                model.plain.documents.within(batch.rows.inputs_of(group.device)),
-            ):
-                with model.compute(group.device):
-                    loss: Tensor = model.losses(ids[:, :-1], labels).loss
-                loss.backward()  # type: ignore[no-untyped-call]
+            while not _has_gradients(model, group, batch, loss_scale):
+                _clear(parameters)
             anchor.add(share=1 / samples)
-            for parameter in parameters:
-                parameter.grad = None
+            _clear(parameters)
     return anchor
+
+
+def _has_gradients(model: ParallelModel, group: Group, batch: Batch, loss_scale: LossScale | None) -> bool:
+    """Leaves those of one sample. False: they have overflowed, and the next time they are scaled less."""
+    scale = 1.0 if loss_scale is None else loss_scale.value
+    ids, labels = (part.to(group.device) for part in (batch.input_ids, batch.rows.labels))
+    model.plain.dropout_stream.begin_pass(torch.tensor(batch.sample_ids, device=group.device))
+    with (
+        model.one_pass(last=True),
+        model.plain.documents.within(batch.rows.inputs_of(group.device)),
+    ):
+        with model.compute(group.device):
+            loss: Tensor = model.losses(ids[:, :-1], labels).loss
+        (loss * scale).backward()  # type: ignore[no-untyped-call]
+    if loss_scale is None:
+        return True
+    model.scale_gradients(1 / scale)
+    overflow = not math.isfinite(model.gradient_norm(group).item())
+    loss_scale.update(overflow=overflow)
+    if loss_scale.exhausted:
+        raise SettingRefused(
+            "spec.training.consolidation: the gradients of a sample of the older source are too large for "
+            "precision fp16: use bf16 or fp32"
+        )
+    return not overflow
+
+
+def _clear(parameters: Sequence[nn.Parameter]) -> None:
+    for parameter in parameters:
+        parameter.grad = None

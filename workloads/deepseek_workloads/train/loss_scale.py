@@ -9,6 +9,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from deepseek_workloads.contract.run_config import Training
+
 FIRST_SCALE: Final = 2.0**16
 SMALLEST_SCALE: Final = 1.0  # gradients that overflow without help are no matter of scaling
 LARGEST_SCALE: Final = 2.0**24
@@ -41,3 +43,9 @@ class LossScale:
     def load(self, state: Mapping[str, Tensor]) -> None:
         value, good_steps = state[_NAME].tolist()
         self.value, self._good_steps = value, int(good_steps)
+
+
+def loss_scale_for(training: Training) -> LossScale | None:
+    """None where nothing is computed in float16."""
+    precisions = {training.precision, *(override.precision for override in training.precision_overrides)}
+    return LossScale() if "fp16" in precisions else None

@@ -18,7 +18,7 @@ from deepseek_workloads.train.anchor import Anchor, make_anchor
 from deepseek_workloads.train.context import TrainContext
 from deepseek_workloads.train.distil import Distillation
 from deepseek_workloads.train.group import Group
-from deepseek_workloads.train.loss_scale import LossScale
+from deepseek_workloads.train.loss_scale import LossScale, loss_scale_for
 from deepseek_workloads.train.opened import Opened, open_run
 from deepseek_workloads.train.optimizers.build import build_optimizer
 from deepseek_workloads.train.parallelise import ParallelModel, parallelise
@@ -29,7 +29,7 @@ from deepseek_workloads.train.prune import ChannelPruning
 class Setup(Opened):
     model: ParallelModel
     optimizer: torch.optim.Optimizer
-    loss_scale: LossScale | None  # of fp16
+    loss_scale: LossScale | None  # where anything is computed in fp16
     parts: tuple[checkpoint.StatePart, ...]  # what else a checkpoint holds
     pruning: ChannelPruning | None
     anchor: Anchor | None
@@ -51,7 +51,7 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
         precision_varies=bool(training.precision_overrides),
     )
     optimizer = build_optimizer(model.plain, training.optimizer)
-    loss_scale = LossScale() if training.precision == "fp16" else None
+    loss_scale = loss_scale_for(training)
     pruning = ChannelPruning(model.plain, training.pruning) if training.pruning else None
     parts = tuple(part for part in (loss_scale, pruning) if part is not None)
     anchor = _anchor(run, context, opened, model)
@@ -127,4 +127,5 @@ def _anchor(run: TrainingRun, context: TrainContext, opened: Opened, model: Para
         stores=[stores[place]],
         samples=wanted.samples,
         strength=wanted.strength,
+        loss_scale=loss_scale_for(run.training),  # of its own: the run's follows the run's steps
     )
