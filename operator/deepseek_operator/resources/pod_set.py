@@ -79,8 +79,10 @@ def _storages(run: AnyRun) -> list[Storage]:
     if isinstance(run, ServingRun):
         baseline = run.check.baseline
         return [run.storage, *([baseline.storage] if baseline else [])]
-    initial = [run.init_from] if run.init_from else []
-    return [run.storage, *initial, *(source.storage for source in run.data.sources)]
+    distillation = run.training.distillation
+    models = [run.init_from, distillation.teacher if distillation else None]
+    read = [model for model in models if model is not None]
+    return [run.storage, *read, *(source.storage for source in run.data.sources)]
 
 
 def _port(storage: Storage) -> int:

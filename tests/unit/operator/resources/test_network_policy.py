@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from deepseek_operator.resources.network_policy import build_network_policy
-from deepseek_operator.resources.pod_set import pod_set_of
+from deepseek_operator.resources.pod_set import pod_set_of, storage_ports
 from deepseek_operator.resources.run_config import PreparedDataset
 from deepseek_operator.resources.settings import BuildSettings, NetworkSettings
 from deepseek_operator.validation.training_job import training_run_of
 from deepseek_workloads.contract.environment import HOROVOD_LAUNCHER_PORT, HOROVOD_RENDEZVOUS_PORT
-from deepseek_workloads.contract.run_config import Storage
+from deepseek_workloads.contract.run_config import Distillation, InitialExport, Storage
 
 
 def _policy(job: Any, network: NetworkSettings, *, dataset_endpoint: str | None = None) -> dict[str, Any]:
@@ -53,6 +53,20 @@ def test_ports_of_every_storage_are_open(
     job = make_job({"storage": {"endpointUrl": endpoint}})
     spec = _policy(job, NetworkSettings(storage_ports=extra), dataset_endpoint=dataset_endpoint)
     assert [port["port"] for port in spec["egress"][-1]["ports"]] == ports
+
+
+def test_ports_of_the_models_that_a_run_reads_are_open(make_job: Any) -> None:
+    job, settings = make_job(), BuildSettings(worker_image="w")
+    docs = PreparedDataset(storage=Storage(uri="s3://corpus/docs"), digest=None)
+    run = training_run_of(job, datasets={"docs": docs})
+    base, teacher = (
+        InitialExport(uri=f"s3://models/{name}", endpoint_url=f"http://{name}.storage:{port}")
+        for name, port in (("base", 9001), ("large", 9002))
+    )
+    training = run.training.model_copy(update={"distillation": Distillation(teacher=teacher)})
+    changed = run.model_copy(update={"init_from": base, "training": training})
+    added = set(storage_ports(changed, settings)) - set(storage_ports(run, settings))
+    assert added == {9001, 9002}
 
 
 def test_storage_can_be_limited_to_peers(make_job: Any) -> None:
