@@ -16,6 +16,7 @@ from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.export.folder import CONFIG, TOKENIZER, HuggingFaceFolder, open_folder
 from deepseek_workloads.launch.initial_folder import folder_problems
 from deepseek_workloads.plan.hugging_face_config import architecture_of, config_json
+from deepseek_workloads.plan.training_rules import mixes_conversations
 from deepseek_workloads.store.interface import NotFound, ObjectStore
 
 MANIFEST = "manifest.json"
@@ -88,6 +89,12 @@ def teacher_problems(
         yield (
             f"{store.uri}: it reads {theirs.max_position_embeddings} tokens at most, data.sequenceLength is "
             f"{run.data.sequence_length}: use shorter sequences"
+        )
+    mixing = mixes_conversations(theirs) if run.training.objective == "sft" else None
+    if mixing is not None:
+        yield (
+            f"{store.uri}: its attention {mixing} would mix the conversations that objective sft packs into "
+            "a row: use a teacher of attention.kind mla without an indexer"
         )
     yield from _tokenizer_problems(datasets, store)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import Training, TrainingRun
 from deepseek_workloads.plan.layout_rules import INVALID_PARALLELISM
 from deepseek_workloads.plan.nearest import divisors_near, either
@@ -194,12 +195,10 @@ def consolidation(run: TrainingRun) -> Iterator[Problem]:
 
 
 def conversations(run: TrainingRun) -> Iterator[Problem]:
-    """Only plain latent attention keeps to the conversations of a packed row."""
-    architecture = run.architecture
     if run.training.objective != "sft":
         return
-    if architecture.attention.kind != "mla" or architecture.indexer is not None:
-        kind = architecture.attention.kind if architecture.indexer is None else "mla with an indexer"
+    kind = mixes_conversations(run.architecture)
+    if kind is not None:
         yield Problem(
             "spec.training.objective",
             "sft",
@@ -207,3 +206,11 @@ def conversations(run: TrainingRun) -> Iterator[Problem]:
             "use a model of attention.kind mla without an indexer, or objective pretrain",
             INVALID_TRAINING,
         )
+
+
+def mixes_conversations(architecture: Architecture) -> str | None:
+    """What of its attention does not keep to the conversations of a packed row: only plain latent attention
+    does. None: nothing."""
+    if architecture.indexer is not None:
+        return "mla with an indexer"
+    return None if architecture.latent else architecture.attention.kind

@@ -12,7 +12,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from deepseek_workloads.contract import reasons
-from deepseek_workloads.contract.architecture import Attention, HeadGate
+from deepseek_workloads.contract.architecture import Attention, HeadGate, Indexer
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.objective import Quantisation
@@ -20,6 +20,7 @@ from deepseek_workloads.contract.records import DatasetManifest, ExportManifest,
 from deepseek_workloads.contract.run_config import (
     Data,
     DatasetRun,
+    Distillation,
     InitialExport,
     Owner,
     RawSource,
@@ -32,6 +33,7 @@ from deepseek_workloads.contract.run_config import (
     Workers,
 )
 from deepseek_workloads.launch.epochs import epoch_beginner
+from deepseek_workloads.launch.initial_model import teacher_problems
 from deepseek_workloads.launch.preflight import main, preflight, verdict_of
 from deepseek_workloads.plan.hugging_face_config import config_json
 from deepseek_workloads.plan.presets import PRESETS
@@ -340,6 +342,36 @@ def test_a_model_to_start_from_is_the_one_that_was_recorded(
     (refusal,) = preflight(run.model_copy(update={"init_from": other}), QUICK)
     assert refusal.reason == reasons.CHECKPOINT_MISMATCH
     assert digest in refusal.message
+
+
+GQA = Attention(kind="gqa", num_key_value_heads=2, head_dim=32)
+
+
+@pytest.mark.parametrize(
+    ("objective", "teacher", "expected"),
+    [
+        ("sft", {}, []),
+        ("sft", {"attention": GQA}, ["its attention gqa would mix the conversations"]),
+        ("sft", {"indexer": Indexer(index_head_dim=16)}, ["its attention mla with an indexer would mix"]),
+        ("pretrain", {"attention": GQA}, []),
+        ("pretrain", {"vocab_size": 4096}, ["its vocabulary has 4096 entries"]),
+    ],
+)
+def test_a_teacher_reads_the_same_tokens_and_mixes_no_conversations(
+    write_export: WriteExport,
+    make_run: MakeRun,
+    tmp_path: Path,
+    objective: str,
+    teacher: dict[str, Any],
+    expected: list[str],
+) -> None:
+    export = write_export(tmp_path, **teacher)
+    settings = {"objective": objective, "distillation": Distillation(teacher=export)}
+    run = make_run()
+    run = run.model_copy(update={"training": run.training.model_copy(update=settings)})
+    with closing(QUICK(export)) as store:
+        problems = list(teacher_problems(run, [], store))
+    assert all(words in problem for words, problem in zip(expected, problems, strict=True))
 
 
 # ---- datasets
