@@ -12,7 +12,7 @@ from deepseek_operator.validation.storage import check_endpoint, check_uri
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import InitialExport, Storage, TrainingRun
 from deepseek_workloads.plan.architecture import ArchitectureRefused, resolve
-from deepseek_workloads.plan.problem import Problem
+from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
 from deepseek_workloads.plan.rules import check_training
 
 NO_IMAGE: Final = "NoImage"
@@ -61,6 +61,8 @@ def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
         yield from check_endpoint(source.endpoint_url, field=f"spec.data.sources[{index}].endpointUrl")
     if not spec.image and not worker_image:
         yield no_horovod_image() if spec.backend == "horovod" else no_image()
+    if spec.rollout is not None and spec.training.entrypoint is not None:
+        yield _nothing_to_roll_out(spec.training.entrypoint)
     distillation = spec.training.distillation
     exports = {
         "spec.model.initFrom": spec.model.init_from,
@@ -88,6 +90,16 @@ def no_horovod_image() -> Problem:
         rule="must name an image with Horovod, since the installation has no default one for backend horovod",
         remedy="set spec.image, or the chart's worker.horovodImage; docs/horovod.md tells how to build one",
         reason=NO_IMAGE,
+    )
+
+
+def _nothing_to_roll_out(entrypoint: str) -> Problem:
+    return Problem(
+        field="spec.rollout",
+        value="given",
+        rule=f"wants a model revision, which is not made of what entrypoint {entrypoint} trains",
+        remedy="leave spec.rollout away: the weights are in the final checkpoint",
+        reason=INVALID_TRAINING,
     )
 
 

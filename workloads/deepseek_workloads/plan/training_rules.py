@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import Training, TrainingRun
+from deepseek_workloads.contract.wire import WireModel
 from deepseek_workloads.plan.layout_rules import INVALID_PARALLELISM
 from deepseek_workloads.plan.nearest import divisors_near, either
 from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
@@ -72,17 +73,32 @@ def entrypoint(run: TrainingRun) -> Iterator[Problem]:
     """What belongs to the loop that it replaces would be passed over without a word."""
     if run.training.entrypoint is None:
         return
-    for setting in _OF_THE_LOOP:
-        value = getattr(run.training, setting)
-        if value != Training.model_fields[setting].get_default(call_default_factory=True):
-            name = Training.model_fields[setting].alias or setting
-            yield Problem(
-                f"spec.training.{name}",
-                value if isinstance(value, str) else "given",
-                f"belongs to the built-in loop, which entrypoint {run.training.entrypoint} replaces",
-                f"leave {name} away: the code of the entrypoint decides it",
-                INVALID_TRAINING,
-            )
+    found = {
+        f"spec.training.{Training.model_fields[setting].alias or setting}": getattr(run.training, setting)
+        for setting in _OF_THE_LOOP
+        if _is_set(run.training, setting)
+    }
+    beside = {
+        "spec.model.initFrom": run.init_from is not None,
+        "spec.alerts": _is_set(run, "alerts"),
+        "spec.monitoring.histogramsEverySteps": _is_set(run.monitoring, "histograms_every_steps"),
+        "spec.monitoring.profile": _is_set(run.monitoring, "profile"),
+    }
+    found |= {field: "given" for field, is_set in beside.items() if is_set}
+    for field, value in found.items():
+        yield Problem(
+            field,
+            value if isinstance(value, str) else "given",
+            f"belongs to the built-in loop, which entrypoint {run.training.entrypoint} replaces",
+            f"leave {field.rpartition('.')[2]} away: the code of the entrypoint decides it",
+            INVALID_TRAINING,
+        )
+
+
+def _is_set(settings: WireModel, name: str) -> bool:
+    """To another value than its default."""
+    default = type(settings).model_fields[name].get_default(call_default_factory=True)
+    return bool(getattr(settings, name) != default)
 
 
 def lora(run: TrainingRun) -> Iterator[Problem]:

@@ -48,6 +48,11 @@ def _tiny(**moe: Any) -> dict[str, Any]:
             "spec.model.initFrom.storageUri",
             "must name a bucket",
         ),
+        (
+            {"training": {"entrypoint": "my.code:train"}, "rollout": {"serviceRef": {"name": "chat"}}},
+            "spec.rollout",
+            "a model revision, which is not made",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) and value.startswith("spec") else None,
 )
@@ -55,6 +60,11 @@ def test_impossible_jobs_are_refused(make_job: Any, changes: dict[str, Any], fie
     problems = validate_training_job(make_job(changes), worker_image="worker")
     assert [problem for problem in problems if problem.field.startswith(field) and words in str(problem)]
     assert all(problem.remedy and problem.reason for problem in problems)
+
+
+def test_a_job_with_an_entrypoint_may_leave_everything_else_to_its_defaults(make_job: Any) -> None:
+    job = make_job({"training": {"entrypoint": "my.code:train"}})
+    assert validate_training_job(job, worker_image="worker") == []
 
 
 def test_a_possible_job_has_no_problems(make_job: Any) -> None:

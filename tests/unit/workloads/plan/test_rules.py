@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepseek_workloads.contract.architecture import Attention, Dropout, HeadGate
+from deepseek_workloads.contract.monitoring import AlertRule, Alerts, Monitoring, Profile
 from deepseek_workloads.contract.objective import Consolidation, CurriculumStage, Lora, Pruning, Quantisation
 from deepseek_workloads.contract.optimization import PrecisionOverride, Schedule
 from deepseek_workloads.contract.run_config import (
@@ -536,6 +537,26 @@ def test_settings_of_the_loop_that_an_entrypoint_replaces_are_refused() -> None:
 
     assert (problem.field, problem.value) == ("spec.training.activationCheckpointing", "full")
     assert "my.code:train" in problem.rule
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"init_from": InitialExport(uri="s3://models/base")}, "spec.model.initFrom"),
+        ({"alerts": Alerts(loss_spike=AlertRule(threshold=2, action="stop"))}, "spec.alerts"),
+        ({"monitoring": Monitoring(histograms_every_steps=10)}, "spec.monitoring.histogramsEverySteps"),
+        ({"monitoring": Monitoring(profile=Profile(from_step=2))}, "spec.monitoring.profile"),
+    ],
+)
+def test_what_else_the_loop_would_do_is_refused_with_an_entrypoint(
+    change: dict[str, object], field: str
+) -> None:
+    own = training(entrypoint="my.code:train")
+    assert check_training(run(training=training(), **change)) == []
+
+    (problem,) = check_training(run(training=own, **change))
+
+    assert (problem.field, problem.value, problem.reason) == (field, "given", "InvalidTraining")
 
 
 @pytest.mark.parametrize(
