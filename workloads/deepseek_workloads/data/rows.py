@@ -32,6 +32,11 @@ class Rows:
         """`documents` of the inputs, [b, T]."""
         return None if self.documents is None else self.documents[:, :-1].to(device)
 
+    def tokens(self, row: int) -> list[int]:
+        """Of one row, without padding."""
+        ids = self.input_ids[row]
+        return (ids if self.documents is None else ids[self.documents[row] >= 0]).tolist()
+
     @property
     def predicted(self) -> int:
         """How many labels count."""
@@ -55,4 +60,6 @@ def build_rows(
         ids[row, :size] = torch.from_numpy(ids_of(content))
         labels[row, :size] = ids[row, :size].where(torch.from_numpy(predicted_of(content)), IGNORED)
         documents[row, :size] = torch.from_numpy(of_source.documents(window))
+    # What a document begins with does not follow from the one before.
+    labels[:, 1:].masked_fill_(documents[:, 1:] != documents[:, :-1], IGNORED)
     return Rows(ids, labels[:, 1:], documents)

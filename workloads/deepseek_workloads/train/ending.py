@@ -163,7 +163,7 @@ def _held_out(setup: Setup) -> list[str]:
         max_samples=setup.run.evaluation.max_samples,
     )
     tokenizer = Tokenizer.from_str(setup.data.tokenizer_document().decode())
-    windows = [batch.input_ids[0].tolist() for batch in batches]
+    windows = [batch.rows.tokens(0) for batch in batches]
     return held_out_texts(windows, decode=tokenizer.decode, eos_token_id=plan.manifests[0].eos_token_id)
 
 
