@@ -16,6 +16,7 @@ from deepseek_workloads.launch.preflight import preflight
 from deepseek_workloads.store.log import live_checkpoints
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.context import Preempted
+from deepseek_workloads.train.refused import SettingRefused
 
 EXAMPLE = Path(__file__).parents[3] / "manifests/examples/custom-training"
 SECONDS = 240
@@ -119,6 +120,31 @@ def test_a_figure_that_is_not_finite_ends_the_run_for_good(
     verdict = train_alone(custom(tmp_path, dataset, entrypoint="diverging:train"))
     assert (verdict.outcome, verdict.reason, verdict.step) == ("Failed", "NumericFailure", 2)
     assert "step 3: {'loss': nan}: must be finite" in verdict.message
+
+
+REPORTING = """
+import torch
+
+def train(run):
+    model = torch.nn.Linear(1, 1)
+    for step in run.steps(model, torch.optim.SGD(model.parameters())):
+        step.report(loss=model(torch.ones(1)).square().mean(), share=torch.tensor(3) / 4)
+        if step.number == 2:
+            step.report(rows=torch.ones(2))
+"""
+
+
+def test_tensors_of_one_number_are_figures_and_others_are_refused(
+    dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "reporting.py").write_text(REPORTING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run = custom(tmp_path, dataset, entrypoint="reporting:train")
+    with pytest.raises(SettingRefused, match=r"report\(rows=\.\.\.\).*must be one number"):
+        train_alone(run)
+    (line,) = [line for line in metric_lines(run.storage.uri) if "share" in line]
+    assert line["share"] == 0.75
+    assert line["loss"] > 0
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from deepseek_workloads.contract.run_config import TrainingRun
@@ -36,6 +36,10 @@ class NoSteps(SettingRefused):
     """The function returned before its last step."""
 
 
+class NoNumber(SettingRefused):
+    """What was reported of a step is no number."""
+
+
 @dataclass
 class StepContext:
     """One step. `batches` are this rank's micro-batches of the global batch, on the CPU."""
@@ -44,10 +48,11 @@ class StepContext:
     batches: list[Batch]
     figures: dict[str, float] = field(default_factory=dict)
 
-    def report(self, **figures: float) -> None:
+    def report(self, **figures: float | Tensor) -> None:
         """Of the step that is being taken: names and values for metrics, TensorBoard and, `loss` and
-        `learning_rate`, the job's status. Rank 0's count."""
-        self.figures.update(figures)
+        `learning_rate`, the job's status. Tensors of one number are read, which waits for the device. Rank
+        0's count. Raises NoNumber."""
+        self.figures |= {name: _number(name, value) for name, value in figures.items()}
 
 
 class RunContext:
@@ -188,6 +193,16 @@ class RunContext:
         if lost:
             raise NotFinite(f"step {step.number}: {bad or 'figures of another rank'}: must be finite")
         return Votes(stop=stop, draining=draining, checkpoint=asked)
+
+
+def _number(name: str, value: float | Tensor) -> float:
+    try:
+        return float(value.detach() if isinstance(value, Tensor) else value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise NoNumber(
+            f"spec.training.entrypoint: report({name}=...): {value!r}: must be one number: report a float "
+            "or a tensor of one element"
+        ) from error
 
 
 def _not_finite(figures: Mapping[str, float]) -> dict[str, float]:
