@@ -3,6 +3,7 @@
 Without a GPU, or without the NVML bindings in the image, there is less to say, and nothing fails.
 """
 
+from contextlib import suppress
 from typing import Any, Final
 
 import torch
@@ -47,9 +48,19 @@ class GpuMeter:
             "gpuMemoryPeakGiB": torch.cuda.max_memory_allocated(self._device) / 2**30,
         }
         if self._nvml is not None:
-            figures["gpuUtilisation"] = self._nvml.nvmlDeviceGetUtilizationRates(self._handle).gpu / 100
-            figures["gpuPowerWatts"] = self._nvml.nvmlDeviceGetPowerUsage(self._handle) / 1000
+            figures |= nvml_figures(self._nvml, self._handle)
         return figures
+
+
+def nvml_figures(nvml: Any, handle: Any) -> dict[str, float]:
+    """What this GPU tells: power is unknown to some virtual ones, utilisation to slices (MIG), and a lost one
+    tells nothing."""
+    figures: dict[str, float] = {}
+    with suppress(nvml.NVMLError):
+        figures["gpuUtilisation"] = nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
+    with suppress(nvml.NVMLError):
+        figures["gpuPowerWatts"] = nvml.nvmlDeviceGetPowerUsage(handle) / 1000
+    return figures
 
 
 def _open_nvml(device: torch.device) -> tuple[Any, Any]:
