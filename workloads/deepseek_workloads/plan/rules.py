@@ -39,6 +39,7 @@ _RULES = (
     training_rules.pruning,
     training_rules.offloaded_pruning,
     training_rules.consolidation,
+    training_rules.profile,
     training_rules.conversations,
 )
 

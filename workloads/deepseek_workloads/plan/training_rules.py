@@ -210,6 +210,18 @@ def consolidation(run: TrainingRun) -> Iterator[Problem]:
         )
 
 
+def profile(run: TrainingRun) -> Iterator[Problem]:
+    wanted, steps = run.monitoring.profile, run.training.steps
+    if wanted is not None and wanted.from_step > steps:
+        yield Problem(
+            "spec.monitoring.profile.fromStep",
+            str(wanted.from_step),
+            f"must be one of the {steps} steps of the run",
+            f"use at most {steps}",
+            INVALID_TRAINING,
+        )
+
+
 def conversations(run: TrainingRun) -> Iterator[Problem]:
     if run.training.objective != "sft":
         return

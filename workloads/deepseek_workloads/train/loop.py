@@ -130,6 +130,8 @@ class TrainingLoop:
     def run(self) -> Verdict:
         cleaner = self._keeper.begin(self._setup.loaded)
         end = self._steps()
+        if self._profiler is not None:
+            self._profiler.close()
         cleaner.join()
         if isinstance(end, Verdict):
             return end

@@ -468,6 +468,12 @@ def test_a_curriculum_rises_and_leaves_no_token_out() -> None:
     assert problems((10, 100)) == ["spec.training.curriculum[0].sequenceLength"]
 
 
+@pytest.mark.parametrize(("first", "fields"), [(100, []), (101, ["spec.monitoring.profile.fromStep"])])
+def test_a_trace_begins_at_a_step_of_the_run(first: int, fields: list[str]) -> None:
+    monitoring = Monitoring(profile=Profile(from_step=first))
+    assert [problem.field for problem in check_training(run(monitoring=monitoring))] == fields
+
+
 def test_conversations_are_not_cut() -> None:
     stages = [CurriculumStage(until_step=10, sequence_length=128)]
     (problem,) = check_training(run(training=training(objective="sft", curriculum=stages)))
