@@ -139,12 +139,15 @@ def shapes(a: Architecture) -> Iterator[Problem]:
 
 
 def room_to_look_ahead(run: TrainingRun) -> Iterator[Problem]:
-    modules, length = run.architecture.num_nextn_predict_layers, run.data.sequence_length
+    modules, lengths = run.architecture.num_nextn_predict_layers, {"data": run.data.sequence_length}
+    for index, stage in enumerate(run.training.curriculum):
+        lengths[f"training.curriculum[{index}]"] = stage.sequence_length
+    field, length = min(lengths.items(), key=lambda item: item[1])
     if modules >= length:
         yield _problem(
             "numNextnPredictLayers",
             modules,
-            f"must be below data.sequenceLength ({length}): each module predicts one token further ahead",
+            f"must be below {field}.sequenceLength ({length}): each module predicts one token further ahead",
             f"use at most {length - 1}, or longer sequences",
         )
 

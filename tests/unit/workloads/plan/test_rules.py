@@ -119,6 +119,16 @@ def test_modules_that_predict_beyond_the_sequence_are_refused() -> None:
     assert "use at most 511" in problem.remedy
 
 
+def test_modules_that_predict_beyond_the_shortest_sequences_are_refused() -> None:
+    looking = resolve("deepseek-v3-tiny", {"numNextnPredictLayers": 2})
+    stages = [CurriculumStage(until_step=step, sequence_length=step) for step in (2, 4)]
+
+    (problem,) = check_training(run(architecture=looking, training=training(curriculum=stages)))
+
+    assert problem.field == "spec.model.architecture.numNextnPredictLayers"
+    assert "training.curriculum[0].sequenceLength (2)" in problem.rule
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "reason", "offered"),
     [
