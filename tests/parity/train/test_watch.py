@@ -96,6 +96,20 @@ def test_a_second_rollback_does_not_go_forward_to_the_weights_that_the_first_gav
     ]
 
 
+def test_a_rollback_over_a_damaged_checkpoint_says_so(run: TrainingRun) -> None:
+    def distrust(monitor: MonitorAt) -> None:
+        newest = live_checkpoints(log_entries(run.storage.uri))[-1].record
+        open_store(run.storage, environ={}).delete([newest.files[0].key])
+        monitor.control = Control(generation=1, alerts=strict("rollback", max_rollbacks=1))
+
+    monitor = MonitorAt(5, distrust)
+    verdict = train_alone(run, monitor=monitor)
+    assert (verdict.reason, verdict.step) == ("StoppedByAlert", 2)
+    assert any("step 4 is damaged" in warning for warning in monitor.published[-1].warnings)
+    live = [entry.record for entry in live_checkpoints(log_entries(run.storage.uri))]
+    assert [(record.step, record.reason) for record in live] == [(2, "rollback")]
+
+
 def test_without_a_checkpoint_a_rollback_is_a_skipped_step(run: TrainingRun) -> None:
     monitor = RulesDuring(1, strict("rollback"))
     rare = run.model_copy(update={"checkpoint": run.checkpoint.model_copy(update={"every_steps": 5})})

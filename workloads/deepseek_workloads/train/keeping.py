@@ -46,8 +46,7 @@ class CheckpointKeeper:
         self.entry, self._damaged = loaded.entry, set(loaded.damaged)
         if self.reporter is not None:
             live = live_checkpoints(self.opened.epoch.entries)
-            for warning in loaded.warnings:
-                self.reporter.warn(warning)
+            self._warn_of(loaded)
             intact = [entry for entry in live if entry.index not in self._damaged]
             self.reporter.resumed(loaded.position, intact)
         self._retire(damaged_too=False)
@@ -87,9 +86,17 @@ class CheckpointKeeper:
         if not live:
             return None
         back = live[-min(checkpoints, len(live))]
-        return self._load(
+        loaded = self._load(
             [LogEntry(entry.index, entry.record) for entry in live if entry.index <= back.index]
         )
+        self._damaged |= set(loaded.damaged)
+        self._warn_of(loaded)
+        return loaded
+
+    def _warn_of(self, loaded: Loaded) -> None:
+        if self.reporter is not None:
+            for warning in loaded.warnings:
+                self.reporter.warn(warning)
 
     def _load(self, entries: Sequence[LogEntry]) -> Loaded:
         return checkpoint.load_latest(
