@@ -11,9 +11,11 @@ from deepseek_workloads.contract.run_config import Parallelism, TrainingRun
 from deepseek_workloads.plan.layout import layout_of
 from deepseek_workloads.plan.lsh_budget import lsh_budget
 from deepseek_workloads.plan.memory import MemoryEstimate, estimate_memory
+from deepseek_workloads.plan.modules import fitting, linear_names
 from deepseek_workloads.plan.pipeline import enough_passes
 from deepseek_workloads.plan.tensors import NEXTN, ROUTED_EXPERTS, Shape, elements, parameter_shapes
 
+_COPIES_OF_ANCHOR = 2  # where weights start from, and how much each is needed
 # A pass gets sequences up to this many tokens: beyond it kernels are busy and only memory grows.
 _TOKENS_PER_PASS = 8192
 
@@ -141,4 +143,16 @@ def _memory(run: TrainingRun, micro_batch_size: int) -> MemoryEstimate:
         gpu=run.workers.gpus_per_node > 0,
         recompute=run.training.activation_checkpointing == "full",
         optimizer=run.training.optimizer.name,
+        trained=trained_share(run),
+        copies=_COPIES_OF_ANCHOR if run.training.consolidation is not None else 0,
     )
+
+
+def trained_share(run: TrainingRun) -> float:
+    """Of the parameters, that have gradients; with lora that many are added, which is little beside them."""
+    lora = run.training.lora
+    if lora is None:
+        return 1.0
+    shapes = parameter_shapes(run.architecture)
+    targets = fitting(linear_names(run.architecture), lora.targets)
+    return lora.rank * sum(sum(shapes[f"{name}.weight"]) for name in targets) / elements(shapes)

@@ -34,11 +34,12 @@ class MemoryEstimate:
     optimizer: int
     activations: int
     logits: int
+    copies: int = 0  # of weights, that stay as they are
 
     @property
     def states(self) -> int:
         """What is there whatever the batch: weights, gradients and optimizer states."""
-        return self.weights + self.gradients + self.optimizer
+        return self.weights + self.gradients + self.optimizer + self.copies
 
     @property
     def total(self) -> int:
@@ -56,22 +57,26 @@ def estimate_memory(
     gpu: bool = False,
     recompute: bool = False,
     optimizer: str = "adamw",
+    trained: float = 1.0,
+    copies: int = 0,
 ) -> MemoryEstimate:
     """Of one rank of the layout. `precision`: what computes (float32 is kept and reduced whatever it is);
     `recompute`: layers keep their input only, and run again in the backward pass; `optimizer`: its name in
-    the run config. Stages of a pipeline count
-    as equal; a stage has fewer layers and as many more passes under way."""
+    the run config; `trained`: share of the parameters that have gradients; `copies` of what is trained are
+    held beside it. Stages of a pipeline count as equal; a stage has fewer layers and as many more passes
+    under way."""
     compute = COMPUTE_BYTES[precision]
     tokens = micro_batch_size * sequence_length // layout.context
     kept = kept_per_token(architecture, length=sequence_length, gpu=gpu, recompute=recompute)
     return MemoryEstimate(
         weights=_weights(architecture, zero_stage, layout, compute),
-        gradients=_gradients(architecture, zero_stage, layout, compute),
-        optimizer=MASTER_BYTES * _moments(architecture, layout, optimizer),
+        gradients=round(trained * _gradients(architecture, zero_stage, layout, compute)),
+        optimizer=round(trained * MASTER_BYTES * _moments(architecture, layout, optimizer)),
         activations=round(
             _HELD_BY_ALLOCATOR[gpu] * tokens * kept.size(compute, exact_weights=not layout.sharded)
         ),
         logits=_logits(architecture, tokens, compute, gpu=gpu),
+        copies=round(trained * copies * MASTER_BYTES * _stored(architecture, layout)),
     )
 
 

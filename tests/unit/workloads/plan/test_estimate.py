@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepseek_workloads.contract.objective import Consolidation, Lora
 from deepseek_workloads.contract.run_config import (
     Data,
     Owner,
@@ -108,6 +109,24 @@ def test_without_sharding_a_float32_rank_holds_16_bytes_a_parameter() -> None:
     )
 
     assert memory.states == 16 * parameters(tiny)
+
+
+def learning(**settings: object) -> TrainingRun:
+    plain = run(num_nodes=1)
+    return plain.model_copy(update={"training": plain.training.model_copy(update=settings)})
+
+
+def test_lora_has_gradients_and_moments_of_what_it_adds_alone() -> None:
+    adapted = estimate(learning(lora=Lora(rank=2, targets=["*.self_attn.kv_b_proj"]))).memory
+    added = 4 * 2 * (4 * (32 + 32) + 64)  # layers, rank, heads' keys and values, latent
+    assert adapted.weights == estimate(learning()).memory.weights
+    assert adapted.gradients + adapted.optimizer == pytest.approx((4 + 2 * 4) * added, abs=2)
+
+
+def test_consolidation_holds_two_more_copies_of_the_weights() -> None:
+    plain, held = learning(), learning(consolidation=Consolidation(source="docs"))
+    added = estimate(held).memory.states - estimate(plain).memory.states
+    assert added == 2 * 4 * parameters(plain.architecture)
 
 
 @pytest.mark.parametrize("degree", ["pipeline", "tensor", "expert", "shard"])
