@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
 
 import pydantic
 
@@ -111,16 +112,26 @@ def _check_entrypoint(run: TrainingRun, refusals: _Refusals) -> None:
     if entrypoint is None:
         return
     module = entrypoint.partition(":")[0]
-    try:
-        found = importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):  # a package around it is missing
-        found = False
-    if not found:
+    if not _has_module(module):
         refusals.add(
             reasons.INVALID_RUN_CONFIG,
             f"spec.training.entrypoint: {entrypoint!r}: spec.image has no module {module!r}: put it on the "
             "image's PYTHONPATH, or name the image that has it",
         )
+
+
+def _has_module(name: str) -> bool:
+    """Without importing the packages around it, as find_spec of the whole name would: workers run them."""
+    outermost, *inner = name.split(".")
+    try:
+        spec = importlib.util.find_spec(outermost)
+    except ValueError:  # __main__
+        return False
+    for part in inner:
+        if spec is None:
+            break
+        spec = PathFinder.find_spec(part, list(spec.submodule_search_locations or ()))
+    return spec is not None
 
 
 def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: _Refusals) -> None:

@@ -152,6 +152,30 @@ def test_an_image_with_horovod(make_run: MakeRun, tmp_path: Path, monkeypatch: p
     assert preflight(make_run().model_copy(update={"backend": "horovod"}), QUICK) == []
 
 
+@pytest.mark.parametrize(
+    ("entrypoint", "found"),
+    [
+        ("loud.code:train", True),
+        ("loud.inner.code:train", True),
+        ("loud:train", True),
+        ("loud.elsewhere:train", False),
+        ("loud.code.beyond:train", False),
+        ("silent.code:train", False),
+    ],
+)
+def test_the_module_of_an_entrypoint_is_looked_for_and_not_imported(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entrypoint: str, found: bool
+) -> None:
+    (tmp_path / "image/loud/inner").mkdir(parents=True)
+    for name in ("__init__.py", "code.py", "inner/code.py"):  # inner is a namespace
+        (tmp_path / "image/loud" / name).write_text("raise RuntimeError('no CUDA here')")
+    monkeypatch.syspath_prepend(tmp_path / "image")
+    run = make_run()
+    training = run.training.model_copy(update={"entrypoint": entrypoint})
+    problems = [refusal.reason for refusal in preflight(run.model_copy(update={"training": training}), QUICK)]
+    assert problems == ([] if found else [reasons.INVALID_RUN_CONFIG])
+
+
 def test_a_bucket_that_does_not_exist(make_run: MakeRun, s3: str) -> None:
     storage = Storage(uri="s3://no-such-bucket/tiny", endpoint_url=s3)
     assert only_reason(make_run(storage=storage)) == reasons.BUCKET_NOT_FOUND
