@@ -8,6 +8,8 @@ from deepseek_workloads.plan.architecture import ARCHITECTURE_FIELD, INVALID_ARC
 from deepseek_workloads.plan.nearest import divisors_near, either, multiples
 from deepseek_workloads.plan.problem import Problem
 
+_LEAST_RATE = 2.0**-16  # of dropout
+
 
 def _problem(name: str, value: object, rule: str, remedy: str) -> Problem:
     return Problem(f"{ARCHITECTURE_FIELD}.{name}", str(value), rule, remedy, INVALID_ARCHITECTURE)
@@ -108,6 +110,18 @@ def gates_and_dropout(a: Architecture) -> Iterator[Problem]:
         yield _problem("attention.headGate", f"set with {kind}", rule, remedy)
     if a.dropout is not None and a.dropout.attention:
         yield _problem("dropout.attention", f"{a.dropout.attention} with {kind}", rule, remedy)
+
+
+def dropout_rates(a: Architecture) -> Iterator[Problem]:
+    """16 bits decide about an element: nearer to 0 nothing is dropped, nearer to 1 nothing is kept."""
+    for name, rate in (a.dropout.model_dump(by_alias=True) if a.dropout is not None else {}).items():
+        if rate and not _LEAST_RATE <= rate <= 1 - _LEAST_RATE:
+            yield _problem(
+                f"dropout.{name}",
+                rate,
+                f"must be 0, or from {_LEAST_RATE:g} to 1 - {_LEAST_RATE:g}",
+                'use "0.1", or leave it away',
+            )
 
 
 def softmax_scores(a: Architecture) -> Iterator[Problem]:

@@ -42,7 +42,17 @@ def pruning(run: TrainingRun) -> Iterator[Problem]:
     wanted = run.training.pruning
     if wanted is not None:
         found = gated_networks(run.architecture)
-        yield from _among(run, "pruning.modules", wanted.modules, "a gated network", found)
+        yield from _among(run, "pruning.modules", wanted.modules, "a gated network", list(found))
+        for name in fitting(found, wanted.modules):
+            if int(found[name] * wanted.sparsity) == 0:
+                yield Problem(
+                    "spec.training.pruning.sparsity",
+                    str(wanted.sparsity),
+                    f"closes none of the {found[name]} channels of {name}",
+                    f"use at least {1 / found[name]:.2g}, or leave it out of pruning.modules",
+                    INVALID_TRAINING,
+                )
+                return
 
 
 def _among(

@@ -33,10 +33,14 @@ def linear_names(architecture: Architecture) -> list[str]:
     ]
 
 
-def gated_networks(architecture: Architecture) -> list[str]:
-    """Those with gate, up and down; the experts of a layer are one."""
-    names = {tensor.removesuffix(".weight"): None for tensor in parameter_shapes(architecture)}
-    return [name.removesuffix(".down_proj") for name in names if name.endswith(".down_proj")]
+def gated_networks(architecture: Architecture) -> dict[str, int]:
+    """Those with gate, up and down, and how many channels they have; the experts of a layer are one."""
+    shapes = {name.removesuffix(".weight"): shape for name, shape in parameter_shapes(architecture).items()}
+    return {
+        name.removesuffix(".down_proj"): shape[-1]
+        for name, shape in shapes.items()
+        if name.endswith(".down_proj")
+    }
 
 
 def holding_matrices(architecture: Architecture) -> list[str]:

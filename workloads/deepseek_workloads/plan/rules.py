@@ -48,6 +48,7 @@ _OF_ARCHITECTURE = (
     architecture_rules.heads,
     architecture_rules.indexer,
     architecture_rules.gates_and_dropout,
+    architecture_rules.dropout_rates,
     architecture_rules.softmax_scores,
     architecture_rules.shapes,
 )

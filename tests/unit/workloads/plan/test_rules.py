@@ -462,6 +462,38 @@ def test_lora_adapts_what_was_trained() -> None:
     assert check_training(run(training=training(lora=Lora()), init_from=Storage(uri="s3://models/x"))) == []
 
 
+def test_lora_and_the_warm_up_of_an_indexer_are_two_runs() -> None:
+    warming = resolve("deepseek-v3-tiny", {"indexer": {"stage": "warmup"}})
+    adapted = run(
+        architecture=warming, training=training(lora=Lora()), init_from=Storage(uri="s3://models/x")
+    )
+    (problem,) = check_training(adapted)
+    assert problem.field == "spec.training.lora"
+    assert "warmup" in problem.rule
+
+
+@pytest.mark.parametrize(
+    ("rate", "fields"),
+    [
+        (0.0, []),
+        (0.1, []),
+        (2.0**-16, []),
+        (2.0**-17, ["spec.model.architecture.dropout.residual"]),
+        (1 - 2.0**-18, ["spec.model.architecture.dropout.residual"]),
+    ],
+)
+def test_a_dropout_rate_drops_something_and_keeps_something(rate: float, fields: list[str]) -> None:
+    architecture = run().architecture.model_copy(update={"dropout": Dropout(residual=rate)})
+    assert [problem.field for problem in check_architecture(architecture)] == fields
+
+
+def test_pruning_that_closes_no_channel_is_refused() -> None:
+    (problem,) = check_training(run(training=training(pruning=Pruning(sparsity=0.005, at_step=1))))
+    assert problem.field == "spec.training.pruning.sparsity"
+    assert "closes none of the 128 channels of model.layers.1.mlp" in problem.rule
+    assert check_training(run(training=training(pruning=Pruning(sparsity=1 / 128, at_step=1)))) == []
+
+
 def test_lora_and_rounding_are_two_runs() -> None:
     both = training(lora=Lora(), quantisation=Quantisation())
     (problem,) = check_training(run(training=both, init_from=Storage(uri="s3://models/x")))
