@@ -15,7 +15,8 @@ from deepseek_workloads.export.load import open_export
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.head import IGNORED
 from deepseek_workloads.store.open import open_store
-from deepseek_workloads.train import distil, loss_scale, setup
+from deepseek_workloads.train import distil, loss_scale
+from deepseek_workloads.train import setup as run_setup
 from deepseek_workloads.train.anchor import Anchor, make_anchor
 from deepseek_workloads.train.parallelise import ParallelModel
 from deepseek_workloads.train.quantise import GROUP, quantised
@@ -239,7 +240,7 @@ def measured(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> dict[str, Ten
         names = [name for name, parameter in model.plain.named_parameters() if parameter.requires_grad]
         raise Measured(dict(zip(names, anchor._importance, strict=True)))
 
-    monkeypatch.setattr(setup, "make_anchor", measure)
+    monkeypatch.setattr(run_setup, "make_anchor", measure)
     with pytest.raises(Measured) as ended:
         train_alone(run)
     return ended.value.importance
