@@ -106,7 +106,7 @@ def _document(store: ObjectStore, name: str) -> dict[str, Any]:
             f"{join_uri(store.uri, name)} does not exist, nor a manifest.json: name the prefix of an export "
             "(status.export.uri of a job), or of a Hugging Face folder"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FolderError(f"{join_uri(store.uri, name)}: no JSON: {error}: write the folder again") from error
     if not isinstance(document, dict):
         raise FolderError(f"{join_uri(store.uri, name)}: must be an object: write the folder again")

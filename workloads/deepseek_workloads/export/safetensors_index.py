@@ -96,7 +96,7 @@ def _tensors(uri: str, file: ObjectInfo, base: int, header: bytes) -> dict[str, 
         entries = json.loads(header)
         entries.pop("__metadata__", None)
         return {name: _tensor(file, base, entry) for name, entry in entries.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SafetensorsError(f"{uri}: header of safetensors: {error}") from error
 
 

@@ -5,8 +5,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import pydantic
-
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.layout import digest_in_uri, join_uri
@@ -74,11 +72,11 @@ def teacher_problems(
 ) -> Iterator[str]:
     """Whether an export can teach the run's model: the same tokens, whatever its size. `store` is at the
     export's prefix. Raises StoreErrors."""
+    wanted = run.training.distillation
     try:
-        ExportManifest.model_validate_json(store.read(MANIFEST))
-        theirs = architecture_of(json.loads(store.read(CONFIG)))
-    except (pydantic.ValidationError, ValueError) as error:
-        yield f"{store.uri}: no export of this version: {error}: name the prefix of an export"
+        theirs = architecture_of(_config_of_export(store, wanted.teacher.digest if wanted else None))
+    except ValueError as error:
+        yield f"{store.uri}: cannot teach: {error}"
         return
     if theirs.vocab_size != run.architecture.vocab_size:
         yield (
@@ -120,7 +118,9 @@ def _config_of_export(store: ObjectStore, recorded: str | None) -> Mapping[str, 
     try:
         ExportManifest.model_validate_json(document)
         config: Mapping[str, Any] = json.loads(store.read(CONFIG))
-    except ValueError as error:
+        if not isinstance(config, dict):
+            raise ValueError(f"{CONFIG} must be an object")
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{store.uri}: no export of this version: {error}: name the prefix of an export "
             "(status.export.uri of a job)"

@@ -398,6 +398,30 @@ def test_a_teacher_reads_the_same_tokens_and_mixes_no_conversations(
     assert all(words in problem for words, problem in zip(expected, problems, strict=True))
 
 
+def test_a_teacher_is_the_one_that_was_recorded(
+    write_export: WriteExport, make_run: MakeRun, tmp_path: Path
+) -> None:
+    recorded = write_export(tmp_path).model_copy(update={"digest": "sha256:" + "0" * 64})
+    run = make_run()
+    settings = {"distillation": Distillation(teacher=recorded)}
+    run = run.model_copy(update={"training": run.training.model_copy(update=settings)})
+    (refusal,) = preflight(run, QUICK)
+    assert refusal.reason == reasons.CHECKPOINT_MISMATCH
+    assert "spec.training.distillation.teacher" in refusal.message
+    assert f"{recorded.digest} is recorded" in refusal.message
+
+
+@pytest.mark.parametrize("config", ["[" * 100_000, "[1, 2]", "no JSON"])
+def test_a_config_that_was_planted_is_a_refusal(
+    write_export: WriteExport, make_run: MakeRun, tmp_path: Path, config: str
+) -> None:
+    export = write_export(tmp_path)
+    (tmp_path / "export/config.json").write_text(config)
+    (refusal,) = preflight(make_run().model_copy(update={"init_from": export}), QUICK)
+    assert refusal.reason == reasons.CHECKPOINT_MISMATCH
+    assert "no export of this version" in refusal.message
+
+
 # ---- datasets
 
 
