@@ -15,9 +15,10 @@ _NAMED = 8  # tensors in a message
 
 
 def folder_problems(
-    folder: HuggingFaceFolder, architecture: Architecture, *, lacks_indexer: bool
+    folder: HuggingFaceFolder, architecture: Architecture, *, lacks_indexer: bool, read_weights: bool = True
 ) -> Iterator[str]:
-    """`architecture` of the model that is to take the weights. Raises StoreErrors."""
+    """`architecture` of the model that is to take the weights; `read_weights`: whether it will. Raises
+    StoreErrors."""
     try:
         tensors = folder.tensors()
     except SafetensorsError as error:
@@ -32,7 +33,7 @@ def folder_problems(
             "copy the whole folder, or name another one"
         )
         return
-    if sum(file.size for file in folder.weights) > READ_WHOLE_BYTES:
+    if not read_weights or sum(file.size for file in folder.weights) > READ_WHOLE_BYTES:
         return
     taken = {name: tensors[name] for name in found.places}
     if wrong := list(not_finite(folder.store, taken)):

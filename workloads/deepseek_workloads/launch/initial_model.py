@@ -35,9 +35,10 @@ _FREE = (
 
 
 def initial_model_problems(
-    run: TrainingRun, datasets: Sequence[DatasetManifest], store: ObjectStore
+    run: TrainingRun, datasets: Sequence[DatasetManifest], store: ObjectStore, *, read_weights: bool = True
 ) -> Iterator[str]:
-    """`store` is at the prefix of an export or of a Hugging Face folder. Raises StoreErrors."""
+    """`store` is at the prefix of an export or of a Hugging Face folder; of this `read_weights` says whether
+    its numbers are looked at. Raises StoreErrors."""
     recorded = run.init_from.digest if run.init_from else None
     folder: HuggingFaceFolder | None = None
     try:
@@ -62,7 +63,10 @@ def initial_model_problems(
             "--hugging-face config.json writes them)"
         )
     elif folder is not None:
-        yield from folder_problems(folder, run.architecture, lacks_indexer=theirs.indexer is None)
+        lacks_indexer = theirs.indexer is None
+        yield from folder_problems(
+            folder, run.architecture, lacks_indexer=lacks_indexer, read_weights=read_weights
+        )
     if folder is None or folder.has_tokenizer:
         yield from _tokenizer_problems(datasets, store)
 

@@ -2,7 +2,8 @@
 input never holds an accelerator.
 
 `python -m deepseek_workloads.launch.preflight --run-config F --verdict-file V`. It reads manifests and
-listings, never the data itself, and writes nothing but the probe object of `store.probe`.
+listings, never the data itself, of weights only those that nothing vouches for (`initial_folder`), and writes
+nothing but the probe object of `store.probe`.
 """
 
 import importlib.util
@@ -81,15 +82,16 @@ def preflight(run: AnyRun, open_store: OpenStore, *, first_start: bool = True) -
     if isinstance(run, ServingRun):  # it reads only, and its credentials may allow no more
         _check_served_exports(run, open_store, refusals, first_start=first_start)
         return refusals.found
+    goes_on = False
     with refusals.collected("spec.storage"), closing(open_store(run.storage)) as store:
         check_conditional_writes(store)
         if isinstance(run, TrainingRun):
-            _check_checkpoints(run, store, refusals)
+            goes_on = _check_checkpoints(run, store, refusals)
     if isinstance(run, TrainingRun):
         _check_image(run, refusals)
         _check_entrypoint(run, refusals)
         manifests = _check_sources(run, open_store, refusals)
-        _check_initial_model(run, manifests, open_store, refusals)
+        _check_initial_model(run, manifests, open_store, refusals, goes_on=goes_on)
         _check_teacher(run, manifests, open_store, refusals)
     else:
         _check_raw_objects(run, open_store, refusals)
@@ -134,13 +136,13 @@ def _has_module(name: str) -> bool:
     return spec is not None
 
 
-def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: _Refusals) -> None:
-    """A job may go on from what lies in its storage only with the same model, data and training: it would
-    else report the steps of another run as its own."""
+def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: _Refusals) -> bool:
+    """Whether there is a checkpoint. A job may go on from what lies in its storage only with the same model,
+    data and training: it would else report the steps of another run as its own."""
     entries = CommitLog(store).records()
     checkpoints = live_checkpoints(entries)
     if not checkpoints:
-        return
+        return False
     newest, recipe = checkpoints[-1].record, recipe_of_newest_checkpoint(entries)
     wanted = sha256_digest(run.architecture.to_json())
     if newest.architecture_digest not in ("", wanted):
@@ -156,6 +158,7 @@ def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: _Refusals
             f"spec.storage.uri: {run.storage.uri}: its checkpoint of step {newest.step} is of another run "
             f"({'; '.join(different[:8])}): use a fresh URI, or the values of that run",
         )
+    return True
 
 
 def _check_sources(run: TrainingRun, open_store: OpenStore, refusals: _Refusals) -> list[DatasetManifest]:
@@ -214,12 +217,19 @@ def _check_shards(shards: list[Shard], store: ObjectStore) -> None:
 
 
 def _check_initial_model(
-    run: TrainingRun, manifests: list[DatasetManifest], open_store: OpenStore, refusals: _Refusals
+    run: TrainingRun,
+    manifests: list[DatasetManifest],
+    open_store: OpenStore,
+    refusals: _Refusals,
+    *,
+    goes_on: bool,
 ) -> None:
+    """`goes_on`: from a checkpoint, so that the weights are read again for consolidation only."""
     if run.init_from is None:
         return
+    read = not goes_on or run.training.consolidation is not None
     with refusals.collected("spec.model.initFrom"), closing(open_store(run.init_from)) as store:
-        for problem in initial_model_problems(run, manifests, store):
+        for problem in initial_model_problems(run, manifests, store, read_weights=read):
             refusals.add(reasons.CHECKPOINT_MISMATCH, f"spec.model.initFrom: {problem}")
 
 

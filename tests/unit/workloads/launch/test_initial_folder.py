@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from deepseek_workloads.contract.objective import Consolidation
 from deepseek_workloads.contract.run_config import (
     Data,
     InitialExport,
@@ -19,12 +20,16 @@ from deepseek_workloads.contract.run_config import (
     TrainingRun,
     Workers,
 )
+from deepseek_workloads.launch.epochs import epoch_beginner
 from deepseek_workloads.launch.initial_model import initial_model_problems
+from deepseek_workloads.launch.preflight import preflight
 from deepseek_workloads.plan.hugging_face_config import config_json
 from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.plan.tensors import parameter_shapes
 from deepseek_workloads.store.file import FileObjectStore
 from deepseek_workloads.store.interface import NotFound
+from deepseek_workloads.store.log import CommitLog
+from deepseek_workloads.store.open import open_store
 
 ARCHITECTURE = PRESETS["transformer-5m"].model_copy(
     update={"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "vocab_size": 320}
@@ -100,6 +105,36 @@ def test_what_is_wrong_with_a_folder_is_named(
 
 def test_tensors_that_a_model_makes_itself_are_passed_over(problems_of: Write) -> None:
     assert problems_of(tensors={"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(16)}) == []
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "consolidation", "looked_at"),
+    [(False, None, True), (True, None, False), (True, Consolidation(source="docs"), True)],
+)
+def test_the_numbers_of_a_folder_are_looked_at_as_long_as_the_run_may_load_them(
+    problems_of: Write,
+    tmp_path: Path,
+    checkpoint: bool,
+    consolidation: Consolidation | None,
+    looked_at: bool,
+) -> None:
+    name = "model.layers.1.mlp.up_proj.weight"
+    problems_of(tensors={name: np.full(SHAPES[name], np.inf, dtype=np.float16)})
+    run = _run(tmp_path)
+    run = run.model_copy(
+        update={
+            "training": run.training.model_copy(update={"consolidation": consolidation}),
+            "storage": Storage(uri=f"file://{tmp_path}/run"),
+        }
+    )
+    if checkpoint:
+        writer = epoch_beginner("", run, term=[1])(CommitLog(FileObjectStore(tmp_path / "run")))
+        writer.commit_checkpoint(step=7, consumed_samples=28, tokens=1792, prefix="data/x/", files=[])
+
+    refusals = preflight(run, lambda storage: open_store(storage, environ={}))
+
+    of_weights = [refusal for refusal in refusals if "NaN or infinite" in refusal.message]
+    assert bool(of_weights) == looked_at
 
 
 def test_weights_in_pickle_are_not_read(problems_of: Write, tmp_path: Path) -> None:
