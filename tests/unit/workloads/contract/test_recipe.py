@@ -19,7 +19,7 @@ from deepseek_workloads.contract.run_config import (
 from deepseek_workloads.plan.presets import PRESETS
 
 VALUES = st.recursive(
-    st.integers() | st.text(max_size=3),
+    st.none() | st.integers() | st.text(max_size=3),
     lambda children: (
         st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=3), children, max_size=3)
     ),
