@@ -58,7 +58,7 @@ def stopped(setup: Setup, position: Position, entry: CheckpointEntry | None) -> 
         reason=reasons.STOPPED,
         message=f"stopped as asked after step {position.step}; its checkpoint is written",
         exit_code=ExitCode.DONE,
-        **_place(setup, position, entry),
+        **place(setup.epoch.number, position, entry),
     )
 
 
@@ -75,7 +75,7 @@ def numeric_failure(
             "lengthen schedule.warmupSteps"
         ),
         exit_code=ExitCode.NUMERIC_FAILURE,
-        **_place(setup, position, entry),
+        **place(setup.epoch.number, position, entry),
     )
 
 
@@ -87,7 +87,7 @@ def stopped_by_alert(
         reason=reasons.STOPPED_BY_ALERT,
         message=(f"step {position.step + 1}: {message}; {_last(entry)}. Change the training or the rule"),
         exit_code=ExitCode.NUMERIC_FAILURE,
-        **_place(setup, position, entry),
+        **place(setup.epoch.number, position, entry),
     )
 
 
@@ -112,13 +112,14 @@ def _completed(
         digest=digest,
         uri=uri,
         evaluation=figures,
-        **_place(setup, position, entry),
+        **place(setup.epoch.number, position, entry),
     )
 
 
-def _place(setup: Setup, position: Position, entry: CheckpointEntry | None) -> dict[str, Any]:
+def place(epoch: int, position: Position, entry: CheckpointEntry | None) -> dict[str, Any]:
+    """Where a run ended, as fields of a Verdict. `entry`: the newest checkpoint."""
     return {
-        "epoch": setup.epoch.number,
+        "epoch": epoch,
         "step": position.step,
         "consumed_samples": position.consumed_samples,
         "checkpoint_prefix": entry.record.prefix if entry else "",

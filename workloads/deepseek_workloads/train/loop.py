@@ -20,7 +20,6 @@ from deepseek_workloads.data.stream import BatchStream
 from deepseek_workloads.plan.estimate import flops_per_token
 from deepseek_workloads.plan.rules import check_training
 from deepseek_workloads.train.assessment import assess
-from deepseek_workloads.train.checkpoint import Position
 from deepseek_workloads.train.context import Preempted, TrainContext
 from deepseek_workloads.train.curriculum import sequence_length
 from deepseek_workloads.train.custom.run import train_custom
@@ -28,6 +27,7 @@ from deepseek_workloads.train.decisions import CheckpointReason, Decision, End, 
 from deepseek_workloads.train.ending import complete, numeric_failure, stopped, stopped_by_alert
 from deepseek_workloads.train.keeping import CheckpointKeeper
 from deepseek_workloads.train.reporting import Reporter
+from deepseek_workloads.train.requests import Requests
 from deepseek_workloads.train.schedule import learning_rate
 from deepseek_workloads.train.setup import Setup, set_up
 from deepseek_workloads.train.stopwatch import Stopwatch
@@ -107,7 +107,7 @@ class TrainingLoop:
         self._keeper = CheckpointKeeper(
             setup, setup.model.module, setup.optimizer, reporter, watch, parts=setup.parts
         )
-        self._request = self._requests_done = 0  # of Control.checkpoint_request
+        self._requests = Requests(context)
         self._metrics: dict[str, float] = {}
         self._read_latency: float | None = None  # of what was read during the newest step
         self._guard = Guard(self._rules, partial(memory_share, setup.group.device))
@@ -170,17 +170,12 @@ class TrainingLoop:
                 return decision.end
 
     def _stream(self) -> BatchStream:
-        setup, training = self._setup, self._setup.run.training
-        start = self._position.consumed_samples
-        return BatchStream(
-            setup.data.plan,
-            setup.data.stores,
-            rank=setup.model.layout.data_rank(setup.group.rank),
-            world_size=setup.model.layout.data,
-            global_batch_size=training.global_batch_size,
+        setup, layout = self._setup, self._setup.model.layout
+        return setup.stream(
+            self._position,
+            rank=layout.data_rank(setup.group.rank),
+            world_size=layout.data,
             micro_batch_size=setup.micro_batch_size,
-            start_sample=start,
-            end_sample=start + (training.steps - self._position.step) * training.global_batch_size,
         )
 
     def _step(self, stream: BatchStream) -> tuple[StepResult, float]:
@@ -202,7 +197,7 @@ class TrainingLoop:
                     step,
                     batches,
                     learning_rate=rate,
-                    flags=self._flags(),
+                    flags=(*self._requests.flags(), self._guard.short_of_memory()),
                     leading=self._guard.numbers(),
                     accept=lambda result: self._guard.accept(
                         result, ranks_short_of_memory=result.votes[_MEMORY]
@@ -249,7 +244,7 @@ class TrainingLoop:
 
     def _checkpoint(self, reason: CheckpointReason) -> None:
         self._keeper.save(self._position, self._metrics, reason)
-        self._requests_done = self._request
+        self._requests.checkpoint_written()
 
     def _tell_alerts(self, step: int) -> None:
         if self._reporter is not None:
@@ -259,23 +254,10 @@ class TrainingLoop:
         if self._reporter is not None:
             self._reporter.warn(message)
 
-    def _flags(self) -> tuple[bool, bool, bool, bool]:
-        """Rank 0 alone asks for checkpoints: ranks hear of one request at different steps."""
-        control = self._context.monitor.control
-        self._request = control.checkpoint_request
-        return (
-            control.desired_state == "Stopped",
-            self._context.draining(),
-            self._context.rank == 0 and self._request > self._requests_done,
-            self._guard.short_of_memory(),
-        )
-
     def _advance(self, result: StepResult, rate: float) -> None:
-        samples = self._setup.run.training.global_batch_size
-        self._position = Position(
-            step=self._position.step + 1,
-            consumed_samples=self._position.consumed_samples + samples,
-            tokens=self._position.tokens + samples * self._setup.run.data.sequence_length,
+        run = self._setup.run
+        self._position = self._position.after_step(
+            samples=run.training.global_batch_size, sequence_length=run.data.sequence_length
         )
         self._metrics = _figures(result, rate, self._watch.tokens_per_second)
         self._context.monitor.heartbeat(self._position.step)
@@ -285,7 +267,7 @@ class TrainingLoop:
             if self._read_latency is not None:
                 figures["readLatencySeconds"] = self._read_latency
             self._reporter.step(self._position, result, learning_rate=rate, more=figures)
-            if _is_due(self._position.step, self._setup.run.monitoring.histograms_every_steps):
+            if _is_due(self._position.step, run.monitoring.histograms_every_steps):
                 self._reporter.histograms(self._setup.model.plain, step=self._position.step)
 
     def _decide(self, result: StepResult) -> Decision:

@@ -13,9 +13,10 @@ from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
+from deepseek_workloads.data.stream import BatchStream
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CommitLog, LogEntry, Writer
-from deepseek_workloads.train.checkpoint import Identity
+from deepseek_workloads.train.checkpoint import Identity, Position
 from deepseek_workloads.train.context import TrainContext
 from deepseek_workloads.train.group import Group, choose_device
 
@@ -56,6 +57,21 @@ class Opened:
     epoch: Epoch
     data: DataSources
     identity: Identity
+
+    def stream(self, position: Position, *, rank: int, world_size: int, micro_batch_size: int) -> BatchStream:
+        """The data that is left from `position` to the run's last step. Rank and size are those of reading:
+        ranks that divide a sample between them read the same."""
+        training, start = self.run.training, position.consumed_samples
+        return BatchStream(
+            self.data.plan,
+            self.data.stores,
+            rank=rank,
+            world_size=world_size,
+            global_batch_size=training.global_batch_size,
+            micro_batch_size=micro_batch_size,
+            start_sample=start,
+            end_sample=start + (training.steps - position.step) * training.global_batch_size,
+        )
 
 
 def open_run(run: TrainingRun, context: TrainContext) -> Opened:

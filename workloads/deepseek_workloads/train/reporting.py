@@ -123,25 +123,17 @@ class Reporter:
             step=position.step,
             scalars={f"train/{name}": value for name, value in (curves | layers).items()},
         )
-        pace = self._watch.seconds_per_step
-        self._publish(
-            phase="Training",
-            message="",
-            step=position.step,
-            tokens=position.tokens,
+        self._show_step(
+            position,
+            figures,
             loss=result.loss,
             learning_rate=learning_rate,
             gradient_norm=result.gradient_norm,
-            tokens_per_second=speed,
-            eta_seconds=None if pace is None else round(pace * (self._progress.total_steps - position.step)),
         )
-        if time.monotonic() - self._line_at >= _LINE_SECONDS or position.step == self._progress.total_steps:
-            self._line_at = time.monotonic()
-            self._say("step", step=position.step, **figures, tokensPerSecond=speed)
 
     def custom_step(self, position: Position, figures: Mapping[str, float]) -> None:
         """Of a user's own loop: `loss` and `learning_rate` are shown, all are kept."""
-        speed, pace = self._watch.tokens_per_second, self._watch.seconds_per_step
+        speed = self._watch.tokens_per_second
         curves = {**figures, "tokensPerSecond": speed or 0.0, **self._seconds_of_step()}
         place = {"epoch": self._progress.epoch, "step": position.step, "tokens": position.tokens}
         self._metrics.add(
@@ -149,17 +141,24 @@ class Reporter:
             step=position.step,
             scalars={f"train/{name}": value for name, value in curves.items()},
         )
+        self._show_step(
+            position, figures, loss=figures.get("loss"), learning_rate=figures.get("learning_rate")
+        )
+
+    def _show_step(self, position: Position, figures: Mapping[str, float], **shown: float | None) -> None:
+        """`shown` are fields of Progress, `figures` are for stdout, where a line a second is enough."""
+        speed, pace = self._watch.tokens_per_second, self._watch.seconds_per_step
+        left = self._progress.total_steps - position.step
         self._publish(
             phase="Training",
             message="",
             step=position.step,
             tokens=position.tokens,
-            loss=figures.get("loss"),
-            learning_rate=figures.get("learning_rate"),
             tokens_per_second=speed,
-            eta_seconds=None if pace is None else round(pace * (self._progress.total_steps - position.step)),
+            eta_seconds=None if pace is None else round(pace * left),
+            **shown,
         )
-        if time.monotonic() - self._line_at >= _LINE_SECONDS or position.step == self._progress.total_steps:
+        if time.monotonic() - self._line_at >= _LINE_SECONDS or not left:
             self._line_at = time.monotonic()
             self._say("step", step=position.step, **figures, tokensPerSecond=speed)
 

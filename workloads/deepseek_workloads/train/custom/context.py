@@ -4,7 +4,7 @@ It does not know the model: that and the optimizer are the user's.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import isfinite
 
 import torch
@@ -21,6 +21,7 @@ from deepseek_workloads.train.keeping import CheckpointKeeper
 from deepseek_workloads.train.opened import Opened
 from deepseek_workloads.train.refused import SettingRefused
 from deepseek_workloads.train.reporting import Reporter
+from deepseek_workloads.train.requests import Requests
 from deepseek_workloads.train.stopwatch import Stopwatch
 
 
@@ -63,7 +64,7 @@ class RunContext:
     ) -> None:
         self._opened, self._context, self._reporter, self._watch = opened, context, reporter, watch
         self._keeper: CheckpointKeeper | None = None
-        self._request = self._requests_done = 0
+        self._requests = Requests(context)
         self.position = Position()
 
     @property
@@ -120,17 +121,11 @@ class RunContext:
         cleaner.join()
 
     def _stream(self) -> BatchStream:
-        opened, training = self._opened, self.run.training
-        start = self.position.consumed_samples
-        return BatchStream(
-            opened.data.plan,
-            opened.data.stores,
+        return self._opened.stream(
+            self.position,
             rank=self.rank,
             world_size=self.world_size,
-            global_batch_size=training.global_batch_size,
             micro_batch_size=choose_micro_batch_size(self.run),
-            start_sample=start,
-            end_sample=start + (training.steps - self.position.step) * training.global_batch_size,
         )
 
     def _taken(self, stream: BatchStream) -> Iterator[StepContext]:
@@ -147,12 +142,8 @@ class RunContext:
             self._act(step.figures, votes)
 
     def _advance(self, figures: Mapping[str, float]) -> None:
-        samples = self.run.training.global_batch_size
-        self.position = replace(
-            self.position,
-            step=self.position.step + 1,
-            consumed_samples=self.position.consumed_samples + samples,
-            tokens=self.position.tokens + samples * self.run.data.sequence_length,
+        self.position = self.position.after_step(
+            samples=self.run.training.global_batch_size, sequence_length=self.run.data.sequence_length
         )
         if self._reporter is not None:
             self._reporter.custom_step(self.position, figures)
@@ -169,7 +160,7 @@ class RunContext:
         )
         if decision.checkpoint is not None:
             self._keeper.save(self.position, dict(figures), decision.checkpoint)
-            self._requests_done = self._request
+            self._requests.checkpoint_written()
         if decision.end == "preempted":
             raise Preempted(
                 f"a pod of the group is drained; checkpoint of step {self.position.step} is written"
@@ -178,16 +169,8 @@ class RunContext:
             raise StopRequested
 
     def _votes(self, step: StepContext) -> Votes:
-        """A collective. Rank 0 alone asks for checkpoints: ranks hear of one request at different steps.
-        Raises NotFinite, on all ranks where one has reported such a figure."""
-        control = self._context.monitor.control
-        self._request = control.checkpoint_request
-        flags = [
-            control.desired_state == "Stopped",
-            self._context.draining(),
-            self.rank == 0 and self._request > self._requests_done,
-            bool(bad := _not_finite(step.figures)),
-        ]
+        """A collective. Raises NotFinite, on all ranks where one has reported such a figure."""
+        flags = [*self._requests.flags(), bool(bad := _not_finite(step.figures))]
         raised = torch.tensor([float(flag) for flag in flags], dtype=torch.float64, device=self.device)
         stop, draining, asked, lost = (votes > 0 for votes in self._opened.group.sum(raised).tolist())
         if lost:

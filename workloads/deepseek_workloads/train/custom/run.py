@@ -11,6 +11,7 @@ from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.train.context import TrainContext
 from deepseek_workloads.train.custom.context import NoSteps, NotFinite, RunContext, StopRequested
+from deepseek_workloads.train.ending import place
 from deepseek_workloads.train.opened import Opened, open_run
 from deepseek_workloads.train.reporting import Reporter
 from deepseek_workloads.train.stopwatch import Stopwatch
@@ -103,9 +104,5 @@ def _verdict(context: RunContext, outcome: Any, reason: str, message: str, exit_
         reason=reason,
         message=f"{message}: {context.position.step} steps on {context.position.tokens} tokens",
         exit_code=exit_code,
-        epoch=context.epoch,
-        step=context.position.step,
-        consumed_samples=context.position.consumed_samples,
-        checkpoint_prefix=entry.record.prefix if entry else "",
-        checkpoint_step=entry.record.step if entry else None,
+        **place(context.epoch, context.position, entry),
     )
