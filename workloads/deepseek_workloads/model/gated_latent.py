@@ -14,9 +14,7 @@ from deepseek_workloads.model.open_heads import attend_open
 class GatedLatentAttention(MultiHeadLatentAttention):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
-        settings = architecture.attention.head_gate
-        assert settings is not None
-        self.head_gate = HeadGates(settings, hidden=architecture.hidden_size, heads=self.heads)
+        self.head_gate = HeadGates(architecture)
 
     def forward(  # type: ignore[override]
         self, hidden: Tensor, rotation: Tensor, cache: Cache | None = None
@@ -39,20 +37,18 @@ class GatedLatentAttention(MultiHeadLatentAttention):
 
     def _of_open(self, queries: Tensor, latents: Tensor, rotated: Tensor, gates: Gates) -> Tensor:
         """[B, T, A, D] -> [B, T, A, value]. Heads that no token opens have no keys and values either."""
-        is_open = gates.open
-        heads = is_open.any(0).any(0).nonzero().squeeze(1)
+        heads = gates.open_heads
         attended = queries.new_zeros(*queries.shape[:3], self.value)
         if len(heads):
             keys, values = self._keys_and_values(latents, rotated, heads=heads)
             attended[:, :, heads] = attend_open(
-                queries[:, :, heads], keys, values, is_open=is_open[:, :, heads], scale=self.scale
+                queries[:, :, heads], keys, values, is_open=gates.open[:, :, heads], scale=self.scale
             )
         return attended
 
     def _of_rows(self, queries: Tensor, states: Tensor, mask: Tensor, gates: Gates) -> Tensor:
         """One new token a row, [B, 1, A, D] -> [B, 1, A, value]; of the heads that a row opens."""
-        is_open = gates.open
-        heads = is_open.any(0).any(0).nonzero().squeeze(1)
+        heads = gates.open_heads
         attended = queries.new_zeros(*queries.shape[:3], self.value)
         if len(heads):
             of_heads = self._attend_to_latents(queries[:, :, heads], states, mask, heads=heads)

@@ -14,9 +14,7 @@ from deepseek_workloads.model.open_heads import attend_open
 class GatedQueryAttention(GroupedQueryAttention):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
-        settings = architecture.attention.head_gate
-        assert settings is not None
-        self.head_gate = HeadGates(settings, hidden=architecture.hidden_size, heads=self.heads)
+        self.head_gate = HeadGates(architecture)
 
     def forward(  # type: ignore[override]
         self, hidden: Tensor, rotation: Tensor, cache: Cache | None = None
@@ -33,7 +31,7 @@ class GatedQueryAttention(GroupedQueryAttention):
 
     def _of_rows(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, gates: Gates) -> Tensor:
         """One new token a row, [B, 1, A, D] -> [B, 1, A, D]; of the heads that a row opens."""
-        heads = gates.open.any(0).any(0).nonzero().squeeze(1)
+        heads = gates.open_heads
         attended = queries.new_zeros(*queries.shape[:3], values.shape[-1])
         if len(heads):
             of_heads = keys[:, :, heads], values[:, :, heads]

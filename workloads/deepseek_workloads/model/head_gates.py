@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepseek_workloads.contract.architecture import HeadGate
+from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.losses import HEAD_GATE_LOSS
 
 _OPEN_AT_FIRST = (
@@ -30,6 +30,11 @@ class Gates(NamedTuple):
         return self.values.detach() > 0
 
     @property
+    def open_heads(self) -> Tensor:
+        """int64 [heads that any token opens]."""
+        return self.open.any(0).any(0).nonzero().squeeze(1)
+
+    @property
     def skipping(self) -> bool:
         """Whether closed heads are left out instead of multiplied by zero."""
         return not torch.is_grad_enabled()
@@ -38,8 +43,10 @@ class Gates(NamedTuple):
 class HeadGates(nn.Linear):
     """`weight` [A, H], `bias` [A]."""
 
-    def __init__(self, settings: HeadGate, *, hidden: int, heads: int) -> None:
-        super().__init__(hidden, heads)
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(architecture.hidden_size, architecture.num_attention_heads)
+        settings = architecture.attention.head_gate
+        assert settings is not None
         self.penalty = settings.penalty_weight
 
     def forward(self, hidden: Tensor) -> Gates:  # type: ignore[override]
