@@ -1,13 +1,24 @@
 """What a training job learns beyond the next token, and what it leaves as it was."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from deepseek_operator.api.optimization import ModulePattern
 from deepseek_operator.api.schema import ATOMIC_LIST, Decimal, DnsLabel, Fraction, SpecModel
 
-_TARGETS = ["model.layers.*.self_attn.*", "model.layers.*.mlp.*"]
+_TARGETS = ("model.layers.*.self_attn.*", "model.layers.*.mlp.*")
+
+
+def _patterns(*default: str, description: str) -> Any:
+    """The field of a list of shell patterns."""
+    return Field(
+        default_factory=lambda: list(default),
+        min_length=1,
+        max_length=16,
+        description=description,
+        json_schema_extra={**ATOMIC_LIST, "default": list(default)},
+    )
 
 
 class Lora(SpecModel):
@@ -15,12 +26,8 @@ class Lora(SpecModel):
 
     rank: int = Field(default=8, ge=1, le=1024, description="Rank of what is added to each matrix.")
     alpha: Decimal = Field(default="16", description="What is added counts alpha / rank.")
-    targets: list[ModulePattern] = Field(
-        default_factory=lambda: list(_TARGETS),
-        min_length=1,
-        max_length=16,
-        description="Shell patterns of names of the matrices; routed experts are none of them.",
-        json_schema_extra={**ATOMIC_LIST, "default": list(_TARGETS)},
+    targets: list[ModulePattern] = _patterns(
+        *_TARGETS, description="Shell patterns of names of the matrices; routed experts are none of them."
     )
 
 
@@ -30,12 +37,9 @@ class Quantisation(SpecModel):
     bits: Literal[4, 8] = Field(
         default=8, description="8: a scale a row. 4: a scale for each 32 columns of a row."
     )
-    modules: list[ModulePattern] = Field(
-        default_factory=lambda: list(_TARGETS),
-        min_length=1,
-        max_length=16,
+    modules: list[ModulePattern] = _patterns(
+        *_TARGETS,
         description="Shell patterns of names of modules; routed experts are among them, routers never.",
-        json_schema_extra={**ATOMIC_LIST, "default": list(_TARGETS)},
     )
 
 
@@ -53,12 +57,8 @@ class Pruning(SpecModel):
 
     sparsity: Fraction = Field(description="Share of the channels that are closed, of each expert by itself.")
     at_step: int = Field(ge=1, le=10**9, description="Step after which they are closed.")
-    modules: list[ModulePattern] = Field(
-        default_factory=lambda: ["model.layers.*.mlp*"],
-        min_length=1,
-        max_length=16,
-        description="Shell patterns of names of gated networks.",
-        json_schema_extra={**ATOMIC_LIST, "default": ["model.layers.*.mlp*"]},
+    modules: list[ModulePattern] = _patterns(
+        "model.layers.*.mlp*", description="Shell patterns of names of gated networks."
     )
 
 
