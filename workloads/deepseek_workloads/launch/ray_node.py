@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import time
+from types import ModuleType
 
 POLL_SECONDS = 0.05
 CONNECT_SECONDS = 1.0
@@ -24,10 +25,7 @@ def main(arguments: list[str]) -> None:
     own, arguments = _parser().parse_known_args(arguments)
     if own.preload:
         os.environ |= {"RAY_enable_worker_prestart": "1", "RAY_preload_python_modules": own.preload}
-    for name in UNUSED_COMMANDS:
-        sys.modules[name] = None  # type: ignore[assignment]  # to an import: not installed
-    from ray.scripts import scripts
-
+    scripts = ray_command()
     from deepseek_workloads.launch.ray_services import leave_out_unused_servers
 
     leave_out_unused_servers()
@@ -37,6 +35,15 @@ def main(arguments: list[str]) -> None:
         wait_for_port(host, int(port))
     sys.argv = ["ray", "start", *arguments]
     scripts.main()
+
+
+def ray_command() -> ModuleType:
+    """The module of the `ray` command, without UNUSED_COMMANDS."""
+    for name in UNUSED_COMMANDS:
+        sys.modules[name] = None  # type: ignore[assignment]  # to an import: not installed
+    from ray.scripts import scripts
+
+    return scripts
 
 
 def _parser() -> argparse.ArgumentParser:
