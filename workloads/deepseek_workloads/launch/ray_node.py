@@ -6,6 +6,7 @@ these modules by the time that somebody needs it.
 """
 
 import argparse
+import importlib
 import os
 import socket
 import sys
@@ -41,9 +42,7 @@ def ray_command() -> ModuleType:
     """The module of the `ray` command, without UNUSED_COMMANDS."""
     for name in UNUSED_COMMANDS:
         sys.modules[name] = None  # type: ignore[assignment]  # to an import: not installed
-    from ray.scripts import scripts
-
-    return scripts
+    return importlib.import_module("ray.scripts.scripts")
 
 
 def _parser() -> argparse.ArgumentParser:
