@@ -10,6 +10,7 @@ from training_cases import ARCHITECTURE, MonitorAt, final_curve, run_config, tra
 
 from deepseek_workloads.contract.messages import Control, Verdict
 from deepseek_workloads.contract.monitoring import AlertRule, Alerts
+from deepseek_workloads.contract.objective import Quantisation
 from deepseek_workloads.contract.run_config import Storage, TrainingRun
 from deepseek_workloads.export.load import open_export
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
@@ -19,7 +20,7 @@ from deepseek_workloads.train import distil, loss_scale
 from deepseek_workloads.train import setup as run_setup
 from deepseek_workloads.train.anchor import Anchor, make_anchor
 from deepseek_workloads.train.parallelise import ParallelModel
-from deepseek_workloads.train.quantise import GROUP, quantised
+from deepseek_workloads.train.quantise import GROUP, quantise_weights, quantised
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,9 @@ def test_rounding_is_to_the_nearest_and_happens_once(shape: tuple[int, ...], bit
 
 
 def test_the_distillation_loss_is_its_formula_and_so_is_its_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distil, "LOSS_CHUNK_ELEMENTS", {False: 3 * 7, True: 3 * 7})  # three rows at a time
+    monkeypatch.setattr(
+        distil, "LOSS_CHUNK_ELEMENTS", {False: 3 * 7 * 8, True: 3 * 7 * 8}
+    )  # three rows at a time
     draw = torch.Generator().manual_seed(0)
     hidden, wanted = (torch.randn(8, 5, dtype=torch.float64, generator=draw) for _ in range(2))
     weight, known = (torch.randn(7, 5, dtype=torch.float64, generator=draw) for _ in range(2))
@@ -103,7 +106,8 @@ def test_the_distillation_loss_is_its_formula_and_so_is_its_gradient(monkeypatch
         return alpha * heat**2 * divergence + (1 - alpha) * entropy
 
     def found(h: Tensor, w: Tensor) -> Tensor:
-        return distil.distillation_loss((h, w), (wanted, known), labels, alpha=alpha, temperature=heat)
+        parts = distil.distilled((h, w), (wanted, known), labels, temperature=heat)
+        return alpha * heat**2 * parts.divergence + (1 - alpha) * parts.entropy
 
     results = []
     for function in (expected, found):
@@ -133,6 +137,23 @@ def test_a_student_comes_nearer_to_its_teacher_than_one_that_reads_alone(folder:
         return float((logits["teacher"].exp() * (logits["teacher"] - logits[name])).sum(-1).mean())
 
     assert distance("student") < distance("alone")
+    of_text = [final_curve(f"file://{folder}/{name}")[1][0] for name in ("alone", "student")]
+    assert of_text[0] == pytest.approx(of_text[1], abs=1e-5), "the loss is the text's, whoever teaches"
+
+
+def test_a_student_learns_with_the_weights_that_its_head_computes_with() -> None:
+    student, teacher, rounded = (DeepseekV3ForCausalLM(ARCHITECTURE).eval() for _ in range(3))
+    for model, seed in ((student, 0), (teacher, 1), (rounded, 0)):
+        model.init_weights(seed)
+    with torch.no_grad():
+        rounded.lm_head.weight.copy_(quantised(rounded.lm_head.weight, 4))
+    quantise_weights(student, Quantisation(bits=4, modules=["lm_head"]))
+    distillation = distil.Distillation(student.lm_head, teacher, alpha=0.5, temperature=2.0)
+    ids = torch.randint(1, 64, (2, 17), generator=torch.Generator().manual_seed(0))
+    with distillation.over(ids[:, :-1], None):
+        found = distillation.told(student.loss(ids))
+    torch.testing.assert_close(found.lm_loss, rounded.loss(ids).lm_loss)
+    assert found.auxiliary["distillationLoss"] > 0
 
 
 def test_short_sequences_come_first_and_no_token_is_left_out(

@@ -14,6 +14,7 @@ from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.export.folder import CONFIG, TOKENIZER, HuggingFaceFolder, open_folder
 from deepseek_workloads.launch.initial_folder import folder_problems
 from deepseek_workloads.plan.hugging_face_config import architecture_of, config_json
+from deepseek_workloads.plan.rules import check_memory
 from deepseek_workloads.plan.training_rules import mixes_conversations
 from deepseek_workloads.store.interface import NotFound, ObjectStore
 
@@ -92,6 +93,7 @@ def teacher_problems(
             f"{store.uri}: it reads {theirs.max_position_embeddings} tokens at most, data.sequenceLength is "
             f"{run.data.sequence_length}: use shorter sequences"
         )
+    yield from map(str, check_memory(run, teacher=theirs))
     mixing = mixes_conversations(theirs) if run.training.objective == "sft" else None
     if mixing is not None:
         yield (

@@ -3,6 +3,7 @@
 It knows one matrix; which tokens are predicted from what is its caller's business.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ class LanguageModelHead(nn.Linear):
 
     def __init__(self, hidden: int, vocabulary: int) -> None:
         super().__init__(hidden, vocabulary, bias=False)
+        # From hidden states [N, H], the weight and labels [N]: what else is learnt from takes its place.
+        self.loss: Callable[[Tensor, Tensor, Tensor], Tensor] = cross_entropy
 
     def forward(self, hidden: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits [..., V]; with `labels` int64 [...] the mean cross-entropy instead, over the labels that are
@@ -27,10 +30,14 @@ class LanguageModelHead(nn.Linear):
             return F.linear(hidden, self.weight)
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-        loss: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden.reshape(-1, hidden.shape[-1]).to(dtype), self.weight.to(dtype), labels.reshape(-1)
-        )
-        return loss
+        rows = hidden.reshape(-1, hidden.shape[-1]).to(dtype)
+        return self.loss(rows, self.weight.to(dtype), labels.reshape(-1))
+
+
+def cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    """Of `hidden` [N, H], `weight` [V, H] and `labels` int64 [N]: a mean, in nats."""
+    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, labels)  # type: ignore[no-untyped-call]
+    return loss
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):

@@ -9,6 +9,7 @@ LOAD_BALANCE_LOSS = "loadBalanceLoss"  # of the global batch's experts
 MTP_LOSS = "mtpLoss"  # of the tokens after the next
 HEAD_GATE_LOSS = "headGateLoss"  # of heads that are open
 INDEXER_LOSS = "indexerLoss"  # of the indexer's choice from attention's own weights
+DISTILLATION_LOSS = "distillationLoss"  # of what a teacher foresees
 
 
 def summed(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -9,7 +9,8 @@ from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.plan import architecture_rules, layout_rules, module_rules, training_rules
 from deepseek_workloads.plan.architecture import ARCHITECTURE_FIELD
-from deepseek_workloads.plan.estimate import estimate
+from deepseek_workloads.plan.estimate import estimate, parameters
+from deepseek_workloads.plan.memory import COMPUTE_BYTES
 from deepseek_workloads.plan.problem import Problem
 
 TOKENIZER_TOO_LARGE = "TokenizerTooLarge"
@@ -83,14 +84,17 @@ def check_tokenizer(architecture: Architecture, *, vocab_size: int) -> list[Prob
     ]
 
 
-def check_memory(run: TrainingRun) -> list[Problem]:
-    """Refuses only what cannot fit: weights, gradients and optimizer states of a node's ranks against the
-    limit of its pod. Activations are estimated, not certain, so they never refuse a run."""
+def check_memory(run: TrainingRun, *, teacher: Architecture | None = None) -> list[Problem]:
+    """Refuses only what cannot fit: weights, gradients and optimizer states of a node's ranks, and a teacher
+    that each of them holds whole, against the limit of its pod. Activations are estimated, not certain, so
+    they never refuse a run."""
     limit = run.workers.memory_bytes
     if limit is None or run.workers.gpus_per_node > 0:
         return []
-    memory = estimate(run).memory
-    needed = memory.states * run.workers.num_proc_per_node
+    memory, beside = estimate(run).memory, 0
+    if teacher is not None:
+        beside = parameters(teacher) * COMPUTE_BYTES[run.training.precision]
+    needed = (memory.states + beside) * run.workers.num_proc_per_node
     if needed <= limit:
         return []
     return [
@@ -98,11 +102,13 @@ def check_memory(run: TrainingRun) -> list[Problem]:
             field="spec.workers.resources.memory",
             value=_gibibytes(limit),
             rule=(
-                f"weights, gradients and optimizer states of a node's ranks alone need {_gibibytes(needed)}"
+                "weights, gradients and optimizer states of a node's ranks"
+                f"{' and their teachers' if beside else ''} alone need {_gibibytes(needed)}"
             ),
             remedy=(
-                f"give each worker at least {_gibibytes(memory.total * run.workers.num_proc_per_node)}, "
-                "more nodes with zeroStage 3, or a smaller model"
+                "give each worker at least "
+                f"{_gibibytes((memory.total + beside) * run.workers.num_proc_per_node)}, more nodes with "
+                f"zeroStage 3, or a smaller {'teacher' if beside else 'model'}"
             ),
             reason=INSUFFICIENT_MEMORY,
         )

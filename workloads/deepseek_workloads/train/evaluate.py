@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from deepseek_workloads.data.cursor import SamplePlan
@@ -75,12 +74,13 @@ def _inputs_of(head: LanguageModelHead) -> Iterator[list[Tensor]]:
 
 
 def _foreseen(head: LanguageModelHead, hidden: Tensor, labels: Tensor) -> Tensor:
-    """How many labels that count are the most probable token. `hidden` [b, T, H]; logits a chunk each."""
+    """How many labels that count are the most probable token. `hidden` [b, T, H]; logits a chunk each, by the
+    head's own way, which may see other weights than it keeps."""
     rows, expected = hidden.flatten(0, 1), labels.flatten()
     chunk = max(1, LOSS_CHUNK_ELEMENTS[hidden.is_cuda] // head.weight.shape[0])
     right = expected.new_zeros(())
     for start in range(0, len(expected), chunk):
-        best = F.linear(rows[start : start + chunk], head.weight).argmax(-1)
+        best = head(rows[start : start + chunk]).argmax(-1)
         right += (best == expected[start : start + chunk]).sum()
     return right
 

@@ -159,6 +159,8 @@ class Trainer:
                 with self._model.compute(device):
                     parts = self._model.losses(inputs, labels)
                 (parts.loss * (share * scale)).backward()  # type: ignore[no-untyped-call]
+            if self._distillation is not None:
+                parts = self._distillation.told(parts)
             loss += parts.lm_loss.double() * share
             auxiliary.append({name: part.double() * share for name, part in parts.auxiliary.items()})
             dropped += parts.dropped.sum()

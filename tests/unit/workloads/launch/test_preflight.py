@@ -37,6 +37,7 @@ from deepseek_workloads.launch.initial_model import teacher_problems
 from deepseek_workloads.launch.preflight import main, preflight, verdict_of
 from deepseek_workloads.plan.hugging_face_config import config_json
 from deepseek_workloads.plan.presets import PRESETS
+from deepseek_workloads.plan.rules import check_memory
 from deepseek_workloads.store.interface import NotFound, StoreUnavailable
 from deepseek_workloads.store.log import CommitLog
 from deepseek_workloads.store.open import open_store
@@ -396,6 +397,24 @@ def test_a_teacher_reads_the_same_tokens_and_mixes_no_conversations(
     with closing(QUICK(export)) as store:
         problems = list(teacher_problems(run, [], store))
     assert all(words in problem for words, problem in zip(expected, problems, strict=True))
+
+
+def test_a_teacher_is_refused_that_does_not_fit_beside_the_student(
+    write_export: WriteExport, make_run: MakeRun, tmp_path: Path
+) -> None:
+    export = write_export(tmp_path, hidden_size=4096)
+    run = make_run()
+    settings = {"distillation": Distillation(teacher=export)}
+    changes = {
+        "training": run.training.model_copy(update=settings),
+        "workers": run.workers.model_copy(update={"memory_bytes": 2**28}),
+    }
+    run = run.model_copy(update=changes)
+    assert check_memory(run) == []
+    with closing(QUICK(export)) as store:
+        (problem,) = teacher_problems(run, [], store)
+    assert "and their teachers alone need" in problem
+    assert "a smaller teacher" in problem
 
 
 def test_a_teacher_is_the_one_that_was_recorded(
