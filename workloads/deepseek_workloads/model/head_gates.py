@@ -22,7 +22,7 @@ _OPEN_AT_FIRST = (
 
 class Gates(NamedTuple):
     values: Tensor  # [B, T, A], zero or one, with a gradient
-    losses: dict[str, Tensor]  # weighted
+    losses: dict[str, Tensor]  # weighted; none outside training
 
     @property
     def open(self) -> Tensor:
@@ -56,4 +56,5 @@ class HeadGates(nn.Linear):
             logits = F.linear(hidden.to(exact), self.weight.to(exact), self.bias.to(exact)) + _OPEN_AT_FIRST
         openness = logits.sigmoid()
         values = (logits > 0).to(exact) + (openness - openness.detach())
-        return Gates(values.to(hidden.dtype), {HEAD_GATE_LOSS: self.penalty * openness.mean()})
+        losses = {HEAD_GATE_LOSS: self.penalty * openness.mean()} if self.training else {}
+        return Gates(values.to(hidden.dtype), losses)

@@ -56,11 +56,12 @@ def make_anchor(
     loss_scale: LossScale | None = None,
 ) -> Anchor:
     """A collective; `plan` is of the older source alone. Every rank sees the same single samples, so that no
-    layout changes the importance. Leaves no gradients. Raises SettingRefused where float16 does not hold
-    them, and the StoreErrors of reading."""
+    layout changes the importance, which is of the text alone: nothing is dropped, no balance is learnt.
+    Leaves no gradients. Raises SettingRefused where float16 does not hold them, and the StoreErrors of
+    reading."""
     parameters = [p for p in model.plain.parameters() if p.requires_grad]
     anchor = Anchor(parameters, strength=strength)
-    model.module.train()
+    model.module.eval()
     with BatchStream(
         plan, stores, rank=0, world_size=1, global_batch_size=1, micro_batch_size=1, end_sample=samples
     ) as stream:
@@ -76,7 +77,6 @@ def _has_gradients(model: ParallelModel, group: Group, batch: Batch, loss_scale:
     """Leaves those of one sample. False: they have overflowed, and the next time they are scaled less."""
     scale = 1.0 if loss_scale is None else loss_scale.value
     ids, labels = (part.to(group.device) for part in (batch.input_ids, batch.rows.labels))
-    model.plain.dropout_stream.begin_pass(torch.tensor(batch.sample_ids, device=group.device))
     with (
         model.one_pass(last=True),
         model.plain.documents.within(batch.rows.inputs_of(group.device)),

@@ -64,7 +64,7 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
         identity=opened.identity,
         parts=parts,
     )
-    if loaded.entry is None:
+    if loaded.entry is None and anchor is None:  # which was made of them
         _first_weights(run, context, group, model)
     return Setup(
         **{field.name: getattr(opened, field.name) for field in fields(Opened)},
