@@ -5,6 +5,7 @@ Of this rank's part of them: its shards, where the model is sharded.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
 from typing import Final
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 BINS: Final = 64
+AT_ONCE: Final = 2**24  # values
 
 
 @dataclass(frozen=True)
@@ -38,21 +40,33 @@ def histograms(model: nn.Module) -> Iterator[tuple[str, Histogram]]:
 
 @torch.no_grad()
 def histogram(tensor: Tensor) -> Histogram | None:
-    """None: nothing there, or no finite range."""
-    values = (tensor.to_local() if isinstance(tensor, DTensor) else tensor).detach().float().flatten()
-    if values.numel() == 0 or not bool(values.isfinite().all()):
+    """None: nothing there, or no finite range. Two copies to the host; a chunk is in memory beside it."""
+    values = (tensor.to_local() if isinstance(tensor, DTensor) else tensor).detach().flatten()
+    if values.numel() == 0:
         return None
-    low, high = values.min().item(), values.max().item()
+    chunks = torch.split(values, AT_ONCE)
+    of_chunks = torch.stack([_moments(chunk.float()) for chunk in chunks])
+    ends = of_chunks[:, 0].amin(), of_chunks[:, 1].amax()
+    low, high, total, squares = torch.stack([*ends, *of_chunks[:, 2:].sum(0)]).tolist()
+    if not (isfinite(low) and isfinite(high)):
+        return None
     if low == high:
         high = low + 1e-12 + abs(low) * 1e-6
-    counts = torch.histc(values, bins=BINS, min=low, max=high)
+    counts = torch.stack([torch.histc(chunk.float(), bins=BINS, min=low, max=high) for chunk in chunks])
     width = (high - low) / BINS
     return Histogram(
         smallest=low,
         largest=high,
         number=values.numel(),
-        total=values.sum(dtype=torch.float64).item(),
-        total_of_squares=values.double().square().sum().item(),
+        total=total,
+        total_of_squares=squares,
         limits=[low + width * (index + 1) for index in range(BINS)],
-        counts=counts.tolist(),
+        counts=counts.double().sum(0).tolist(),
     )
+
+
+def _moments(values: Tensor) -> Tensor:
+    """float64 [4]: smallest, largest, sum, sum of squares; NaN where one is."""
+    norm = torch.linalg.vector_norm(values, dtype=torch.float64)
+    ends = [end.double() for end in values.aminmax()]
+    return torch.stack([*ends, values.sum(dtype=torch.float64), norm.square()])
