@@ -63,14 +63,15 @@ class Reporter:
         self._publish(step=position.step, tokens=position.tokens, checkpoints=_summaries(live), **figures)
 
     def alerts(self, recent: Sequence[AlertSummary], *, step: int) -> None:
-        """Those of step `step` are said; `recent` ones are shown."""
+        """Those of step `step` are said; `recent` ones are shown, and become a warning when they begin."""
         if not recent and not self._progress.alerts:
             return
+        known = {(alert.kind, alert.action) for alert in self._progress.alerts}
         for alert in recent:
             if alert.step != step:
                 continue
             self._say("alert", step=step, kind=alert.kind, action=alert.action, message=alert.message)
-            if alert.action != "warn":
+            if alert.action != "warn" and (alert.kind, alert.action) not in known:
                 self._publish(warnings=self._with(f"step {step}: {alert.message}; action {alert.action}"))
         self._publish(alerts=list(recent))
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from deepseek_workloads.contract.messages import AlertSummary
 from deepseek_workloads.store.file import FileObjectStore
 from deepseek_workloads.train.checkpoint import Position
 from deepseek_workloads.train.monitor import LocalMonitor
@@ -41,3 +42,19 @@ def test_a_step_whose_gradients_overflowed_is_told_without_infinities(tmp_path: 
     assert strict(monitor.published[-1].to_json())["loss"] == 5.0
     for text in capsys.readouterr().out.splitlines():
         strict(text)
+
+
+def test_an_alert_is_one_warning_as_long_as_it_goes_on(tmp_path: Path) -> None:
+    monitor = LocalMonitor()
+    reporter = Reporter(
+        monitor, FileObjectStore(tmp_path), Stopwatch(), epoch=1, total_steps=9, data_path="gloo"
+    )
+    for step in (1, 2, 3):
+        alert = AlertSummary(kind="GradientNorm", action="skip", step=step, message=f"norm {step}")
+        reporter.alerts([alert], step=step)
+        assert monitor.published[-1].alerts == [alert]
+    assert monitor.published[-1].warnings == ["step 1: norm 1; action skip"]
+    reporter.alerts([], step=30)
+    reporter.alerts([alert.model_copy(update={"step": 31})], step=31)
+    assert len(monitor.published[-1].warnings) == 2
+    reporter.close()

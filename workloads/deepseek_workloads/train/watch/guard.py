@@ -21,8 +21,10 @@ class Guard:
         self._rules_of_moment, self._memory_share = rules, memory_share
         self._watch = AlertWatch()
         self._alerts: list[Alert] = []
-        self._recent: list[AlertSummary] = []
-        self._rollbacks = self._skipped = 0
+        self._recent: dict[
+            str, tuple[int, AlertSummary]
+        ] = {}  # by kind, with the number of steps judged then
+        self._rollbacks = self._skipped = self._judged = 0
         self.rules = rules()
 
     def numbers(self) -> list[float]:
@@ -36,6 +38,7 @@ class Guard:
     def accept(self, result: StepResult, *, ranks_short_of_memory: int) -> bool:
         """Whether the step's update is to be taken."""
         self.rules = from_numbers(result.leading)
+        self._judged += 1
         measured = Measured(
             loss=result.loss,
             gradient_norm=result.gradient_norm,
@@ -80,16 +83,15 @@ class Guard:
         self._watch.forget()
 
     def recent(self, step: int) -> list[AlertSummary]:
-        """Those of the last steps, this one's included; a kind once, with its newest step."""
-        new = [
-            AlertSummary(kind=alert.kind, action=alert.action, step=step, message=alert.message)
-            for alert in self._alerts
-        ]
-        kinds = {alert.kind for alert in new}
-        kept = [
-            alert
-            for alert in self._recent
-            if alert.kind not in kinds and step - SHOWN_STEPS < alert.step <= step
-        ]
-        self._recent = [*kept, *new][-SHOWN_ALERTS:]
-        return self._recent
+        """Those of the last steps taken, this one's included, also where a rollback went behind their own
+        number; a kind once, with its newest step."""
+        for alert in self._alerts:
+            self._recent.pop(alert.kind, None)
+            shown = AlertSummary(kind=alert.kind, action=alert.action, step=step, message=alert.message)
+            self._recent[alert.kind] = self._judged, shown
+        self._recent = {
+            kind: (judged, alert)
+            for kind, (judged, alert) in self._recent.items()
+            if self._judged - judged < SHOWN_STEPS
+        }
+        return [alert for _, alert in self._recent.values()][-SHOWN_ALERTS:]

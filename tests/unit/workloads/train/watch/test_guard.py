@@ -7,7 +7,7 @@ import pytest
 
 from deepseek_workloads.contract.monitoring import AlertAction, AlertRule, Alerts, NotANumberRule
 from deepseek_workloads.train.trainer import StepResult
-from deepseek_workloads.train.watch.guard import MOST_SKIPPED_STEPS, Guard
+from deepseek_workloads.train.watch.guard import MOST_SKIPPED_STEPS, SHOWN_STEPS, Guard
 
 FINE, STEEP, NO_NUMBER, OVERFLOW = 1.0, 20.0, math.nan, math.inf
 
@@ -55,6 +55,18 @@ def test_a_step_that_is_taken_begins_the_count_again_and_an_overflow_does_not_co
         assert {step(watching, STEEP) for _ in range(MOST_SKIPPED_STEPS - 1)} == {"skip"}
         assert {step(watching, OVERFLOW) for _ in range(3)} == {"ignore"}
         assert step(watching, FINE) == "ignore"
+
+
+def test_an_alert_is_shown_for_a_while_also_after_a_rollback_behind_its_step() -> None:
+    watching = guard("rollback", max_rollbacks=3)
+    step(watching, STEEP)
+    assert [(alert.kind, alert.step) for alert in watching.recent(50)] == [("GradientNorm", 50)]
+    watching.rolled_back()
+    for taken in range(11, 10 + SHOWN_STEPS):
+        step(watching, FINE)
+        assert [alert.step for alert in watching.recent(taken)] == [50]
+    step(watching, FINE)
+    assert watching.recent(10 + SHOWN_STEPS) == []
 
 
 def test_the_rollbacks_of_an_epoch_are_bounded() -> None:
