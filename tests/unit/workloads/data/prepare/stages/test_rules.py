@@ -1,0 +1,217 @@
+"""Each kind of record stage, by what it keeps, changes and drops."""
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepseek_workloads.contract import pipeline
+from deepseek_workloads.data.prepare.documents import Document
+from deepseek_workloads.data.prepare.stages.contract import Dropped
+from deepseek_workloads.data.prepare.stages.registry import record_stage
+from deepseek_workloads.data.prepare.stages.repetition import duplicate_ngram_share, top_ngram_share
+from deepseek_workloads.data.prepare.stages.words import comparable_words, words_of
+
+PROSE = (
+    "The operator watches the resource and compares it with the pods that have been created. When a node is "
+    "lost, a replacement is made under another name, so that nothing waits for the old one. Training goes on "
+    "from the newest checkpoint, with the same order of samples, to the end of the schedule.\n"
+    "A service takes the finished model and answers requests with it. The rollout begins with a check of its "
+    "own, and of the two revisions only one is asked by the users of that service.\n"
+)
+CHINESE = (
+    "操作员观察资源，并与已创建的容器进行比较。当节点丢失时，会以另一个名称创建替代者，因此没有任何东西等待旧的。"
+    "训练从最新的检查点继续，样本顺序相同，直到计划结束。完成后的模型由服务加载并回答请求。"
+)
+
+
+def _outcome(settings, text, language=""):
+    return record_stage(settings)(Document(text, language))
+
+
+def _text(settings, text):
+    outcome = _outcome(settings, text)
+    assert isinstance(outcome, Document), outcome
+    return outcome.text
+
+
+def _reason(settings, text, language=""):
+    outcome = _outcome(settings, text, language)
+    assert isinstance(outcome, Dropped), outcome
+    return outcome.reason
+
+
+JUDGES = [
+    pipeline.GopherQuality(),
+    pipeline.FineWebQuality(),
+    pipeline.FilterRepetition(),
+    pipeline.FilterGarbled(),
+    pipeline.FilterLength(),
+]
+STAGES = [*JUDGES, pipeline.C4Quality(), pipeline.RepairEncoding(), pipeline.RedactPii()]
+
+
+@pytest.mark.parametrize("settings", JUDGES, ids=lambda settings: type(settings).__name__)
+@pytest.mark.parametrize("text", [PROSE, CHINESE], ids=["English", "Chinese"])
+def test_prose_passes_unchanged(settings, text) -> None:
+    assert _text(settings, text) == text
+
+
+@pytest.mark.parametrize("settings", STAGES, ids=lambda settings: type(settings).__name__)
+@given(text=st.text(max_size=200))
+def test_every_stage_takes_any_text(settings, text) -> None:
+    assert isinstance(_outcome(settings, text), Document | Dropped)
+
+
+@pytest.mark.parametrize("settings", JUDGES, ids=lambda settings: type(settings).__name__)
+@given(text=st.text("ab. \n你", max_size=300))
+def test_what_only_judges_changes_nothing(settings, text) -> None:
+    outcome = _outcome(settings, text)
+    assert isinstance(outcome, Dropped) or outcome == Document(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text", "reason"),
+    [
+        (pipeline.GopherQuality(), "Too short.", "wordCount"),
+        (pipeline.GopherQuality(), "# " * 60 + PROSE, "symbolToWordRatio"),
+        (pipeline.GopherQuality(), "12 34 " * 100 + PROSE, "alphabeticWordShare"),
+        (pipeline.GopherQuality(), "a b c d " * 30, "meanWordLength"),
+        (pipeline.GopherQuality(), "wir sehen jeden Tag viele Menschen " * 20, "stopWords"),
+        (pipeline.GopherQuality(), "\n".join(f"- {PROSE[:60]}" for _ in range(10)), "bulletLineShare"),
+        (pipeline.GopherQuality(), "\n".join(f"{PROSE[:60]}..." for _ in range(10)), "ellipsisLineShare"),
+        (pipeline.C4Quality(), f"{PROSE}Lorem ipsum dolor sit amet.", "loremIpsum"),
+        (pipeline.C4Quality(), f"{PROSE}function () {{", "curlyBracket"),
+        (pipeline.C4Quality(), "One sentence that is alone.", "sentences"),
+        (pipeline.FineWebQuality(), "a line without an end\n" * 10, "punctuatedLineShare"),
+        (pipeline.FineWebQuality(), "".join(f"Short {n}.\n" for n in range(10)), "shortLineShare"),
+        (pipeline.FineWebQuality(), (PROSE[:90] + ".\n") * 4, "duplicateLineCharacterShare"),
+        (pipeline.FilterRepetition(), "the same line\n" * 5, "duplicateLineShare"),
+        (pipeline.FilterRepetition(), "buy now " * 40, "top2GramShare"),
+        (pipeline.FilterGarbled(), "\ufffd" * 5 + PROSE[:50], "replacementShare"),
+        (pipeline.FilterGarbled(), "\x00\x01" * 5 + PROSE[:50], "controlShare"),
+        (pipeline.FilterGarbled(), "=|=|=-- *** " * 20, "letterShare"),
+        (pipeline.FilterLength(min_characters=10), "short", "characterCount"),
+        (pipeline.FilterLength(max_words=3), "one two three four", "wordCount"),
+    ],
+)
+def test_what_breaks_a_rule_is_dropped_by_its_name(settings, text, reason) -> None:
+    assert _reason(settings, text) == reason
+
+
+def test_stop_words_are_asked_of_english_only() -> None:
+    german = "Der Betreiber beobachtet jede Ressource und vergleicht sie mit vorhandenen Behältern. " * 8
+    assert isinstance(_outcome(pipeline.GopherQuality(), german, "de"), Document)
+    assert _reason(pipeline.GopherQuality(), german, "en") == "stopWords"
+
+
+def test_c4_removes_lines_that_are_no_prose() -> None:
+    noise = "Home | About | Contact\nPlease enable JavaScript to see this page.\n"
+    assert _text(pipeline.C4Quality(min_sentences=3), noise + PROSE) == PROSE.strip("\n")
+
+
+def test_broken_encodings_are_mended_and_typography_stays() -> None:
+    assert _text(pipeline.RepairEncoding(), "lâ€™humanitÃ© est prÃªte") == "l’humanité est prête"
+    for text in ("“quoted” ﬁne ＡＢＣ", "a &lt; b", PROSE, CHINESE):
+        assert _text(pipeline.RepairEncoding(), text) == text
+
+
+def test_languages_are_told_and_others_dropped() -> None:
+    both = pipeline.IdentifyLanguage(keep=["en", "zh"])
+    assert _outcome(both, PROSE).language == "en"
+    assert _outcome(both, CHINESE).language == "zh"
+    german = "Der Betreiber beobachtet die Ressource und vergleicht sie mit den vorhandenen Behältern."
+    assert _reason(both, german) == "de"
+    assert _reason(both, "1 2 3") == "unknown"
+
+
+def test_the_language_that_a_record_names_is_believed() -> None:
+    assert _outcome(pipeline.IdentifyLanguage(keep=["fr"]), PROSE, "fr").language == "fr"
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("Write to anna.b+x@mail.example.org, or not.", "Write to <EMAIL>, or not."),
+        ("It answers from 93.184.216.34:80.", "It answers from <IP_ADDRESS>:80."),
+        ("or from 2606:2800:220:1:248:1893:25c8:1946 today", "or from <IP_ADDRESS> today"),
+        ("SSN 123-45-6789", "SSN <ID_NUMBER>"),
+        ("card 4111 1111 1111 1111", "card <ID_NUMBER>"),
+        ("DE89 3704 0044 0532 0130 00", "<ID_NUMBER>"),
+        ("身份证 11010519491231002X。", "身份证 <ID_NUMBER>。"),
+        ("call +49 30 1234567 soon", "call <PHONE> soon"),
+    ],
+)
+def test_what_names_a_person_becomes_a_placeholder(text, redacted) -> None:
+    assert _text(pipeline.RedactPii(), text) == redacted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version 1.2.3.4.5 of 2026-11-22 12:30:00",
+        "bind 127.0.0.1 and 10.0.0.1, or ::1",
+        "a decorator @functools.cache and user@localhost",
+        "4111 1111 1111 1112 has a wrong check digit",
+        "std::vector and a::b",
+        "pi is 3.14159265358979 and 1000000 is a million",
+    ],
+)
+def test_what_only_looks_like_it_stays(text) -> None:
+    assert _text(pipeline.RedactPii(), text) == text
+
+
+def test_national_phone_numbers_need_their_region() -> None:
+    text = "Reach us at (212) 555-2368."
+    assert _text(pipeline.RedactPii(), text) == text
+    assert _text(pipeline.RedactPii(phone_regions=["US", "CA"]), text) == "Reach us at <PHONE>."
+
+
+@given(st.text(string.ascii_letters + string.digits + " .@:-+\n", max_size=200))
+def test_redacting_twice_is_redacting_once(text) -> None:
+    once = _text(pipeline.RedactPii(), text)
+    assert _text(pipeline.RedactPii(), once) == once
+
+
+@given(st.text(min_size=1, max_size=60), st.integers(1, 30), st.floats(0, 1))
+def test_truncation_keeps_what_its_policy_says(text, limit, share) -> None:
+    def cut(policy):
+        settings = pipeline.Truncate(max_characters=limit, policy=policy, head_share=share)
+        outcome = _outcome(settings, text)
+        return [outcome.text] if isinstance(outcome, Document) else [each.text for each in outcome]
+
+    assert cut("head") == [text[:limit]]
+    assert cut("tail") == [text[-limit:]]
+    [both] = cut("headAndTail")
+    assert len(both) == min(len(text), limit)
+    head = round(limit * share)
+    assert both == text if len(text) <= limit else both.startswith(text[:head])
+    pieces = cut("split")
+    assert "".join(pieces) == text
+    assert all(len(piece) <= limit for piece in pieces)
+
+
+WORDS = st.lists(st.sampled_from(["a", "bb", "ccc"]), max_size=30)
+
+
+@given(WORDS, st.integers(2, 6))
+def test_shares_of_ngrams_are_shares(words, n) -> None:
+    for measured in (top_ngram_share, duplicate_ngram_share):
+        assert 0 <= measured(words, n=n) <= 1
+
+
+@given(st.integers(2, 6), st.integers(1, 20))
+def test_words_that_never_repeat_have_no_share(n, count) -> None:
+    words = [f"w{number}" for number in range(count)]
+    assert (top_ngram_share(words, n=n), duplicate_ngram_share(words, n=n)) == (0, 0)
+
+
+def test_overlapping_ngrams_cover_their_words_once() -> None:
+    assert top_ngram_share(["ha"] * 10, n=2) == 1
+    assert duplicate_ngram_share(["ha"] * 10, n=5) == pytest.approx(9 / 10)
+
+
+def test_words_of_scripts_without_spaces_are_characters() -> None:
+    assert words_of("训练 starts, 然后") == ["训", "练", "starts,", "然", "后"]
+    assert comparable_words("Ｔhe “END”, 训。") == ["the", "end", "训"]

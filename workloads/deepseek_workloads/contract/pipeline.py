@@ -1,0 +1,196 @@
+"""The stages that a dataset's documents pass between reading and tokenising, and their settings.
+
+Types only: what a stage does is in `data/prepare/stages`. A share is a number from 0 to 1.
+"""
+
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from deepseek_workloads.contract.wire import WireModel
+
+Share = Annotated[float, Field(ge=0, le=1)]
+PiiKind = Literal["email", "phone", "ipAddress", "idNumber"]
+PII_KINDS: Final[tuple[PiiKind, ...]] = ("email", "phone", "ipAddress", "idNumber")
+
+
+class RepairEncoding(WireModel):
+    """UTF-8 that was once decoded as something else, lost control characters and line ends."""
+
+
+class NormalizeUnicode(WireModel):
+    form: Literal["nfc", "nfkc"] = "nfc"
+
+
+class IdentifyLanguage(WireModel):
+    """`keep`: ISO 639-1 codes; empty keeps all. A language that the record names already is believed."""
+
+    keep: list[str] = Field(default_factory=list, max_length=64)
+    min_probability: Share = 0.65  # below it the language is not known, and `keep` drops the document
+
+
+class FilterLength(WireModel):
+    min_characters: int = Field(default=1, ge=0)
+    max_characters: int | None = Field(default=None, ge=1)
+    min_words: int = Field(default=0, ge=0)
+    max_words: int | None = Field(default=None, ge=1)
+
+
+class FilterGarbled(WireModel):
+    max_replacement_share: Share = 0.001  # U+FFFD, private-use and unassigned characters
+    max_control_share: Share = 0.001
+    min_letter_share: Share = 0.5  # letters, marks and digits of the characters that are no white space
+
+
+class GopherQuality(WireModel):
+    """The quality rules of Rae et al. 2021 (arXiv:2112.11446, A1.1)."""
+
+    min_words: int = Field(default=50, ge=0)
+    max_words: int = Field(default=100_000, ge=1)
+    min_mean_word_length: float = Field(default=3, ge=0)
+    max_mean_word_length: float = Field(default=10, ge=0)
+    max_symbol_to_word_ratio: float = Field(default=0.1, ge=0)
+    max_bullet_line_share: Share = 0.9
+    max_ellipsis_line_share: Share = 0.3
+    min_alphabetic_word_share: Share = 0.8
+    min_stop_words: int = Field(default=2, ge=0)
+
+
+class C4Quality(WireModel):
+    """The rules of Raffel et al. 2020 (arXiv:1910.10683, 2.2): lines go, then the document is judged."""
+
+    require_terminal_punctuation: bool = True
+    min_words_per_line: int = Field(default=3, ge=0)
+    min_sentences: int = Field(default=5, ge=0)
+    drop_curly_brackets: bool = True
+    drop_lorem_ipsum: bool = True
+    remove_boilerplate_lines: bool = True  # lines about JavaScript, cookies, terms of use
+
+
+class FineWebQuality(WireModel):
+    """The rules that Penedo et al. 2024 added (arXiv:2406.17557, 3.6)."""
+
+    min_punctuated_line_share: Share = 0.12
+    max_short_line_share: Share = 0.67
+    short_line_characters: int = Field(default=30, ge=1)
+    max_duplicate_line_character_share: Share = 0.1
+
+
+class FilterRepetition(WireModel):
+    """How much of a document its own repetitions may be."""
+
+    max_top_ngram_share: Share = 0.3  # characters in the most frequent 2-, 3- or 4-gram of words
+    max_duplicate_ngram_share: Share = 0.3  # characters in 5- to 10-grams that occurred before
+    max_duplicate_line_share: Share = 0.3
+    max_duplicate_paragraph_share: Share = 0.3
+
+
+class RedactPii(WireModel):
+    """Each finding becomes a placeholder, for instance <EMAIL>."""
+
+    kinds: list[PiiKind] = Field(default_factory=lambda: list(PII_KINDS), min_length=1, max_length=4)
+    phone_regions: list[str] = Field(default_factory=list, max_length=16)  # ISO 3166-1, for national numbers
+
+
+class Truncate(WireModel):
+    max_characters: int = Field(ge=1)
+    policy: Literal["head", "tail", "headAndTail", "split"] = "head"
+    head_share: Share = 0.5  # of headAndTail
+
+
+class DeduplicateExact(WireModel):
+    """Of documents with equal text the first stays."""
+
+
+class DeduplicateNear(WireModel):
+    """MinHash over n-grams of words; of each connected component the longest document stays."""
+
+    threshold: float = Field(default=0.8, ge=0.5, le=1)  # Jaccard similarity
+    ngram: int = Field(default=5, ge=1, le=32)  # words; characters where a script has no spaces
+    permutations: int = Field(default=128, ge=32, le=1024)
+
+
+class Decontaminate(WireModel):
+    """Drops documents that hold an n-gram of words of an evaluation set."""
+
+    uris: list[str] = Field(min_length=1, max_length=16)  # of text or JSON lines, on the sources' store
+    ngram: int = Field(default=13, ge=2, le=64)
+    text_fields: list[str] = Field(default_factory=lambda: ["text"], min_length=1, max_length=8)
+
+
+RecordSettings = (
+    RepairEncoding
+    | NormalizeUnicode
+    | IdentifyLanguage
+    | FilterLength
+    | FilterGarbled
+    | GopherQuality
+    | C4Quality
+    | FineWebQuality
+    | FilterRepetition
+    | RedactPii
+    | Truncate
+)
+GlobalSettings = DeduplicateExact | DeduplicateNear | Decontaminate
+StageSettings = RecordSettings | GlobalSettings
+
+
+class PipelineStage(WireModel):
+    """A name and exactly one kind of stage."""
+
+    name: str = Field(min_length=1, max_length=63)
+    repair_encoding: RepairEncoding | None = None
+    normalize_unicode: NormalizeUnicode | None = None
+    identify_language: IdentifyLanguage | None = None
+    filter_length: FilterLength | None = None
+    filter_garbled: FilterGarbled | None = None
+    gopher_quality: GopherQuality | None = None
+    c4_quality: C4Quality | None = None
+    fine_web_quality: FineWebQuality | None = None
+    filter_repetition: FilterRepetition | None = None
+    redact_pii: RedactPii | None = None
+    truncate: Truncate | None = None
+    deduplicate_exact: DeduplicateExact | None = None
+    deduplicate_near: DeduplicateNear | None = None
+    decontaminate: Decontaminate | None = None
+
+    @property
+    def settings(self) -> StageSettings:
+        [given] = self._given()
+        return given
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if len(self._given()) != 1:
+            kinds = ", ".join(KINDS)
+            raise ValueError(f"stage {self.name!r}: names {len(self._given())} kinds: give one of {kinds}")
+        return self
+
+    def _given(self) -> list[StageSettings]:
+        values = (getattr(self, field) for field in _KIND_FIELDS)
+        return [value for value in values if value is not None]
+
+
+_KIND_FIELDS: Final = tuple(name for name in PipelineStage.model_fields if name != "name")
+KINDS: Final = tuple(str(PipelineStage.model_fields[name].alias) for name in _KIND_FIELDS)
+
+
+def is_global(settings: StageSettings) -> bool:
+    """Whether the stage looks at all documents together."""
+    return isinstance(settings, GlobalSettings)
+
+
+def web_recipe() -> list[PipelineStage]:
+    """The default recipe for text from the web."""
+    return [
+        PipelineStage(name="repair-encoding", repair_encoding=RepairEncoding()),
+        PipelineStage(name="normalize-unicode", normalize_unicode=NormalizeUnicode()),
+        PipelineStage(name="identify-language", identify_language=IdentifyLanguage()),
+        PipelineStage(name="filter-garbled", filter_garbled=FilterGarbled()),
+        PipelineStage(name="gopher-quality", gopher_quality=GopherQuality()),
+        PipelineStage(name="filter-repetition", filter_repetition=FilterRepetition()),
+        PipelineStage(name="fine-web-quality", fine_web_quality=FineWebQuality()),
+        PipelineStage(name="redact-pii", redact_pii=RedactPii()),
+        PipelineStage(name="deduplicate-exact", deduplicate_exact=DeduplicateExact()),
+        PipelineStage(name="deduplicate-near", deduplicate_near=DeduplicateNear()),
+    ]

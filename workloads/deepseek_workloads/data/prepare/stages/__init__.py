@@ -1,0 +1,1 @@
+"""What each kind of record stage does with one document: pure functions, one module a concern."""

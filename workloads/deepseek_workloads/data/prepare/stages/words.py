@@ -1,0 +1,45 @@
+"""How a text is cut into words and lines, for every rule that counts them. Pure.
+
+Scripts that are written without spaces (Han, Kana, Thai, Lao, Khmer, Burmese)
+count each character as a word, so that rules written for English do not drop Chinese whole.
+"""
+
+import re
+import unicodedata
+from functools import lru_cache
+
+_SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_SPACELESS_EXTENDED = "\U00020000-\U0003ffff"
+_WORD = re.compile(rf"[{_SPACELESS}{_SPACELESS_EXTENDED}]|[^\s{_SPACELESS}{_SPACELESS_EXTENDED}]+")
+_PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*")
+
+
+def words_of(text: str) -> list[str]:
+    """Runs without white space; punctuation stays at its word."""
+    return _WORD.findall(text)
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines that hold something, without the white space around them."""
+    return [line for line in map(str.strip, text.split("\n")) if line]
+
+
+def paragraphs_of(text: str) -> list[str]:
+    return [part.strip() for part in _PARAGRAPH_END.split(text) if part.strip()]
+
+
+def comparable_words(text: str) -> list[str]:
+    """As texts are compared for being nearly the same: NFKC, case-folded, without punctuation."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    stripped = ("".join(filter(_is_word_character, word)) for word in words_of(folded))
+    return [word for word in stripped if word]
+
+
+def share(part: float, whole: float) -> float:
+    """0 of nothing."""
+    return part / whole if whole else 0.0
+
+
+@lru_cache(maxsize=65_536)
+def _is_word_character(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LMN"
