@@ -8,6 +8,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from phonenumbers import Leniency, PhoneNumberMatcher
 
@@ -71,14 +72,14 @@ def _address(match: re.Match[str]) -> str:
 
 
 def _redact_id_numbers(text: str) -> str:
-    for pattern, is_one in (
-        (_US_SSN, lambda _: True),
-        (_CHINA_ID, is_china_id),
-        (_IBAN, is_iban),
-        (_CARD, is_card),
-    ):
-        text = pattern.sub(lambda match, holds=is_one: "<ID_NUMBER>" if holds(match[0]) else match[0], text)
+    text = _US_SSN.sub("<ID_NUMBER>", text)
+    for pattern, holds in ((_CHINA_ID, is_china_id), (_IBAN, is_iban), (_CARD, is_card)):
+        text = pattern.sub(partial(_confirmed, holds), text)
     return text
+
+
+def _confirmed(holds: Callable[[str], bool], match: re.Match[str]) -> str:
+    return "<ID_NUMBER>" if holds(match[0]) else match[0]
 
 
 def is_card(number: str) -> bool:
