@@ -181,11 +181,14 @@ class DatasetStatus(RunStatus):
     stage: ShortText = Field(default="", description="Stage in progress.")
     progress: ShortText = Field(default="", description="Share of the stage done, for instance 37%.")
     stages: list[StageStatus] = Field(
-        default_factory=list, max_length=16, description="All stages.", json_schema_extra=list_map("name")
+        default_factory=list, max_length=64, description="All stages.", json_schema_extra=list_map("name")
     )
     uri: UriText = Field(default="", description="Where the dataset lies.")
     digest: ShortText = Field(default="", description="sha256 of the manifest.")
     short_digest: ShortText = Field(default="", description="First 12 digits of the digest.")
+    report_digest: ShortText = Field(
+        default="", description="sha256 of report.json, which the manifest names: what each stage did."
+    )
     documents: int | None = Field(default=None, description="Documents of the dataset.")
     tokens: int | None = Field(default=None, description="Tokens of the dataset.")
     vocab_size: int | None = Field(default=None, description="Tokens of the tokenizer.")

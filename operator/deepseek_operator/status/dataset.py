@@ -50,6 +50,8 @@ def _from_verdict(verdict: Verdict) -> dict[str, Any]:
             "digest": text.short(verdict.digest),
             "short_digest": text.short_digest(verdict.digest),
         }
+    if verdict.report_digest:
+        fields["report_digest"] = text.short(verdict.report_digest)
     for field, name in _COUNTS.items():
         if name in statistics:
             fields[field] = text.count(statistics[name])

@@ -161,6 +161,7 @@ class Verdict(TolerantWireModel):
     uri: str = ""  # of the export, or of the dataset
     evaluation: dict[str, float] = Field(default_factory=dict)
     statistics: dict[str, float] = Field(default_factory=dict)  # of a dataset
+    report_digest: str = ""  # of a dataset: sha256 of its report.json
 
     def to_termination_message(self) -> bytes:
         """At most MAX_VERDICT_BYTES of JSON: the message is cut, never the facts."""

@@ -153,6 +153,34 @@ class SplitStatistics(TolerantWireModel):
     predicted_bytes: int | None = None
 
 
+class DroppedSample(TolerantWireModel):
+    """A document that a stage dropped, as an example."""
+
+    reason: str
+    detail: str = ""  # the value that broke the rule
+    text: str = ""  # its beginning
+
+
+class StageReport(TolerantWireModel):
+    """What one stage of preparation did to all documents that reached it."""
+
+    name: str
+    documents_in: int = 0
+    documents_out: int = 0
+    bytes_in: int | None = None  # UTF-8; None where a stage does not look at them
+    bytes_out: int | None = None
+    changed: int = 0  # documents that came out with another text
+    dropped: dict[str, int] = Field(default_factory=dict)  # documents, by reason
+    samples: list[DroppedSample] = Field(default_factory=list)
+
+
+class DatasetReport(TolerantWireModel):
+    """What preparation did, for people and for programs."""
+
+    digest: str  # sha256 of report.json
+    files: list[FileEntry]  # report.json, report.html, lengths.png, languages.png
+
+
 class DatasetManifest(TolerantWireModel):
     """`<uri>/manifest.json`: the digest of a dataset is the sha256 of this document."""
 
@@ -171,6 +199,7 @@ class DatasetManifest(TolerantWireModel):
     empty_documents: int = 0
     duplicates_dropped: int = 0
     bad_records: int = 0
+    report: DatasetReport | None = None
     chat_template: str | None = None  # of conversations: how messages became text
     raw_fingerprint: str = ""  # sha256 over (uri, etag, size) of the raw objects
     settings_digest: str = ""  # sha256 over what else decides the content: normalization, tokenizer, ...

@@ -12,6 +12,7 @@ from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.monitoring import Alerts, Monitoring
 from deepseek_workloads.contract.objective import Consolidation, CurriculumStage, Lora, Pruning, Quantisation
 from deepseek_workloads.contract.optimization import Optimizer, PrecisionOverride, Schedule
+from deepseek_workloads.contract.pipeline import PipelineStage
 from deepseek_workloads.contract.wire import WireModel
 
 SCHEMA_VERSION: Final = 1
@@ -184,7 +185,8 @@ class DatasetRun(WireModel):
     tokenizer_uri: str | None = None  # a tokenizer.json, or the manifest.json of a dataset that has one
     chat_template: str | None = None  # Jinja, of sources in format chat; None: a plain one
     normalization: Literal["none", "nfc", "nfkc"] = "nfc"
-    deduplicate: bool = True
+    deduplicate: bool = True  # where there is no pipeline
+    pipeline: list[PipelineStage] = Field(default_factory=list, max_length=24)
     held_out_fraction: float = Field(default=0.01, ge=0, lt=0.5)
     shard_tokens: int = Field(default=8_388_608, ge=1024)
     max_bad_records: int = Field(default=0, ge=0)
@@ -196,6 +198,16 @@ class DatasetRun(WireModel):
     def conversations(self) -> bool:
         """Whether its documents are messages; a dataset has one kind of documents only."""
         return self.raw_sources[0].format == "chat"
+
+    @model_validator(mode="after")
+    def _stages_have_names_of_their_own(self) -> Self:
+        names = [stage.name for stage in self.pipeline]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"pipeline: {', '.join(repeated)}: name each stage differently")
+        if self.pipeline and self.conversations:
+            raise ValueError("pipeline: its stages are for text: leave it out for sources of format chat")
+        return self
 
     @model_validator(mode="after")
     def _one_kind_of_documents(self) -> Self:

@@ -1,4 +1,4 @@
-"""The stage `deduplicate`: over all parts, which documents repeat the text of an earlier one.
+"""The stage deduplicateExact: over all parts, which documents repeat the text of an earlier one.
 
 Exact, by 128-bit hash. The first document in the order of parts stays. Each task has a range of hashes, so
 that no task needs all of them.
@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from deepseek_workloads.contract.records import FileEntry
-from deepseek_workloads.data.prepare.context import Context, put_file, read_file
+from deepseek_workloads.data.prepare.context import Context, read_file
 from deepseek_workloads.data.prepare.documents import BUCKETS, HASH_DTYPE
-from deepseek_workloads.data.prepare.records import DeduplicateRecord, ReadRecord
-from deepseek_workloads.data.prepare.stage import DEDUPLICATE, put_record
+from deepseek_workloads.data.prepare.dropped import dropped_documents, put_dropped
+from deepseek_workloads.data.prepare.records import DocumentsRecord, DropRecord
+from deepseek_workloads.data.prepare.stage import put_record
 from deepseek_workloads.store.interface import ByteRange, ObjectStore
 
 DOCUMENTS_A_TASK = 4_000_000
@@ -29,24 +30,37 @@ class HashRange:
     end: int
 
 
-def plan_ranges(records: Sequence[ReadRecord]) -> list[HashRange]:
+def plan_ranges(records: Sequence[DocumentsRecord]) -> list[HashRange]:
     documents = sum(record.documents for record in records)
     count = min(max(1, -(-documents // DOCUMENTS_A_TASK)), BUCKETS)
     bounds = [number * BUCKETS // count for number in range(count + 1)]
     return [HashRange(number, bounds[number], bounds[number + 1]) for number in range(count)]
 
 
-def deduplicate_range(context: Context, records: Sequence[ReadRecord], task: HashRange) -> DeduplicateRecord:
+def deduplicate_range(
+    context: Context,
+    stage: str,
+    records: Sequence[DocumentsRecord],
+    dropped: Sequence[DropRecord],
+    task: HashRange,
+) -> DropRecord:
+    """`dropped`: by earlier stages; of these none is the one that stays."""
     with context.output() as store:
-        parts = [_read_hashes(store, record, task) for record in records]
-        dropped, part_starts = find_duplicates(parts)
-        key = context.key(f"duplicates/{task.number:05d}")
-        record = DeduplicateRecord(
-            number=task.number,
-            dropped=put_file(store, key, dropped.tobytes()),
-            part_starts=part_starts,
-        )
-        return put_record(store, context, DEDUPLICATE, record)
+        parts = [_left(store, _read_hashes(store, record, task), record, dropped) for record in records]
+        found, starts = find_duplicates(parts)
+        by_part = np.split(found, starts[1:-1])
+        record = put_dropped(context, store, by_part, stage=stage, number=task.number, first_part=0)
+        return put_record(store, context, stage, record)
+
+
+def _left(
+    store: ObjectStore,
+    hashes: npt.NDArray[np.void],
+    record: DocumentsRecord,
+    dropped: Sequence[DropRecord],
+) -> npt.NDArray[np.void]:
+    gone = dropped_documents(store, dropped, part=record.number)
+    return hashes[~np.isin(hashes["document"], gone)] if len(gone) else hashes
 
 
 def find_duplicates(parts: Sequence[npt.NDArray[np.void]]) -> tuple[npt.NDArray[np.uint32], list[int]]:
@@ -64,19 +78,7 @@ def find_duplicates(parts: Sequence[npt.NDArray[np.void]]) -> tuple[npt.NDArray[
     return rows["document"][repeated].astype("<u4"), starts.tolist()
 
 
-def dropped_documents(
-    store: ObjectStore, records: Sequence[DeduplicateRecord], *, part: int
-) -> npt.NDArray[np.uint32]:
-    """Numbers of the documents of one part that are duplicates."""
-    ranges = [
-        ByteRange(record.dropped.key, 4 * record.part_starts[part], 4 * record.part_starts[part + 1])
-        for record in records
-        if record.part_starts[part] < record.part_starts[part + 1]
-    ]
-    return np.frombuffer(b"".join(store.read_ranges(ranges)), dtype="<u4")
-
-
-def _read_hashes(store: ObjectStore, record: ReadRecord, task: HashRange) -> npt.NDArray[np.void]:
+def _read_hashes(store: ObjectStore, record: DocumentsRecord, task: HashRange) -> npt.NDArray[np.void]:
     start, end = record.bucket_starts[task.first], record.bucket_starts[task.end]
     if (task.first, task.end) == (0, BUCKETS):
         return np.frombuffer(read_file(store, record.hashes), dtype=HASH_DTYPE)

@@ -97,3 +97,10 @@ def iter_texts(texts: bytes, index: Index, *, wanted: npt.NDArray[np.bool_]) -> 
 def language_counts(index: Index, languages: Sequence[str], *, kept: npt.NDArray[np.bool_]) -> dict[str, int]:
     counts = np.bincount(index["language"][kept], minlength=len(languages) + 1).tolist()
     return {name: count for name, count in zip(languages, counts[1:], strict=True) if count}
+
+
+def length_counts(index: Index, *, kept: npt.NDArray[np.bool_]) -> list[int]:
+    """Number of documents of 2^i .. 2^(i+1)-1 bytes, by i."""
+    sizes = index["size"][kept]
+    exponents = np.frexp(sizes[sizes > 0].astype(np.float64))[1] - 1
+    return np.bincount(exponents).tolist() if len(exponents) else []

@@ -12,28 +12,18 @@ from deepseek_workloads.contract.messages import Progress, Verdict
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest
 from deepseek_workloads.data.prepare import publish
+from deepseek_workloads.data.prepare.contamination import evaluation_fingerprint
 from deepseek_workloads.data.prepare.context import Context, OpenStore
-from deepseek_workloads.data.prepare.deduplicate_stage import deduplicate_range, plan_ranges
+from deepseek_workloads.data.prepare.corpus import Corpus, Stages, run_steps
 from deepseek_workloads.data.prepare.executor import Executor
+from deepseek_workloads.data.prepare.plan import plan_steps, stages_of
 from deepseek_workloads.data.prepare.progress import StageReporter
 from deepseek_workloads.data.prepare.raw import fingerprint, list_raw, plan_parts
 from deepseek_workloads.data.prepare.read_stage import read_part
-from deepseek_workloads.data.prepare.records import (
-    DeduplicateRecord,
-    Part,
-    ReadRecord,
-    TokenizeRecord,
-    TokenizerRecord,
-)
+from deepseek_workloads.data.prepare.records import Part, ReadRecord, TokenizeRecord, TokenizerRecord
+from deepseek_workloads.data.prepare.report import put_report
 from deepseek_workloads.data.prepare.settings import attempt_id, settings_digest
-from deepseek_workloads.data.prepare.stage import (
-    DEDUPLICATE,
-    READ,
-    TOKENIZE,
-    TOKENIZER,
-    OnDone,
-    run_stage,
-)
+from deepseek_workloads.data.prepare.stage import READ, TOKENIZE, TOKENIZER, OnDone
 from deepseek_workloads.data.prepare.tokenize_stage import sum_counts, tokenize_part
 from deepseek_workloads.data.prepare.tokenizer import check_training, load_tokenizer, special_tokens
 from deepseek_workloads.data.prepare.tokenizer_stage import make_tokenizer, read_given
@@ -69,10 +59,14 @@ def _publish(
     slices = list_raw(context)
     identity = publish.Identity(
         raw_fingerprint=fingerprint(run, slices),
-        settings_digest=settings_digest(run, tokenizer_digest=_check_tokenizer(context)),
+        settings_digest=settings_digest(
+            run,
+            tokenizer_digest=_check_tokenizer(context),
+            evaluation_sets=evaluation_fingerprint(context, run),
+        ),
         owner_uid=run.owner.uid,
     )
-    context = replace(context, attempt=attempt_id(identity))
+    context = replace(context, attempt=attempt_id(identity, run))
     with context.output() as store:
         found = publish.find_published(store, identity)
         if found is not None:
@@ -98,35 +92,15 @@ def _run_stages(
     executor: Executor,
     on_done: OnDone,
 ) -> PinnedManifest:
-    read = run_stage(
-        context,
-        READ,
-        partial(read_part, context),
-        parts,
-        record_type=ReadRecord,
-        executor=executor,
-        on_done=on_done,
-    )
+    stages = Stages(context, executor, on_done)
+    read = stages.run(READ, partial(read_part, context), parts, ReadRecord)
     _check_bad_records(context, read)
-    duplicates = _deduplicate(context, read, executor=executor, on_done=on_done)
-    [tokenizer] = run_stage(
-        context,
-        TOKENIZER,
-        partial(make_tokenizer, context, read, duplicates),
-        [0],
-        record_type=TokenizerRecord,
-        executor=executor,
-        on_done=on_done,
-    )
-    tokenized = run_stage(
-        context,
-        TOKENIZE,
-        partial(tokenize_part, context, duplicates, tokenizer),
-        read,
-        record_type=TokenizeRecord,
-        executor=executor,
-        on_done=on_done,
-    )
+    corpus = run_steps(stages, plan_steps(stages_of(context.run)), Corpus(tuple(read)))
+    _check_anything_left(corpus)
+    make = partial(make_tokenizer, context, corpus.records, corpus.dropped)
+    [tokenizer] = stages.run(TOKENIZER, make, [0], TokenizerRecord)
+    tokenize = partial(tokenize_part, context, corpus.dropped, tokenizer)
+    tokenized = stages.run(TOKENIZE, tokenize, corpus.records, TokenizeRecord)
     _check_refused(context, read, tokenized)
     _check_train_split(context, tokenized)
     with context.output() as store:
@@ -137,26 +111,12 @@ def _run_stages(
             tokenizer=tokenizer,
             tokenized=tokenized,
             counts=sum_counts(store, tokenized, vocab_size=tokenizer.vocab_size),
+            reports=corpus.reports,
+            report=put_report(context, store, read=read, reports=corpus.reports, tokenized=tokenized),
         )
         published = publish.publish(store, manifest)
         remove_intermediate(context, store)
     return published
-
-
-def _deduplicate(
-    context: Context, read: Sequence[ReadRecord], *, executor: Executor, on_done: OnDone
-) -> list[DeduplicateRecord]:
-    if not context.run.deduplicate:
-        return []
-    return run_stage(
-        context,
-        DEDUPLICATE,
-        partial(deduplicate_range, context, read),
-        plan_ranges(read),
-        record_type=DeduplicateRecord,
-        executor=executor,
-        on_done=on_done,
-    )
 
 
 def _check_tokenizer(context: Context) -> str | None:
@@ -189,6 +149,16 @@ def _check_bad_records(context: Context, read: Sequence[ReadRecord]) -> None:
         raise DatasetError(
             f"{sum(record.empty for record in read)} documents were read and none has any text: check the "
             "raw sources, their format and textField",
+            reasons.EMPTY_DATASET,
+        )
+
+
+def _check_anything_left(corpus: Corpus) -> None:
+    if corpus.documents == 0:
+        worst = max(corpus.reports, key=lambda report: report.documents_in - report.documents_out)
+        raise DatasetError(
+            f"spec.pipeline: its stages dropped every document, stage {worst.name!r} most of them: "
+            f"{worst.dropped}. Loosen its settings or leave it out",
             reasons.EMPTY_DATASET,
         )
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from deepseek_workloads.contract.messages import Progress, StageProgress
 from deepseek_workloads.contract.run_config import DatasetRun
+from deepseek_workloads.data.prepare.plan import progress_names
 from deepseek_workloads.data.prepare.stage import DEDUPLICATE, READ, TOKENIZE, TOKENIZER
 
 _DOING = {
@@ -16,11 +17,10 @@ _DOING = {
 
 class StageReporter:
     def __init__(self, run: DatasetRun, report: Callable[[Progress], None]) -> None:
-        names = [name for name in _DOING if name != DEDUPLICATE or run.deduplicate]
-        self._stages = {name: StageProgress(name=name) for name in names}
+        self._stages = {name: StageProgress(name=name) for name in progress_names(run)}
         self._report = report
 
     def on_done(self, stage: str, done: int, total: int) -> None:
         self._stages[stage] = StageProgress(name=stage, done=done, total=total)
-        message = f"{_DOING[stage]}: {done} of {total}"
+        message = f"{_DOING.get(stage, stage)}: {done} of {total}"
         self._report(Progress(phase="Preparing", message=message, stages=list(self._stages.values())))

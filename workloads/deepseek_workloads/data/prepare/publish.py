@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.layout import DATASET_MANIFEST, join_uri
-from deepseek_workloads.contract.records import DatasetManifest, SplitStatistics
+from deepseek_workloads.contract.records import (
+    DatasetManifest,
+    DatasetReport,
+    SplitStatistics,
+    StageReport,
+)
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.chat_template import conversation_template
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
 from deepseek_workloads.data.prepare.records import ReadRecord, TokenizeRecord, TokenizerRecord
+from deepseek_workloads.data.prepare.reports import DUPLICATES
 from deepseek_workloads.data.prepare.statistics import Counts, unigram_bits_per_byte
 from deepseek_workloads.store.interface import AlreadyExists, NotFound, ObjectStore
 
@@ -32,8 +38,10 @@ def build_manifest(
     tokenizer: TokenizerRecord,
     tokenized: Sequence[TokenizeRecord],
     counts: Counts,
+    reports: Sequence[StageReport],
+    report: DatasetReport,
 ) -> DatasetManifest:
-    """`counts`: uint64 [2, vocab_size], train and held-out."""
+    """`counts`: uint64 [2, vocab_size], train and held-out. `reports`: of the stages."""
     splits = {
         "train": [record.train_statistics for record in tokenized],
         "heldOut": [record.held_out_statistics for record in tokenized],
@@ -59,8 +67,9 @@ def build_manifest(
         languages=dict(sorted(languages.items())),
         documents_in=sum(record.documents + record.empty for record in read),
         empty_documents=sum(record.empty for record in read),
-        duplicates_dropped=sum(record.dropped for record in tokenized),
+        duplicates_dropped=sum(each.dropped.get(name, 0) for each in reports for name in DUPLICATES),
         bad_records=sum(record.bad_records for record in read) + sum(record.refused for record in tokenized),
+        report=report,
         chat_template=chat_template,
         raw_fingerprint=identity.raw_fingerprint,
         settings_digest=identity.settings_digest,

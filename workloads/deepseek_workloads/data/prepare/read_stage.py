@@ -5,8 +5,9 @@ from functools import partial
 
 from deepseek_workloads.contract.run_config import DatasetRun, RawSource
 from deepseek_workloads.data.chat import from_document, to_document
-from deepseek_workloads.data.prepare.context import Context, put_file
-from deepseek_workloads.data.prepare.documents import Document, DocumentWriter, normalize, sorted_hashes
+from deepseek_workloads.data.prepare.context import Context
+from deepseek_workloads.data.prepare.documents import Document, DocumentWriter, normalize
+from deepseek_workloads.data.prepare.part_files import put_documents
 from deepseek_workloads.data.prepare.reading import (
     MAX_RECORD_BYTES,
     QUARANTINED_BYTES,
@@ -66,26 +67,17 @@ def _write(
     empty: int,
     bad_records: int,
 ) -> ReadRecord:
-    index, texts = writer.index, writer.texts
-    hashes, bucket_starts = sorted_hashes(index)
     quarantine_key = context.quarantine_key(part.number) if bad else None
     with context.output() as store:
         if quarantine_key:
             store.put(quarantine_key, b"".join(record.to_json() for record in bad))
-        name = f"documents/{part.number:05d}"
+        written = put_documents(context, store, writer, name=READ, number=part.number)
         record = ReadRecord(
-            number=part.number,
-            texts=put_file(store, context.key(f"{name}.txt"), texts),
-            index=put_file(store, context.key(f"{name}.index"), index.tobytes()),
-            hashes=put_file(store, context.key(f"{name}.hashes"), hashes.tobytes()),
-            bucket_starts=bucket_starts,
-            documents=len(index),
-            text_bytes=len(texts),
+            **dict(written),
             empty=empty,
             bad_records=bad_records,
             bad_examples=[str(record) for record in bad[:EXAMPLES]],
             quarantine_key=quarantine_key,
-            languages=writer.languages,
         )
         return put_record(store, context, READ, record)
 

@@ -6,7 +6,13 @@ Types only. All keys are relative to the dataset's storage URI.
 from pydantic import Field
 
 from deepseek_workloads.contract.keys import RelativeKey
-from deepseek_workloads.contract.records import FileEntry, Shard, SplitStatistics
+from deepseek_workloads.contract.records import (
+    DroppedSample,
+    FileEntry,
+    Shard,
+    SplitStatistics,
+    StageReport,
+)
 from deepseek_workloads.contract.wire import WireModel
 
 
@@ -34,25 +40,57 @@ class StageRecord(WireModel):
     number: int  # of the task: of the part, where a stage goes over parts
 
 
-class ReadRecord(StageRecord):
+class DocumentsRecord(StageRecord):
+    """The documents of one part, as a stage wrote them."""
+
     texts: FileEntry  # UTF-8 of the documents, one after another
     index: FileEntry  # documents.INDEX_DTYPE, one row a document
     hashes: FileEntry  # documents.HASH_DTYPE, sorted
     bucket_starts: list[int]  # row in `hashes` of each first byte of a hash, and the end: 257 numbers
     documents: int
     text_bytes: int
+    languages: list[str] = Field(default_factory=list)  # names of the index's language numbers, from 1 on
+
+
+class ReadRecord(DocumentsRecord):
     empty: int = 0  # documents without text, dropped
     bad_records: int = 0
     bad_examples: list[str] = Field(default_factory=list)
     quarantine_key: RelativeKey | None = None
-    languages: list[str] = Field(default_factory=list)  # names of the index's language numbers, from 1 on
 
 
-class DeduplicateRecord(StageRecord):
-    """Of one range of hashes: which documents are not the first of their text."""
+class PassRecord(DocumentsRecord):
+    reports: list[StageReport]  # of each stage of the pass, for this part
+
+
+class DropRecord(StageRecord):
+    """Documents that a stage over all parts dropped."""
 
     dropped: FileEntry  # uint32 document numbers, ordered by part
-    part_starts: list[int]  # first row of each part in `dropped`, and the end
+    first_part: int = 0
+    part_starts: list[int]  # row in `dropped` of each part from the first on, and the end
+    samples: list[DroppedSample] = Field(default_factory=list)
+
+
+class SignaturesRecord(StageRecord):
+    """MinHash of one part: which of its documents may be alike to which."""
+
+    signatures: FileEntry  # uint32 [documents of the part, permutations]; rows of dropped ones are zeros
+    bands: FileEntry  # near_signatures.BAND_DTYPE, of each band sorted by hash
+    rows: int  # of each band
+
+
+class PairsRecord(StageRecord):
+    """Of one band: pairs of documents whose signatures are as similar as asked."""
+
+    pairs: FileEntry  # near_pairs.PAIR_DTYPE
+
+
+class NgramsRecord(StageRecord):
+    """Hashes of the n-grams of evaluation sets."""
+
+    hashes: FileEntry  # uint64, sorted, each once
+    documents: int
 
 
 class TokenizerRecord(StageRecord):
@@ -74,6 +112,7 @@ class TokenizeRecord(StageRecord):
     refused: int = 0  # conversations that the chat template or the tokenizer cannot take
     refused_examples: list[str] = Field(default_factory=list)
     languages: dict[str, int] = Field(default_factory=dict)  # kept documents
+    lengths: list[int] = Field(default_factory=list)  # kept documents of 2^i .. 2^(i+1)-1 bytes, by i
 
 
 class StageManifest(WireModel):

@@ -15,12 +15,18 @@ from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.chat import ConversationEncoder, ConversationRefused, from_document
 from deepseek_workloads.data.chat_template import ChatTemplate, TemplateError, conversation_template
 from deepseek_workloads.data.prepare.context import Context, put_file, read_file
-from deepseek_workloads.data.prepare.deduplicate_stage import dropped_documents
-from deepseek_workloads.data.prepare.documents import INDEX_DTYPE, is_held_out, iter_texts, language_counts
+from deepseek_workloads.data.prepare.documents import (
+    INDEX_DTYPE,
+    is_held_out,
+    iter_texts,
+    language_counts,
+    length_counts,
+)
+from deepseek_workloads.data.prepare.dropped import dropped_documents
 from deepseek_workloads.data.prepare.encoding import encode_documents
 from deepseek_workloads.data.prepare.records import (
-    DeduplicateRecord,
-    ReadRecord,
+    DocumentsRecord,
+    DropRecord,
     TokenizeRecord,
     TokenizerRecord,
 )
@@ -36,9 +42,9 @@ Mask = npt.NDArray[np.bool_]
 
 def tokenize_part(
     context: Context,
-    duplicates: Sequence[DeduplicateRecord],
+    duplicates: Sequence[DropRecord],
     tokenizer: TokenizerRecord,
-    read: ReadRecord,
+    read: DocumentsRecord,
 ) -> TokenizeRecord:
     with context.output() as store:
         index = np.frombuffer(read_file(store, read.index), dtype=INDEX_DTYPE)
@@ -66,6 +72,7 @@ def tokenize_part(
             refused=sum(total.refused for total in totals.values()),
             refused_examples=[text for total in totals.values() for text in total.examples][:EXAMPLES],
             languages=language_counts(index, read.languages, kept=kept),
+            lengths=length_counts(index, kept=kept),
         )
         return put_record(store, context, TOKENIZE, record)
 
@@ -160,7 +167,7 @@ def _add_all(writer: ShardWriter, documents: Iterable[_Encoded]) -> _Total:
 
 
 def _writer(
-    context: Context, store: ObjectStore, tokenizer: TokenizerRecord, read: ReadRecord, split: str
+    context: Context, store: ObjectStore, tokenizer: TokenizerRecord, read: DocumentsRecord, split: str
 ) -> ShardWriter:
     conversations = context.run.conversations
     return ShardWriter(

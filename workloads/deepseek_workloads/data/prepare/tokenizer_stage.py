@@ -11,9 +11,9 @@ from deepseek_workloads.contract.layout import DATASET_MANIFEST
 from deepseek_workloads.contract.run_config import Storage, TokenizerTraining
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
 from deepseek_workloads.data.prepare.context import Context, read_file
-from deepseek_workloads.data.prepare.deduplicate_stage import dropped_documents
 from deepseek_workloads.data.prepare.documents import INDEX_DTYPE, is_held_out, iter_texts
-from deepseek_workloads.data.prepare.records import DeduplicateRecord, ReadRecord, TokenizerRecord
+from deepseek_workloads.data.prepare.dropped import dropped_documents
+from deepseek_workloads.data.prepare.records import DocumentsRecord, DropRecord, TokenizerRecord
 from deepseek_workloads.data.prepare.stage import TOKENIZER, put_record
 from deepseek_workloads.data.prepare.tokenizer import (
     load_tokenizer,
@@ -39,8 +39,8 @@ class Sampling:
 
 def make_tokenizer(
     context: Context,
-    records: Sequence[ReadRecord],
-    duplicates: Sequence[DeduplicateRecord],
+    records: Sequence[DocumentsRecord],
+    duplicates: Sequence[DropRecord],
     _task: int,
 ) -> TokenizerRecord:
     with context.output() as store:
@@ -82,7 +82,7 @@ def read_given(context: Context) -> bytes:
         return document
 
 
-def plan_sampling(records: Sequence[ReadRecord], *, vocab_size: int) -> Sampling:
+def plan_sampling(records: Sequence[DocumentsRecord], *, vocab_size: int) -> Sampling:
     """Evenly spread parts, and of them the fraction that makes the sample: a bounded work in any dataset."""
     wanted = max(MIN_SAMPLE_BYTES, vocab_size * SAMPLE_BYTES_A_TOKEN)
     total = sum(record.text_bytes for record in records)
@@ -96,8 +96,8 @@ def _train(
     context: Context,
     store: ObjectStore,
     settings: TokenizerTraining,
-    records: Sequence[ReadRecord],
-    duplicates: Sequence[DeduplicateRecord],
+    records: Sequence[DocumentsRecord],
+    duplicates: Sequence[DropRecord],
 ) -> bytes:
     sampling = plan_sampling(records, vocab_size=settings.vocab_size)
     texts = _sample(context, store, sampling, records, duplicates)
@@ -109,8 +109,8 @@ def _sample(
     context: Context,
     store: ObjectStore,
     sampling: Sampling,
-    records: Sequence[ReadRecord],
-    duplicates: Sequence[DeduplicateRecord],
+    records: Sequence[DocumentsRecord],
+    duplicates: Sequence[DropRecord],
 ) -> Iterator[str]:
     """Training documents only: a tokenizer that has seen the held-out text would flatter the evaluation."""
     for number in sampling.parts:

@@ -34,6 +34,7 @@ def succeeded(run: DatasetRun, published: PinnedManifest) -> Verdict:
         digest=published.digest,
         uri=run.storage.uri,
         statistics=statistics,
+        report_digest=manifest.report.digest if manifest.report else "",
     )
 
 

@@ -11,15 +11,28 @@ import numpy as np
 import pytest
 
 from deepseek_workloads.contract import reasons
+from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.exit_codes import ExitCode
+from deepseek_workloads.contract.pipeline import (
+    Decontaminate,
+    DeduplicateExact,
+    DeduplicateNear,
+    FilterLength,
+    NormalizeUnicode,
+    PipelineStage,
+    RepairEncoding,
+)
 from deepseek_workloads.contract.run_config import Owner, RawSource, Storage, TokenizerTraining
 from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.data.prepare import LocalExecutor
 from deepseek_workloads.data.prepare import prepare as run_preparation
 from deepseek_workloads.data.prepare.encoding import encode_documents
+from deepseek_workloads.data.prepare.report import PreparationReport
 from deepseek_workloads.data.prepare.tokenizer import load_tokenizer
 from deepseek_workloads.store.interface import StoreUnavailable
 from deepseek_workloads.store.open import open_store
+
+ENGLISH = "The operator watches the job, and the job watches its loss. It went down {n} times in {m} days.\n"
 
 
 def _documents(store, shards) -> list[list[int]]:
@@ -107,6 +120,7 @@ def test_only_what_the_manifest_names_is_left(prepared) -> None:
     store, manifest = prepared
     shards = [*manifest.train, *manifest.held_out]
     named = {"manifest.json", manifest.tokenizer_key}
+    named |= {file.key for file in manifest.report.files}
     named |= {shard.key for shard in shards} | {shard.document_offsets_key for shard in shards}
     assert {info.key for info in store.list("")} == named
 
@@ -264,6 +278,112 @@ class _Recording:
                 raise KeyboardInterrupt
             self.ran.append(f"{task.func.__name__} {getattr(item, 'number', item)}")
             yield task(item)
+
+
+@pytest.fixture
+def stages(tmp_path) -> list[PipelineStage]:
+    """Two passes over records, and between and after them each stage that looks at all documents."""
+    evaluation = tmp_path / "evaluation" / "questions.jsonl"
+    evaluation.parent.mkdir()
+    note = ENGLISH.format(n=7, m=49)
+    evaluation.write_text(json.dumps({"text": f"Question: what is said? {note}"}) + "\n")
+    return [
+        PipelineStage(name="mend", repair_encoding=RepairEncoding()),
+        PipelineStage(name="lengths", filter_length=FilterLength(max_characters=310)),
+        PipelineStage(name="equal", deduplicate_exact=DeduplicateExact()),
+        PipelineStage(name="normal", normalize_unicode=NormalizeUnicode(form="nfkc")),
+        PipelineStage(
+            name="alike", deduplicate_near=DeduplicateNear(threshold=0.9, ngram=3, permutations=32)
+        ),
+        PipelineStage(name="unseen", decontaminate=Decontaminate(uris=[f"file://{evaluation}"], ngram=13)),
+    ]
+
+
+def _report(store, manifest) -> PreparationReport:
+    [file] = [file for file in manifest.report.files if file.key.endswith("report.json")]
+    document = store.read(file.key)
+    assert sha256_digest(document) == manifest.report.digest
+    return PreparationReport.model_validate_json(document)
+
+
+def test_the_report_accounts_for_every_document_at_every_stage(make_run, prepare, stages) -> None:
+    dataset_run = make_run(pipeline=stages)
+    verdict = prepare(dataset_run)
+    store, manifest = _published(dataset_run, verdict)
+    report = _report(store, manifest)
+    assert verdict.report_digest == manifest.report.digest
+    assert [stage.name for stage in report.stages] == [stage.name for stage in stages]
+    assert report.stages[0].documents_in == report.records == manifest.documents_in == 180
+    for stage, following in pairwise(report.stages):
+        assert stage.documents_out == following.documents_in
+    for stage in report.stages:
+        assert stage.documents_in - stage.documents_out == sum(stage.dropped.values())
+    splits = manifest.statistics.values()
+    assert report.stages[-1].documents_out == report.documents == sum(each.documents for each in splits)
+    assert sum(report.lengths) == report.documents
+    assert report.languages == manifest.languages
+
+
+def test_each_stage_drops_what_is_its_to_drop(make_run, prepare, stages) -> None:
+    dataset_run = make_run(pipeline=stages)
+    store, manifest = _published(dataset_run, prepare(dataset_run))
+    dropped = {stage.name: stage for stage in _report(store, manifest).stages}
+    assert set(dropped["lengths"].dropped) == {"characterCount"}
+    assert dropped["equal"].dropped == {"duplicate": 20}
+    assert dropped["unseen"].dropped == {"contaminated": 1}
+    [sample] = dropped["unseen"].samples
+    assert "It went down 7 times in 49 days." in sample.text
+
+
+def test_the_page_shows_samples_as_text(make_run, prepare, raw) -> None:
+    (raw / "notes" / "markup.txt").write_text("<script>alert(1)</script>" * 20)
+    short = PipelineStage(name="short", filter_length=FilterLength(max_characters=400))
+    dataset_run = make_run(pipeline=[short])
+    store, manifest = _published(dataset_run, prepare(dataset_run))
+    files = {file.key.rpartition("/")[2]: store.read(file.key) for file in manifest.report.files}
+    assert b"&lt;script&gt;" in files["report.html"]
+    assert b"<script>" not in files["report.html"]
+    assert all(files[name].startswith(b"\x89PNG") for name in ("lengths.png", "languages.png"))
+
+
+def test_a_pipeline_that_drops_everything_names_the_stage(make_run, prepare) -> None:
+    long = PipelineStage(name="only-books", filter_length=FilterLength(min_characters=10**6))
+    verdict = prepare(make_run(pipeline=[long]))
+    assert (verdict.outcome, verdict.reason) == ("Failed", reasons.EMPTY_DATASET)
+    assert "'only-books'" in verdict.message
+
+
+def test_an_evaluation_set_that_is_missing_is_told_before_any_work(make_run, tmp_path) -> None:
+    missing = Decontaminate(uris=[f"file://{tmp_path}/none.jsonl"])
+    dataset_run = make_run(pipeline=[PipelineStage(name="unseen", decontaminate=missing)])
+    verdict = _run(dataset_run, open_store, _Refusing(), lambda _: None)
+    assert (verdict.outcome, verdict.reason) == ("Failed", reasons.OBJECT_NOT_FOUND)
+    assert "none.jsonl" in verdict.message
+
+
+def test_another_pipeline_is_another_dataset(make_run, prepare, stages) -> None:
+    prepare(make_run(pipeline=stages))
+    verdict = prepare(make_run(pipeline=stages[:3]))
+    assert (verdict.outcome, verdict.reason) == ("Failed", reasons.DATASET_EXISTS)
+
+
+def test_a_restart_repeats_no_finished_part_of_any_stage(make_run, tmp_path, stages) -> None:
+    reference = _Recording()
+    elsewhere = make_run(pipeline=stages, storage=Storage(uri=f"file://{tmp_path}/undisturbed"))
+    expected = _run(elsewhere, open_store, reference, lambda _: None)
+    for dies_at in range(0, len(reference.ran), 3):
+        storage = Storage(uri=f"file://{tmp_path}/dies-at-{dies_at}")
+        dataset_run = make_run(pipeline=stages, storage=storage)
+        first, second = _Recording(dies_at), _Recording()
+        with pytest.raises(KeyboardInterrupt):
+            _run(dataset_run, open_store, first, lambda _: None)
+        verdict = _run(dataset_run, open_store, second, lambda _: None)
+        assert first.ran + second.ran == reference.ran
+        assert verdict.digest == expected.digest
+
+
+def test_stages_travel_to_other_processes(make_run, stages) -> None:
+    assert _run(make_run(pipeline=stages), open_store, _Pickling(), lambda _: None).outcome == "Succeeded"
 
 
 def test_a_restart_repeats_no_finished_part(make_run, tmp_path) -> None:

@@ -1,0 +1,61 @@
+"""Which stages share a pass, and by which names they are shown and kept."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepseek_workloads.contract.pipeline import (
+    Decontaminate,
+    DeduplicateExact,
+    DeduplicateNear,
+    FilterLength,
+    PipelineStage,
+    is_global,
+    web_recipe,
+)
+from deepseek_workloads.data.prepare.plan import GlobalStep, RecordPass, plan_steps, stages_of
+
+KINDS = {
+    "filter_length": FilterLength(),
+    "deduplicate_exact": DeduplicateExact(),
+    "deduplicate_near": DeduplicateNear(),
+    "decontaminate": Decontaminate(uris=["s3://bucket/questions.jsonl"]),
+}
+PIPELINES = st.lists(st.sampled_from(sorted(KINDS)), max_size=12).map(
+    lambda kinds: [PipelineStage(name=f"s{at}", **{kind: KINDS[kind]}) for at, kind in enumerate(kinds)]
+)
+
+
+@given(PIPELINES)
+def test_every_stage_is_carried_out_once_and_in_order(stages) -> None:
+    steps = plan_steps(stages)
+    carried_out = [
+        stage for step in steps for stage in (step.stages if isinstance(step, RecordPass) else [step.stage])
+    ]
+    assert carried_out == stages
+
+
+@given(PIPELINES)
+def test_neighbours_share_a_pass_and_stages_over_all_documents_have_none(stages) -> None:
+    steps = plan_steps(stages)
+    for step in steps:
+        if isinstance(step, RecordPass):
+            assert not any(is_global(stage.settings) for stage in step.stages)
+    for step, following in zip(steps, steps[1:], strict=False):
+        assert isinstance(step, GlobalStep) or isinstance(following, GlobalStep)
+
+
+@given(PIPELINES)
+def test_names_of_substeps_are_never_the_same(stages) -> None:
+    names = [name for step in plan_steps(stages) for name in step.substeps]
+    assert len(set(names)) == len(names)
+
+
+def test_without_a_pipeline_equal_documents_are_dropped_if_they_are_to_be(make_run) -> None:
+    assert [stage.name for stage in stages_of(make_run())] == ["deduplicate"]
+    assert stages_of(make_run(deduplicate=False)) == []
+
+
+def test_the_recipe_for_the_web_ends_with_duplicates(make_run) -> None:
+    first, *rest = plan_steps(stages_of(make_run(pipeline=web_recipe())))
+    assert isinstance(first, RecordPass)
+    assert [step.name for step in rest] == ["deduplicate-exact", "deduplicate-near"]

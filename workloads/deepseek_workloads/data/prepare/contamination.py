@@ -1,0 +1,117 @@
+"""The stage decontaminate: documents that hold a long n-gram of an evaluation set are dropped.
+
+First the n-grams of all evaluation sets are hashed, as one task; then each part is compared with them.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from deepseek_workloads.contract import reasons
+from deepseek_workloads.contract.pipeline import Decontaminate
+from deepseek_workloads.contract.records import DroppedSample
+from deepseek_workloads.contract.run_config import DatasetRun
+from deepseek_workloads.data.manifest import DatasetError
+from deepseek_workloads.data.prepare.context import Context, put_file, read_file
+from deepseek_workloads.data.prepare.dropped import put_dropped
+from deepseek_workloads.data.prepare.part_files import iter_documents
+from deepseek_workloads.data.prepare.records import DocumentsRecord, DropRecord, NgramsRecord
+from deepseek_workloads.data.prepare.shingles import hash_ngrams, ngrams_of
+from deepseek_workloads.data.prepare.stage import put_record
+from deepseek_workloads.data.prepare.stages.contract import SAMPLE_CHARACTERS
+
+SAMPLES_A_PART = 3
+MAX_EVALUATION_BYTES = 1024**3  # of one object: it is read as a whole
+
+
+def evaluation_fingerprint(context: Context, run: DatasetRun) -> list[str]:
+    """uri, ETag and size of each evaluation set, before any work. Raises DatasetError, and StoreErrors where
+    one cannot be found."""
+    lines = []
+    for stage in run.pipeline:
+        if stage.decontaminate is None:
+            continue
+        for uri in stage.decontaminate.uris:
+            folder, _, name = uri.rpartition("/")
+            with context.open(run.raw_storage.model_copy(update={"uri": folder})) as store:
+                found = store.stat(name)
+            if found.size > MAX_EVALUATION_BYTES:
+                raise DatasetError(
+                    f"spec.pipeline[{stage.name}].decontaminate.uris: {uri}: {found.size} bytes: an "
+                    f"evaluation set may have {MAX_EVALUATION_BYTES}: split it into several objects",
+                    reasons.INVALID_RUN_CONFIG,
+                )
+            lines.append(f"{uri}\t{found.etag}\t{found.size}")
+    return lines
+
+
+def collect_ngrams(context: Context, stage: str, settings: Decontaminate, _task: int) -> NgramsRecord:
+    hashes = [np.empty(0, dtype=np.uint64)]
+    documents = 0
+    for uri in settings.uris:
+        folder, _, name = uri.rpartition("/")
+        with context.open(context.run.raw_storage.model_copy(update={"uri": folder})) as store:
+            content = store.read(name)
+        for text in evaluation_texts(content, name=uri, fields=settings.text_fields):
+            hashes.append(hash_ngrams(ngrams_of(text, n=settings.ngram)))
+            documents += 1
+    every = np.unique(np.concatenate(hashes)).astype("<u8")
+    with context.output() as output:
+        key = context.key(f"duplicates/{stage}/00000")
+        record = NgramsRecord(number=0, hashes=put_file(output, key, every.tobytes()), documents=documents)
+        return put_record(output, context, stage, record)
+
+
+def contaminated_part(
+    context: Context,
+    stage: str,
+    settings: Decontaminate,
+    ngrams: NgramsRecord,
+    dropped: Sequence[DropRecord],
+    documents: DocumentsRecord,
+) -> DropRecord:
+    found: list[int] = []
+    samples: list[DroppedSample] = []
+    with context.output() as store:
+        known = np.frombuffer(read_file(store, ngrams.hashes), dtype="<u8")
+        for number, document in iter_documents(store, documents, dropped):
+            of_document = ngrams_of(document.text, n=settings.ngram)
+            shared = np.flatnonzero(np.isin(hash_ngrams(of_document), known))
+            if not len(shared):
+                continue
+            found.append(number)
+            if len(samples) < SAMPLES_A_PART:
+                text = document.text[:SAMPLE_CHARACTERS]
+                samples.append(
+                    DroppedSample(reason="contaminated", detail=of_document[int(shared[0])], text=text)
+                )
+        numbers = np.array(found, dtype=np.uint32)
+        part = documents.number
+        record = put_dropped(context, store, [numbers], stage=stage, number=part, first_part=part)
+        return put_record(store, context, stage, record.model_copy(update={"samples": samples}))
+
+
+def evaluation_texts(content: bytes, *, name: str, fields: Sequence[str]) -> Iterator[str]:
+    """Of JSON lines the fields that are there, joined; of anything else the whole. Raises DatasetError."""
+    try:
+        if not name.endswith((".jsonl", ".ndjson")):
+            yield content.decode()
+            return
+        for number, line in enumerate(content.splitlines(), start=1):
+            if line.strip():
+                yield _fields_of(json.loads(line), fields, line=number)
+    except ValueError as error:
+        raise DatasetError(
+            f"evaluation set {name}: {error}: give UTF-8 text, or JSON lines with one of the fields {fields}",
+            reasons.INVALID_RUN_CONFIG,
+        ) from error
+
+
+def _fields_of(record: object, fields: Sequence[str], *, line: int) -> str:
+    """Raises ValueError."""
+    values = [record.get(name) for name in fields] if isinstance(record, dict) else []
+    texts = [value for value in values if isinstance(value, str)]
+    if not texts:
+        raise ValueError(f"line {line} has none of the fields {list(fields)} as a string")
+    return "\n".join(texts)

@@ -1,0 +1,133 @@
+"""The steps of a pipeline, one after another, over all parts. It does not know where the parts run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+from deepseek_workloads.contract.pipeline import Decontaminate, DeduplicateExact, DeduplicateNear
+from deepseek_workloads.contract.records import StageReport
+from deepseek_workloads.data.prepare.contamination import collect_ngrams, contaminated_part
+from deepseek_workloads.data.prepare.context import Context
+from deepseek_workloads.data.prepare.deduplicate_stage import deduplicate_range, plan_ranges
+from deepseek_workloads.data.prepare.executor import Executor
+from deepseek_workloads.data.prepare.near_components import drop_near_duplicates
+from deepseek_workloads.data.prepare.near_pairs import find_pairs
+from deepseek_workloads.data.prepare.near_signatures import plan_bands, sign_part
+from deepseek_workloads.data.prepare.pass_stage import pass_part
+from deepseek_workloads.data.prepare.plan import GlobalStep, RecordPass, Step
+from deepseek_workloads.data.prepare.records import (
+    DocumentsRecord,
+    DropRecord,
+    NgramsRecord,
+    PairsRecord,
+    PassRecord,
+    SignaturesRecord,
+    StageRecord,
+)
+from deepseek_workloads.data.prepare.reports import add_reports, global_report
+from deepseek_workloads.data.prepare.stage import OnDone, run_stage
+
+Item = TypeVar("Item")
+Record = TypeVar("Record", bound=StageRecord)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All documents after some steps: as they were written last, and what was dropped since."""
+
+    records: tuple[DocumentsRecord, ...]
+    dropped: tuple[DropRecord, ...] = ()
+    reports: tuple[StageReport, ...] = ()
+
+    @property
+    def documents(self) -> int:
+        return sum(record.documents for record in self.records) - sum(
+            record.part_starts[-1] for record in self.dropped
+        )
+
+
+@dataclass(frozen=True)
+class Stages:
+    """How one substep is run over its items."""
+
+    context: Context
+    executor: Executor
+    on_done: OnDone
+
+    def run(
+        self, name: str, task: Callable[[Item], Record], items: Sequence[Item], record_type: type[Record]
+    ) -> list[Record]:
+        return run_stage(
+            self.context,
+            name,
+            task,
+            items,
+            record_type=record_type,
+            executor=self.executor,
+            on_done=self.on_done,
+        )
+
+
+def run_steps(stages: Stages, steps: Sequence[Step], corpus: Corpus) -> Corpus:
+    for step in steps:
+        corpus = _pass(stages, step, corpus) if isinstance(step, RecordPass) else _all(stages, step, corpus)
+    return corpus
+
+
+def _pass(stages: Stages, step: RecordPass, corpus: Corpus) -> Corpus:
+    task = partial(pass_part, stages.context, step, corpus.dropped)
+    records = stages.run(step.name, task, corpus.records, PassRecord)
+    reports = [add_reports(of_stage) for of_stage in zip(*(each.reports for each in records), strict=True)]
+    return Corpus(tuple(records), reports=(*corpus.reports, *reports))
+
+
+def _all(stages: Stages, step: GlobalStep, corpus: Corpus) -> Corpus:
+    """Drops documents, of those that are left."""
+    settings = step.stage.settings
+    match settings:
+        case DeduplicateExact():
+            dropped = _exact(stages, step, corpus)
+        case DeduplicateNear():
+            dropped = _near(stages, step, corpus, settings)
+        case Decontaminate():
+            dropped = _contaminated(stages, step, corpus, settings)
+        case _:
+            raise AssertionError(f"{type(settings).__name__} is no stage over all documents")
+    report = global_report(step.stage, dropped, documents_in=corpus.documents)
+    return replace(corpus, dropped=(*corpus.dropped, *dropped), reports=(*corpus.reports, report))
+
+
+def _exact(stages: Stages, step: GlobalStep, corpus: Corpus) -> list[DropRecord]:
+    task = partial(deduplicate_range, stages.context, step.name, corpus.records, corpus.dropped)
+    return stages.run(step.name, task, plan_ranges(corpus.records), DropRecord)
+
+
+def _near(stages: Stages, step: GlobalStep, corpus: Corpus, settings: DeduplicateNear) -> list[DropRecord]:
+    signatures, pairs, name = step.substeps
+    context = stages.context
+    signed = stages.run(
+        signatures,
+        partial(sign_part, context, signatures, settings, corpus.dropped),
+        corpus.records,
+        SignaturesRecord,
+    )
+    bands = plan_bands(settings)
+    found = stages.run(
+        pairs,
+        partial(find_pairs, context, pairs, settings, signed),
+        list(range(bands.count)),
+        PairsRecord,
+    )
+    task = partial(drop_near_duplicates, context, name, corpus.records, found)
+    return stages.run(name, task, [0], DropRecord)
+
+
+def _contaminated(
+    stages: Stages, step: GlobalStep, corpus: Corpus, settings: Decontaminate
+) -> list[DropRecord]:
+    ngrams, name = step.substeps
+    context = stages.context
+    [collected] = stages.run(ngrams, partial(collect_ngrams, context, ngrams, settings), [0], NgramsRecord)
+    task = partial(contaminated_part, context, name, settings, collected, corpus.dropped)
+    return stages.run(name, task, corpus.records, DropRecord)

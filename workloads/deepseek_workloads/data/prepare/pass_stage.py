@@ -1,0 +1,53 @@
+"""A pass of record stages over one part: its kept documents through all of them, and what each one did."""
+
+from collections.abc import Sequence
+
+from deepseek_workloads.contract.pipeline import GlobalSettings
+from deepseek_workloads.contract.records import DroppedSample, StageReport
+from deepseek_workloads.data.prepare.context import Context
+from deepseek_workloads.data.prepare.documents import DocumentWriter
+from deepseek_workloads.data.prepare.part_files import iter_documents, put_documents
+from deepseek_workloads.data.prepare.plan import RecordPass
+from deepseek_workloads.data.prepare.records import DocumentsRecord, DropRecord, PassRecord
+from deepseek_workloads.data.prepare.stage import put_record
+from deepseek_workloads.data.prepare.stages.contract import RecordStage, StageCounts, apply_stages
+from deepseek_workloads.data.prepare.stages.registry import record_stage
+
+
+def pass_part(
+    context: Context, step: RecordPass, dropped: Sequence[DropRecord], documents: DocumentsRecord
+) -> PassRecord:
+    counts = [StageCounts() for _ in step.stages]
+    writer = DocumentWriter()
+    with context.output() as store:
+        read = (document for _, document in iter_documents(store, documents, dropped))
+        for document in apply_stages(read, _functions(step), counts):
+            writer.add(document)
+        written = put_documents(context, store, writer, name=step.name, number=documents.number)
+        reports = [report_of(stage.name, counted) for stage, counted in zip(step.stages, counts, strict=True)]
+        return put_record(store, context, step.name, PassRecord(**dict(written), reports=reports))
+
+
+def report_of(name: str, counts: StageCounts) -> StageReport:
+    samples = [
+        DroppedSample(reason=sample.reason, detail=sample.detail, text=sample.text)
+        for sample in counts.samples
+    ]
+    return StageReport(
+        name=name,
+        documents_in=counts.documents_in,
+        documents_out=counts.documents_out,
+        bytes_in=counts.bytes_in,
+        bytes_out=counts.bytes_out,
+        changed=counts.changed,
+        dropped=dict(sorted(counts.dropped.items())),
+        samples=samples,
+    )
+
+
+def _functions(step: RecordPass) -> list[RecordStage]:
+    functions = []
+    for stage in step.stages:
+        assert not isinstance(stage.settings, GlobalSettings)
+        functions.append(record_stage(stage.settings))
+    return functions
