@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from deepseek_operator.api.meta import NAME_RULES, NamedValue, Resource, RunStatus, ShortText, UriText
+from deepseek_operator.api.pipeline import PipelineStage
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placement_changes_only_while_suspended
 from deepseek_operator.api.schema import (
     ATOMIC_LIST,
@@ -94,7 +95,7 @@ class DatasetSpec(SpecModel):
             immutable(name)
             for name in ("deduplicate", "heldOutFraction", "shardTokens", "maxBadRecords", "storage")
         ),
-        immutable("normalization"),
+        *(immutable(name) for name in ("normalization", "recipe", "pipeline")),
         *(immutable(name) for name in ("image", "imagePullPolicy", "imagePullSecrets")),
         *placement_changes_only_while_suspended("workers"),
         *placement_changes_only_while_suspended("coordinator"),
@@ -113,6 +114,16 @@ class DatasetSpec(SpecModel):
             "self.sources.exists(s, s.format == 'chat') || !has(self.chatTemplate)",
             "belongs to sources of format chat",
             field_path=".chatTemplate",
+        ),
+        rule(
+            "!has(self.pipeline) || self.recipe == 'none'",
+            "give a recipe or a pipeline of your own, not both",
+            field_path=".recipe",
+        ),
+        rule(
+            "!self.sources.exists(s, s.format == 'chat') || (!has(self.pipeline) && self.recipe == 'none')",
+            "stages are for text: conversations are prepared without recipe and pipeline",
+            field_path=".pipeline",
         ),
         rule(
             "self.workers.resources.gpu == 0",
@@ -151,7 +162,22 @@ class DatasetSpec(SpecModel):
     normalization: Literal["none", "nfc", "nfkc"] = Field(
         default="nfc", description="Unicode normalization of the text."
     )
-    deduplicate: bool = Field(default=True, description="Drop documents that are equal to an earlier one.")
+    deduplicate: bool = Field(
+        default=True,
+        description="Drop documents that are equal to an earlier one; without recipe and pipeline.",
+    )
+    recipe: Literal["none", "web"] = Field(
+        default="none",
+        description="web: the default pipeline for text from the web: encoding, language, Gopher, "
+        "repetition, FineWeb, PII, exact and near duplicates.",
+    )
+    pipeline: list[PipelineStage] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=24,
+        description="Stages between reading and tokenizing, in order.",
+        json_schema_extra=list_map("name"),
+    )
     held_out_fraction: Fraction = Field(
         default="0.01", description="Share of the documents kept for evaluation; below 0.5."
     )

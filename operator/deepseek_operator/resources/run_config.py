@@ -18,6 +18,7 @@ from deepseek_operator.resources.quantity import parse_bytes, parse_quantity
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.layout import DATASET_MANIFEST, digest_in_uri, join_uri
 from deepseek_workloads.contract.monitoring import Alerts
+from deepseek_workloads.contract.pipeline import web_recipe
 from deepseek_workloads.contract.run_config import DatasetRun, InitialExport, Storage, TrainingRun
 
 Values = dict[str, Any]
@@ -125,6 +126,7 @@ def render_dataset_run(
             "chat_template": spec.chat_template,
             "normalization": spec.normalization,
             "deduplicate": spec.deduplicate,
+            "pipeline": _pipeline(spec),
             "held_out_fraction": spec.held_out_fraction,
             "shard_tokens": spec.shard_tokens,
             "max_bad_records": spec.max_bad_records,
@@ -133,6 +135,13 @@ def render_dataset_run(
             "run_policy": _run_policy(spec.run_policy),
         }
     )
+
+
+def _pipeline(spec: DatasetSpec) -> list[Values] | None:
+    """A recipe is written out: what it stands for may change with the operator, not within a run."""
+    if spec.recipe == "web":
+        return [stage.model_dump(exclude_none=True) for stage in web_recipe()]
+    return [stage.model_dump(exclude_none=True) for stage in spec.pipeline] if spec.pipeline else None
 
 
 def steps_of(spec: TrainingJobSpec) -> int:

@@ -38,6 +38,9 @@ def _fields(dataset: DeepSeekDataset, worker_image: str) -> Iterator[Problem]:
         yield from check_endpoint(spec.source_storage.endpoint_url, field="spec.sourceStorage.endpointUrl")
     for index, source in enumerate(spec.sources):
         yield from check_uri(source.uri, field=f"spec.sources[{index}].uri")
+    for index, stage in enumerate(spec.pipeline or ()):
+        for at, uri in enumerate(stage.decontaminate.uris if stage.decontaminate else ()):
+            yield from check_uri(uri, field=f"spec.pipeline[{index}].decontaminate.uris[{at}]")
     if spec.tokenizer.uri is not None:
         yield from check_uri(spec.tokenizer.uri, field="spec.tokenizer.uri")
     if not spec.image and not worker_image:

@@ -11,6 +11,7 @@ from deepseek_workloads.contract.wire import WireModel
 
 Share = Annotated[float, Field(ge=0, le=1)]
 PiiKind = Literal["email", "phone", "ipAddress", "idNumber"]
+RESERVED_NAMES: Final = ("read", "tokenizer", "tokenize")  # stages of every dataset
 PII_KINDS: Final[tuple[PiiKind, ...]] = ("email", "phone", "ipAddress", "idNumber")
 
 
@@ -138,7 +139,7 @@ StageSettings = RecordSettings | GlobalSettings
 class PipelineStage(WireModel):
     """A name and exactly one kind of stage."""
 
-    name: str = Field(min_length=1, max_length=63)
+    name: str = Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
     repair_encoding: RepairEncoding | None = None
     normalize_unicode: NormalizeUnicode | None = None
     identify_language: IdentifyLanguage | None = None
@@ -161,6 +162,8 @@ class PipelineStage(WireModel):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
+        if self.name in RESERVED_NAMES:
+            raise ValueError(f"stage {self.name!r}: every dataset has one of that name: name it differently")
         if len(self._given()) != 1:
             kinds = ", ".join(KINDS)
             raise ValueError(f"stage {self.name!r}: names {len(self._given())} kinds: give one of {kinds}")

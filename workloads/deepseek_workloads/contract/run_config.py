@@ -186,7 +186,7 @@ class DatasetRun(WireModel):
     chat_template: str | None = None  # Jinja, of sources in format chat; None: a plain one
     normalization: Literal["none", "nfc", "nfkc"] = "nfc"
     deduplicate: bool = True  # where there is no pipeline
-    pipeline: list[PipelineStage] = Field(default_factory=list, max_length=24)
+    pipeline: list[PipelineStage] | None = Field(default=None, min_length=1, max_length=24)
     held_out_fraction: float = Field(default=0.01, ge=0, lt=0.5)
     shard_tokens: int = Field(default=8_388_608, ge=1024)
     max_bad_records: int = Field(default=0, ge=0)
@@ -201,7 +201,7 @@ class DatasetRun(WireModel):
 
     @model_validator(mode="after")
     def _stages_have_names_of_their_own(self) -> Self:
-        names = [stage.name for stage in self.pipeline]
+        names = [stage.name for stage in self.pipeline or ()]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"pipeline: {', '.join(repeated)}: name each stage differently")

@@ -5,6 +5,13 @@ from typing import Any
 import pytest
 
 from deepseek_operator.validation.dataset import dataset_run_of, validate_dataset
+from deepseek_workloads.contract.pipeline import (
+    FilterLength,
+    IdentifyLanguage,
+    PipelineStage,
+    RepairEncoding,
+    web_recipe,
+)
 from deepseek_workloads.contract.run_config import parse_run
 
 
@@ -21,6 +28,14 @@ def test_a_possible_dataset_has_no_problems(make_dataset: Any) -> None:
         ({"storage": {"endpointUrl": "http://s3:port"}}, "spec.storage.endpointUrl"),
         ({"sourceStorage": {"endpointUrl": "http://s3:99999"}}, "spec.sourceStorage.endpointUrl"),
         ({"heldOutFraction": "0.7"}, "spec.heldOutFraction"),
+        (
+            {"pipeline": [{"name": "unseen", "decontaminate": {"uris": ["questions.jsonl"]}}]},
+            "spec.pipeline[0].decontaminate.uris[0]",
+        ),
+        (
+            {"pipeline": [{"name": "alike", "deduplicateNear": {"threshold": "0.2"}}]},
+            "spec.pipeline[0].deduplicateNear.threshold",
+        ),
         (
             {"tokenizer": {"train": {"specialTokens": ["<a>", "<a>"]}}},
             "spec.tokenizer.train.specialTokens",
@@ -51,3 +66,23 @@ def test_raw_sources_may_lie_at_another_endpoint(make_dataset: Any) -> None:
 def test_a_given_tokenizer_is_passed_on(make_dataset: Any) -> None:
     run = dataset_run_of(make_dataset({"tokenizer": {"train": None, "uri": "s3://tok/tokenizer.json"}}))
     assert (run.tokenizer, run.tokenizer_uri) == (None, "s3://tok/tokenizer.json")
+
+
+def test_a_recipe_is_written_out_into_the_run(make_dataset: Any) -> None:
+    run = dataset_run_of(make_dataset({"recipe": "web"}))
+    assert run.pipeline == web_recipe()
+    assert dataset_run_of(make_dataset()).pipeline is None
+
+
+def test_a_pipeline_is_passed_on_in_its_order(make_dataset: Any) -> None:
+    stages = [
+        {"name": "mend", "repairEncoding": {}},
+        {"name": "short", "filterLength": {"minWords": 3}},
+        {"name": "known", "identifyLanguage": {"keep": ["en"], "minProbability": "0.5"}},
+    ]
+    run = dataset_run_of(make_dataset({"pipeline": stages}))
+    assert run.pipeline == [
+        PipelineStage(name="mend", repair_encoding=RepairEncoding()),
+        PipelineStage(name="short", filter_length=FilterLength(min_words=3)),
+        PipelineStage(name="known", identify_language=IdentifyLanguage(keep=["en"], min_probability=0.5)),
+    ]

@@ -29,7 +29,7 @@ def evaluation_fingerprint(context: Context, run: DatasetRun) -> list[str]:
     """uri, ETag and size of each evaluation set, before any work. Raises DatasetError, and StoreErrors where
     one cannot be found."""
     lines = []
-    for stage in run.pipeline:
+    for stage in run.pipeline or ():
         if stage.decontaminate is None:
             continue
         for uri in stage.decontaminate.uris:

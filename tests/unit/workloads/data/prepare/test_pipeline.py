@@ -289,13 +289,13 @@ def stages(tmp_path) -> list[PipelineStage]:
     evaluation.write_text(json.dumps({"text": f"Question: what is said? {note}"}) + "\n")
     return [
         PipelineStage(name="mend", repair_encoding=RepairEncoding()),
-        PipelineStage(name="lengths", filter_length=FilterLength(max_characters=310)),
+        PipelineStage(name="lengths", filter_length=FilterLength(max_characters=283)),
         PipelineStage(name="equal", deduplicate_exact=DeduplicateExact()),
         PipelineStage(name="normal", normalize_unicode=NormalizeUnicode(form="nfkc")),
         PipelineStage(
             name="alike", deduplicate_near=DeduplicateNear(threshold=0.9, ngram=3, permutations=32)
         ),
-        PipelineStage(name="unseen", decontaminate=Decontaminate(uris=[f"file://{evaluation}"], ngram=13)),
+        PipelineStage(name="unseen", decontaminate=Decontaminate(uris=[f"file://{evaluation}"], ngram=19)),
     ]
 
 

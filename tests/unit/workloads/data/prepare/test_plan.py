@@ -1,5 +1,7 @@
 """Which stages share a pass, and by which names they are shown and kept."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,7 +42,7 @@ def test_neighbours_share_a_pass_and_stages_over_all_documents_have_none(stages)
     for step in steps:
         if isinstance(step, RecordPass):
             assert not any(is_global(stage.settings) for stage in step.stages)
-    for step, following in zip(steps, steps[1:], strict=False):
+    for step, following in pairwise(steps):
         assert isinstance(step, GlobalStep) or isinstance(following, GlobalStep)
 
 
