@@ -32,15 +32,30 @@ GlobPattern = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 class RawSource(SpecModel):
     """Raw objects below one prefix."""
 
+    model_config = with_rules(
+        rule(
+            "!has(self.template) || self.format in ['jsonl', 'parquet', 'webdataset']",
+            "belongs to records with fields: use it with format jsonl, parquet or webdataset",
+            field_path=".template",
+        )
+    )
+
     name: DnsLabel = Field(description="Name of the source within the dataset.")
     uri: StorageUri = Field(description="s3://bucket/prefix of the raw objects.")
-    format: Literal["text", "jsonl", "chat"] = Field(
+    format: Literal["text", "jsonl", "chat", "parquet", "webdataset", "html"] = Field(
         default="text",
-        description="text: an object is a document. jsonl: each line is one. chat: each line is a "
-        "conversation, messages of {role, content}; a dataset holds conversations only, or none.",
+        description="text: an object is a document. html: it is a page. jsonl: each line is one. parquet: "
+        "each row. webdataset: each sample of a tar. chat: each line is a conversation, messages of {role, "
+        "content}; a dataset holds conversations only, or none. Objects that end with .gz or .zst are "
+        "decompressed.",
     )
     text_field: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
-        default="text", description="Field of a JSON line that holds the text."
+        default="text",
+        description="Field of a JSON line, column of Parquet, or extension of a member that holds the text.",
+    )
+    template: Annotated[str, StringConstraints(min_length=1, max_length=8192)] | None = Field(
+        default=None,
+        description="Jinja template that makes the text of a record's fields, in place of textField.",
     )
     include: list[GlobPattern] = Field(
         default_factory=lambda: ["*"],

@@ -32,6 +32,7 @@ INTERNAL_ERROR = "InternalError"
 NO_RAW_OBJECTS = "NoRawObjects"
 TOO_MANY_BAD_RECORDS = "TooManyBadRecords"
 EMPTY_DATASET = "EmptyDataset"
+OBJECT_TOO_LARGE = "ObjectTooLarge"
 DATASET_EXISTS = "DatasetExists"  # another one is published at the same URI
 # Serving
 EXPORT_INVALID = "ExportInvalid"  # a file is missing or is not what the manifest says

@@ -157,6 +157,9 @@ class TrainingRun(WireModel):
     run_policy: RunPolicy = RunPolicy()
 
 
+STRUCTURED_FORMATS: Final = ("jsonl", "parquet", "webdataset")
+
+
 class TokenizerTraining(WireModel):
     kind: Literal["byteLevelBPE"] = "byteLevelBPE"
     vocab_size: int = Field(ge=257)
@@ -164,15 +167,23 @@ class TokenizerTraining(WireModel):
 
 
 class RawSource(WireModel):
-    """Raw objects: every object below the prefix that matches `include` and not `exclude` (fnmatch). Lines of
-    `chat` have `messages`, a list of {role, content}."""
+    """Raw objects: every object below the prefix that matches `include` and not `exclude` (fnmatch). What
+    ends with .gz or .zst is decompressed. Lines of `chat` have `messages`, a list of {role, content}."""
 
     name: str
     uri: str
-    format: Literal["text", "jsonl", "chat"] = "text"
-    text_field: str = "text"  # of a JSONL record
+    format: Literal["text", "jsonl", "chat", "parquet", "webdataset", "html"] = "text"
+    text_field: str = "text"  # of a JSON line, a row, a sample
+    template: str | None = None  # Jinja over the fields of a record, in place of text_field
     include: list[str] = Field(default_factory=lambda: ["*"])
     exclude: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _has_fields_to_render(self) -> Self:
+        if self.template is not None and self.format not in STRUCTURED_FORMATS:
+            formats = ", ".join(STRUCTURED_FORMATS)
+            raise ValueError(f"template: belongs to records with fields: use it with format {formats}")
+        return self
 
 
 class DatasetRun(WireModel):

@@ -34,8 +34,10 @@ from deepseek_workloads.contract.run_config import (
 )
 from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
+from deepseek_workloads.data.prepare.contamination import evaluation_fingerprint
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.raw import check_readable, list_raw
+from deepseek_workloads.data.prepare.rendering import check_templates
 from deepseek_workloads.export.folder import CONFIG
 from deepseek_workloads.launch.arguments import parse_arguments, write_verdict
 from deepseek_workloads.launch.initial_model import initial_model_problems, teacher_problems
@@ -313,9 +315,12 @@ def _not_as_recorded(what: str, storage: Storage, entry: FileEntry, sizes: Mappi
 
 
 def _check_raw_objects(run: DatasetRun, open_store: OpenStore, refusals: _Refusals) -> None:
+    context = Context(run=run, attempt="", open_store=open_store)
     with refusals.collected("spec.sources"):
-        context = Context(run=run, attempt="", open_store=open_store)
+        check_templates(run)
         check_readable(context, list_raw(context))
+    with refusals.collected("spec.pipeline"):
+        evaluation_fingerprint(context, run)
     if run.tokenizer_uri is not None:
         folder, _, name = run.tokenizer_uri.rpartition("/")
         storage = run.raw_storage.model_copy(update={"uri": folder})

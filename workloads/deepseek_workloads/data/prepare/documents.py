@@ -49,11 +49,13 @@ class DocumentWriter:
         self._texts: list[bytes] = []
         self._rows: list[tuple[int, int, int, int]] = []
         self.languages: list[str] = []
+        self.size = 0  # bytes of text
 
     def add(self, document: Document) -> None:
         content = document.text.encode()
         high, low = content_hash(content)
         self._texts.append(content)
+        self.size += len(content)
         self._rows.append((high, low, len(content), self._language_number(document.language)))
 
     @property

@@ -21,6 +21,7 @@ from deepseek_workloads.data.prepare.progress import StageReporter
 from deepseek_workloads.data.prepare.raw import fingerprint, list_raw, plan_parts
 from deepseek_workloads.data.prepare.read_stage import read_part
 from deepseek_workloads.data.prepare.records import Part, ReadRecord, TokenizeRecord, TokenizerRecord
+from deepseek_workloads.data.prepare.rendering import check_templates
 from deepseek_workloads.data.prepare.report import put_report
 from deepseek_workloads.data.prepare.settings import attempt_id, settings_digest
 from deepseek_workloads.data.prepare.stage import READ, TOKENIZE, TOKENIZER, OnDone
@@ -55,6 +56,7 @@ def prepare(
 def _publish(
     run: DatasetRun, open_store: OpenStore, executor: Executor, reporter: StageReporter
 ) -> PinnedManifest:
+    check_templates(run)
     context = Context(run=run, attempt="", open_store=open_store)
     slices = list_raw(context)
     identity = publish.Identity(

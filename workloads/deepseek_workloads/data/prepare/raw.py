@@ -9,6 +9,7 @@ from deepseek_workloads.contract.run_config import DatasetRun, RawSource
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.records import Part, RawSlice
+from deepseek_workloads.data.prepare.stored_file import compression_of
 from deepseek_workloads.store.interface import ByteRange, ObjectInfo
 
 MIN_PART_BYTES = 1024 * 1024
@@ -64,7 +65,7 @@ def fingerprint(run: DatasetRun, slices: Sequence[RawSlice]) -> str:
 def plan_parts(run: DatasetRun, slices: Sequence[RawSlice]) -> list[Part]:
     """Parts of nearly equal cost, in the order of the objects. Does not depend on the number of workers.
 
-    JSONL objects are cut where a part is full; a text object is one document and stays whole.
+    What can be cut is, where a part is full.
     """
     total = sum(_cost(piece) for piece in slices)
     largest = max(MIN_PART_BYTES, run.shard_tokens * BYTES_A_TOKEN)
@@ -72,7 +73,7 @@ def plan_parts(run: DatasetRun, slices: Sequence[RawSlice]) -> list[Part]:
     parts: list[list[RawSlice]] = [[]]
     room = target
     for piece in slices:
-        rest, whole = piece, run.raw_sources[piece.source].format == "text"
+        rest, whole = piece, not can_be_cut(piece, run.raw_sources[piece.source])
         while True:
             if parts[-1] and (room < target // 8 or (whole and _cost(rest) // 2 > room)):
                 parts.append([])
@@ -85,6 +86,13 @@ def plan_parts(run: DatasetRun, slices: Sequence[RawSlice]) -> list[Part]:
             parts[-1].append(rest.model_copy(update={"end": cut}))
             rest, room = rest.model_copy(update={"start": cut}), 0
     return [Part(number=number, slices=pieces) for number, pieces in enumerate(parts)]
+
+
+def can_be_cut(piece: RawSlice, source: RawSource) -> bool:
+    """Lines and row groups are found from anywhere; a document, a tar and what is compressed are not."""
+    if source.format == "parquet":
+        return True
+    return source.format in ("jsonl", "chat") and compression_of(piece.key) is None
 
 
 def _cost(piece: RawSlice) -> int:

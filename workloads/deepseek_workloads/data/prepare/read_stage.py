@@ -2,33 +2,50 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any, Final
 
+from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.run_config import DatasetRun, RawSource
 from deepseek_workloads.data.chat import from_document, to_document
+from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.documents import Document, DocumentWriter, normalize
+from deepseek_workloads.data.prepare.parquet_input import iter_rows
 from deepseek_workloads.data.prepare.part_files import put_documents
 from deepseek_workloads.data.prepare.reading import (
     MAX_RECORD_BYTES,
     QUARANTINED_BYTES,
     BadRecord,
     LongLine,
+    decode_page,
     decode_record,
     decode_text,
+    document_of,
     iter_lines,
+    lines_of_stream,
+    row_content,
     too_large,
 )
 from deepseek_workloads.data.prepare.records import Part, RawSlice, ReadRecord
 from deepseek_workloads.data.prepare.stage import READ, put_record
+from deepseek_workloads.data.prepare.stored_file import (
+    CannotDecompress,
+    chunks_of,
+    compression_of,
+    open_stored,
+)
+from deepseek_workloads.data.prepare.tar_input import iter_samples
 from deepseek_workloads.store.interface import ByteRange, ObjectStore
 
 TOGETHER_BYTES = 16 * 1024 * 1024  # text objects that are asked for at once
 QUARANTINED_RECORDS = 10_000  # of one part; all are counted
 EXAMPLES = 3
+MAX_PART_BYTES = 4 * 1024**3  # of text: a task holds it in memory
 
 
 def read_part(context: Context, part: Part) -> ReadRecord:
-    """Raises ObjectChanged when a raw object is not the one that was planned."""
+    """Raises ObjectChanged when a raw object is not the one that was planned, DatasetError when a part that
+    cannot be cut has more text than a task can hold."""
     writer = DocumentWriter()
     bad: list[BadRecord] = []
     empty = bad_records = 0
@@ -40,9 +57,21 @@ def read_part(context: Context, part: Part) -> ReadRecord:
         text = _normalized(item.text, context.run)
         if text.strip():
             writer.add(Document(text, item.language))
+            _check_size(context, part, writer)
         else:
             empty += 1
     return _write(context, part, writer, bad, empty=empty, bad_records=bad_records)
+
+
+def _check_size(context: Context, part: Part, writer: DocumentWriter) -> None:
+    if writer.size > MAX_PART_BYTES:
+        largest = max(part.slices, key=lambda piece: piece.end - piece.start)
+        source = context.run.raw_sources[largest.source]
+        raise DatasetError(
+            f"spec.sources[{source.name}]: {largest.key}: more than {MAX_PART_BYTES} bytes of text in one "
+            "object that is compressed or a tar, which is read as a whole: split it into smaller objects",
+            reasons.OBJECT_TOO_LARGE,
+        )
 
 
 def _normalized(text: str, run: DatasetRun) -> str:
@@ -89,22 +118,45 @@ def _records(context: Context, slices: Sequence[RawSlice]) -> Iterator[Document 
         if not of_source:
             continue
         with context.raw(number) as store:
-            read = _texts if source.format == "text" else _lines
-            yield from read(store, source, of_source)
+            yield from _READERS[source.format](store, source, of_source)
 
 
-def _texts(
-    store: ObjectStore, _source: RawSource, slices: Sequence[RawSlice]
+def _objects(
+    store: ObjectStore, source: RawSource, slices: Sequence[RawSlice]
 ) -> Iterator[Document | BadRecord]:
-    for group in _groups(slices):
+    """Each object is a document: text, or an HTML page."""
+    decode = decode_page if source.format == "html" else decode_text
+    for piece, content in _contents(store, slices):
+        yield content if isinstance(content, BadRecord) else decode(content, key=piece.key)
+
+
+def _contents(store: ObjectStore, slices: Sequence[RawSlice]) -> Iterator[tuple[RawSlice, bytes | BadRecord]]:
+    """Whole objects: first those that are stored as they are, some at a time, then the compressed ones."""
+    for group in _groups([piece for piece in slices if compression_of(piece.key) is None]):
         contents = store.read_ranges(
             [ByteRange(piece.key, 0, _bytes_wanted(piece), piece.etag) for piece in group]
         )
         for piece, content in zip(group, contents, strict=True):
-            if piece.size > MAX_RECORD_BYTES:
-                yield too_large(content, size=piece.size, key=piece.key, offset=0)
-            else:
-                yield decode_text(content, key=piece.key)
+            large = piece.size > MAX_RECORD_BYTES
+            yield piece, too_large(content, size=piece.size, key=piece.key, offset=0) if large else content
+    for piece in slices:
+        if compression_of(piece.key) is not None:
+            yield piece, _decompressed(store, piece)
+
+
+def _decompressed(store: ObjectStore, piece: RawSlice) -> bytes | BadRecord:
+    """It is not read further than MAX_RECORD_BYTES."""
+    content = bytearray()
+    with open_stored(partial(_read_range, store, piece), key=piece.key, size=piece.size) as file:
+        try:
+            for chunk in chunks_of(file):
+                content += chunk
+                if len(content) > MAX_RECORD_BYTES:
+                    beginning = bytes(content[:QUARANTINED_BYTES])
+                    return too_large(beginning, size=len(content), key=piece.key, offset=0)
+        except CannotDecompress as error:
+            return BadRecord(piece.key, len(content), str(error), bytes(content[:QUARANTINED_BYTES]))
+    return bytes(content)
 
 
 def _bytes_wanted(piece: RawSlice) -> int:
@@ -115,12 +167,53 @@ def _lines(
     store: ObjectStore, source: RawSource, slices: Sequence[RawSlice]
 ) -> Iterator[Document | BadRecord]:
     for piece in slices:
-        read = partial(_read_range, store, piece)
-        for offset, line in iter_lines(read, start=piece.start, end=piece.end, size=piece.size):
-            if isinstance(line, LongLine):
+        for offset, line in _lines_of(store, piece):
+            if isinstance(line, BadRecord):
+                yield line
+            elif isinstance(line, LongLine):
                 yield too_large(line.beginning, size=line.size, key=piece.key, offset=offset)
             elif line.strip():
                 yield decode_record(line, source=source, key=piece.key, offset=offset)
+
+
+def _lines_of(store: ObjectStore, piece: RawSlice) -> Iterator[tuple[int, bytes | LongLine | BadRecord]]:
+    read = partial(_read_range, store, piece)
+    if compression_of(piece.key) is None:
+        yield from iter_lines(read, start=piece.start, end=piece.end, size=piece.size)
+        return
+    with open_stored(read, key=piece.key, size=piece.size) as file:
+        try:
+            yield from lines_of_stream(chunks_of(file))
+        except CannotDecompress as error:
+            yield 0, BadRecord(piece.key, 0, str(error), b"", piece.size)
+
+
+def _rows(
+    store: ObjectStore, source: RawSource, slices: Sequence[RawSlice]
+) -> Iterator[Document | BadRecord]:
+    for piece in slices:
+        rows = iter_rows(partial(_read_range, store, piece), piece=piece, source=source)
+        yield from _structured(rows, source=source, key=piece.key)
+
+
+def _samples(
+    store: ObjectStore, source: RawSource, slices: Sequence[RawSlice]
+) -> Iterator[Document | BadRecord]:
+    for piece in slices:
+        with open_stored(partial(_read_range, store, piece), key=piece.key, size=piece.size) as file:
+            yield from _structured(iter_samples(file, key=piece.key), source=source, key=piece.key)
+
+
+def _structured(
+    items: Iterator[tuple[int, dict[str, Any]] | BadRecord], *, source: RawSource, key: str
+) -> Iterator[Document | BadRecord]:
+    for item in items:
+        if isinstance(item, BadRecord):
+            yield item
+            continue
+        offset, record = item
+        content = row_content(record)
+        yield document_of(record, source=source, key=key, offset=offset, content=content)
 
 
 def _read_range(store: ObjectStore, piece: RawSlice, start: int, end: int) -> bytes:
@@ -137,3 +230,13 @@ def _groups(slices: Sequence[RawSlice]) -> Iterator[list[RawSlice]]:
         group.append(piece)
         size += piece.size
     yield group
+
+
+_READERS: Final = {
+    "text": _objects,
+    "html": _objects,
+    "jsonl": _lines,
+    "chat": _lines,
+    "parquet": _rows,
+    "webdataset": _samples,
+}

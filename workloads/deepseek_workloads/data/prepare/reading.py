@@ -1,4 +1,4 @@
-"""Raw bytes to documents, strictly: what is not valid UTF-8 or JSON is set aside and counted, never guessed.
+"""Raw bytes to documents, strictly: what is not valid text or JSON is set aside and counted, never guessed.
 
 It knows formats, not stores: `read` is any function from (start, end) to bytes.
 """
@@ -8,10 +8,14 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from deepseek_workloads.contract.run_config import RawSource
 from deepseek_workloads.data.chat import read_messages, to_document
+from deepseek_workloads.data.prepare import html_input
 from deepseek_workloads.data.prepare.documents import Document
+from deepseek_workloads.data.prepare.html_input import read_page
+from deepseek_workloads.data.prepare.rendering import as_record, language_of, text_of
 
 ReadBytes = Callable[[int, int], bytes]
 PIECE_BYTES = 8 * 1024 * 1024
@@ -24,7 +28,7 @@ _BOM = b"\xef\xbb\xbf"
 @dataclass(frozen=True)
 class BadRecord:
     key: str
-    offset: int  # bytes into the object
+    offset: int  # bytes into the object, once decompressed; of Parquet the row
     reason: str
     content: bytes
     size: int | None = None  # bytes, where `content` is not all of it
@@ -64,35 +68,47 @@ def decode_text(content: bytes, *, key: str) -> Document | BadRecord:
         return BadRecord(key, 0, _not_utf8(error), content)
 
 
-def decode_record(line: bytes, *, source: RawSource, key: str, offset: int) -> Document | BadRecord:
-    """One line of JSON with the text in `source.text_field` (of format chat: messages), and the language,
-    where given, in `language`."""
+def decode_page(content: bytes, *, key: str) -> Document | BadRecord:
+    """One object, one HTML page."""
     try:
-        record = json.loads((line.removeprefix(_BOM) if offset == 0 else line).decode())
-        if not isinstance(record, dict):
-            raise ValueError(f"a JSON object is needed, this is a {type(record).__name__}")
-        text = _text_of(record, source)
-        text.encode()  # a lone surrogate escape is valid JSON but no text
+        return read_page(html_input.decode_page(content))
+    except UnicodeDecodeError as error:
+        return BadRecord(key, 0, f"not {error.encoding}: {error.reason} at {error.start}", content)
+    except ValueError as error:
+        return BadRecord(key, 0, str(error), content)
+
+
+def decode_record(line: bytes, *, source: RawSource, key: str, offset: int) -> Document | BadRecord:
+    """One line of JSON."""
+    try:
+        record = as_record(json.loads((line.removeprefix(_BOM) if offset == 0 else line).decode()))
     except UnicodeDecodeError as error:
         return BadRecord(key, offset, _not_utf8(error), line)
-    except UnicodeEncodeError:
-        return BadRecord(key, offset, "the text holds half of a surrogate pair", line)
     except json.JSONDecodeError as error:
         return BadRecord(key, offset, f"not JSON: {error}", line)
     except (ValueError, RecursionError) as error:
         return BadRecord(key, offset, str(error), line)
-    language = record.get("language")
-    return Document(text, language if isinstance(language, str) else "")
+    return document_of(record, source=source, key=key, offset=offset, content=line)
 
 
-def _text_of(record: dict[str, object], source: RawSource) -> str:
-    """Raises ValueError."""
-    if source.format == "chat":
-        return to_document(read_messages(record))
-    text = record.get(source.text_field)
-    if not isinstance(text, str):
-        raise ValueError(f"field {source.text_field!r} must be a string, it is {_kind(record, source)}")
-    return text
+def document_of(
+    record: dict[str, Any], *, source: RawSource, key: str, offset: int, content: bytes
+) -> Document | BadRecord:
+    """The text is that of `source.text_field` or `source.template`, of format chat the messages; the language
+    is in `language`, where given. `content`: what the quarantine keeps."""
+    try:
+        text = to_document(read_messages(record)) if source.format == "chat" else text_of(record, source)
+        text.encode()  # a lone surrogate escape is valid JSON but no text
+    except UnicodeEncodeError:
+        return BadRecord(key, offset, "the text holds half of a surrogate pair", content)
+    except (ValueError, RecursionError) as error:
+        return BadRecord(key, offset, str(error), content)
+    return Document(text, language_of(record))
+
+
+def row_content(record: dict[str, Any]) -> bytes:
+    """A structured record as the quarantine keeps it."""
+    return json.dumps(record, ensure_ascii=False, default=str).encode(errors="replace")
 
 
 def iter_lines(read: ReadBytes, *, start: int, end: int, size: int) -> Iterator[tuple[int, bytes | LongLine]]:
@@ -130,6 +146,20 @@ class _BegunLine:
         return LongLine(content, self.size) if self.too_long else content
 
 
+def lines_of_stream(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes | LongLine]]:
+    """(offset, line) of what is read once from its beginning to its end, without line ends."""
+    begun = _BegunLine(0)
+    for chunk in chunks:
+        *ended, rest = chunk.split(b"\n")
+        for line in ended:
+            begun.add(line)
+            yield begun.offset, begun.content()
+            begun = _BegunLine(begun.offset + begun.size + 1)
+        begun.add(rest)
+    if begun.size:
+        yield begun.offset, begun.content()
+
+
 def _lines_around(
     read: ReadBytes, *, start: int, end: int, size: int
 ) -> Iterator[tuple[int, bytes | LongLine]]:
@@ -149,12 +179,6 @@ def _lines_around(
         begun.add(rest)
     if begun.size:
         yield begun.offset, begun.content()
-
-
-def _kind(record: dict[str, object], source: RawSource) -> str:
-    if source.text_field not in record:
-        return "missing"
-    return f"a {type(record[source.text_field]).__name__}"
 
 
 def _not_utf8(error: UnicodeDecodeError) -> str:

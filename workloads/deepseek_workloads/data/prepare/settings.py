@@ -25,7 +25,8 @@ def settings_digest(
     settings = {
         "format": FORMAT,
         "sources": [
-            source.model_dump(by_alias=True, mode="json", exclude={"name"}) for source in run.raw_sources
+            source.model_dump(by_alias=True, mode="json", exclude={"name"}, exclude_none=True)
+            for source in run.raw_sources
         ],
         "tokenizer": tokenizer_digest
         or (run.tokenizer and run.tokenizer.model_dump(by_alias=True, mode="json")),
