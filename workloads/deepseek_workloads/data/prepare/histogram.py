@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 BAR_HEIGHT, GAP = 18, 6
 LABEL_WIDTH, BARS_WIDTH, COUNT_WIDTH = 110, 480, 90
 MARGIN, TITLE_HEIGHT = 16, 28
+LABEL_CHARACTERS = 16
 _INK, _BAR, _PAPER = "#222222", "#4c78a8", "#ffffff"
 
 
@@ -23,7 +24,7 @@ def draw_histogram(title: str, bars: Sequence[tuple[str, int]]) -> bytes:
         top = MARGIN + TITLE_HEIGHT + at * (BAR_HEIGHT + GAP)
         left = MARGIN + LABEL_WIDTH
         width = round(BARS_WIDTH * count / largest)
-        draw.text((MARGIN, top + 2), label, fill=_INK, font=font)
+        draw.text((MARGIN, top + 2), label[:LABEL_CHARACTERS], fill=_INK, font=font)
         if width:
             draw.rectangle((left, top, left + width - 1, top + BAR_HEIGHT - 1), fill=_BAR)
         draw.text((left + width + 6, top + 2), f"{count:,}", fill=_INK, font=font)

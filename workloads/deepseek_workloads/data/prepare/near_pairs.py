@@ -1,6 +1,6 @@
 """Near-duplicates, second substep: of one band, over all parts, the pairs that are as similar as asked.
 
-Documents with the same hash are candidates; their whole signatures decide.
+Documents with the same hash are candidates; the Jaccard similarity of their shingles decides.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from deepseek_workloads.store.interface import ByteRange, ObjectStore
 MEMBER_DTYPE = np.dtype([("part", "<u4"), ("document", "<u4"), ("size", "<u4")])
 PAIR_DTYPE = np.dtype([("first", MEMBER_DTYPE), ("second", MEMBER_DTYPE)])
 EVERY_PAIR_OF = 32  # members of one hash; of more, each is compared with the first and the one before it
-PAIRS_TOGETHER = 65_536
+PAIRS_TOGETHER = 8192  # whose shingles are in memory, three times
 
 Members = npt.NDArray[np.void]
 Indices = npt.NDArray[np.int64]
@@ -99,26 +99,52 @@ def _similar(
     first: Indices,
     second: Indices,
 ) -> npt.NDArray[np.void]:
-    """PAIR_DTYPE rows of the candidates whose signatures agree in `threshold` of their numbers."""
+    """PAIR_DTYPE rows of the candidates whose similarity is the threshold or more."""
     wanted, places = np.unique(np.concatenate([first, second]), return_inverse=True)
-    signatures = _read_signatures(store, signed, settings, members[wanted])
+    shingles, lengths = _read_shingles(store, signed, members[wanted])
     left, right = np.split(places, 2)
-    agreeing = (signatures[left] == signatures[right]).mean(axis=1)
-    holds = agreeing >= settings.threshold
+    holds = jaccard(shingles, lengths, left, right) >= settings.threshold
     pairs = np.empty(int(holds.sum()), dtype=PAIR_DTYPE)
     pairs["first"], pairs["second"] = members[first[holds]], members[second[holds]]
     return pairs
 
 
-def _read_signatures(
-    store: ObjectStore, signed: Sequence[SignaturesRecord], settings: DeduplicateNear, members: Members
-) -> npt.NDArray[np.uint32]:
-    """uint32 [members, permutations]."""
-    keys = {record.number: record.signatures.key for record in signed}
-    width = 4 * settings.permutations
-    ranges = [
-        ByteRange(keys[part], document * width, (document + 1) * width)
-        for part, document in zip(members["part"].tolist(), members["document"].tolist(), strict=True)
-    ]
-    content = b"".join(store.read_ranges(ranges))
-    return np.frombuffer(content, dtype="<u4").reshape(len(members), settings.permutations)
+def jaccard(
+    values: npt.NDArray[np.uint32], lengths: Indices, left: Indices, right: Indices
+) -> npt.NDArray[np.float64]:
+    """Of the sets left[i] and right[i], for each i. `values`: the sets one after another, each without
+    repetitions; `lengths`: of each set, at least 1."""
+    keys = np.concatenate([_keyed(values, lengths, left), _keyed(values, lengths, right)])
+    keys.sort()
+    twice = keys[1:][keys[1:] == keys[:-1]]
+    shared = np.bincount((twice >> np.uint64(32)).astype(np.int64), minlength=len(left))
+    return shared / (lengths[left] + lengths[right] - shared)
+
+
+def _keyed(values: npt.NDArray[np.uint32], lengths: Indices, chosen: Indices) -> npt.NDArray[np.uint64]:
+    """The values of the chosen sets, each below the number of its choice."""
+    counts = lengths[chosen]
+    begin = (np.cumsum(lengths) - lengths)[chosen]  # in `values`
+    at = np.cumsum(counts) - counts  # in the result
+    indices = np.arange(int(counts.sum())) + np.repeat(begin - at, counts)
+    number = np.repeat(np.arange(len(chosen), dtype=np.uint64), counts)
+    return (number << np.uint64(32)) | values[indices].astype(np.uint64)
+
+
+def _read_shingles(
+    store: ObjectStore, signed: Sequence[SignaturesRecord], members: Members
+) -> tuple[npt.NDArray[np.uint32], Indices]:
+    """The sets of the members one after another, and the length of each."""
+    records = {record.number: record for record in signed}
+    places = list(zip(members["part"].tolist(), members["document"].tolist(), strict=True))
+    bounds = store.read_ranges(
+        [ByteRange(records[part].starts.key, 8 * document, 8 * document + 16) for part, document in places]
+    )
+    starts = np.frombuffer(b"".join(bounds), dtype="<u8").astype(np.int64).reshape(-1, 2)
+    contents = store.read_ranges(
+        [
+            ByteRange(records[part].shingles.key, 4 * start, 4 * end)
+            for (part, _), (start, end) in zip(places, starts.tolist(), strict=True)
+        ]
+    )
+    return np.frombuffer(b"".join(contents), dtype="<u4"), starts[:, 1] - starts[:, 0]

@@ -1,4 +1,4 @@
-"""Near-duplicates, first substep: the MinHash signatures of one part, and the hashes of their bands.
+"""Near-duplicates, first substep: the shingles of one part's documents, and the bands of their MinHash.
 
 Two documents of Jaccard similarity s agree in each number of their signatures with probability s, and in all
 `rows` numbers of at least one of `count` bands with probability 1 - (1 - s^rows)^count.
@@ -16,7 +16,7 @@ from deepseek_workloads.contract.pipeline import DeduplicateNear
 from deepseek_workloads.data.prepare.context import Context, put_file
 from deepseek_workloads.data.prepare.part_files import iter_documents
 from deepseek_workloads.data.prepare.records import DocumentsRecord, DropRecord, SignaturesRecord
-from deepseek_workloads.data.prepare.shingles import shingles_of
+from deepseek_workloads.data.prepare.shingles import hash_ngrams, shingles_of
 from deepseek_workloads.data.prepare.stage import put_record
 
 BAND_DTYPE = np.dtype(
@@ -52,25 +52,36 @@ def sign_part(
     dropped: Sequence[DropRecord],
     documents: DocumentsRecord,
 ) -> SignaturesRecord:
-    signatures = np.zeros((documents.documents, settings.permutations), dtype="<u4")
     numbers: list[int] = []
     sizes: list[int] = []
+    signatures: list[Signatures] = []
+    shingles = [np.empty(0, dtype=np.uint32)] * documents.documents
     with context.output() as store:
         for number, document in iter_documents(store, documents, dropped):
-            shingles = shingles_of(document.text, n=settings.ngram)
-            if shingles:  # a document without any word is like no other
-                signatures[number] = signature_of(shingles, permutations=settings.permutations)
+            of_document = shingles_of(document.text, n=settings.ngram)
+            if of_document:  # a document without any word is like no other
+                shingles[number] = shingle_set(of_document)
+                signatures.append(signature_of(of_document, permutations=settings.permutations))
                 numbers.append(number)
                 sizes.append(min(len(document.text), 2**32 - 1))
-        bands = band_rows(signatures[numbers], numbers, sizes, bands=plan_bands(settings))
+        rows = np.array(signatures, dtype=np.uint32).reshape(len(numbers), settings.permutations)
+        bands = band_rows(rows, numbers, sizes, bands=plan_bands(settings))
+        starts = np.cumsum([0, *map(len, shingles)]).astype("<u8")
         key = context.key(f"duplicates/{stage}/{documents.number:05d}")
+        content = np.concatenate([np.empty(0, dtype=np.uint32), *shingles]).astype("<u4").tobytes()
         record = SignaturesRecord(
             number=documents.number,
-            signatures=put_file(store, f"{key}.signatures", signatures.tobytes()),
+            shingles=put_file(store, f"{key}.shingles", content),
+            starts=put_file(store, f"{key}.starts", starts.tobytes()),
             bands=put_file(store, f"{key}.bands", bands.tobytes()),
             rows=len(numbers),
         )
         return put_record(store, context, stage, record)
+
+
+def shingle_set(shingles: set[str]) -> npt.NDArray[np.uint32]:
+    """Sorted hashes, each once. 32 bits: of a document's some thousand shingles two rarely have the same."""
+    return np.unique(hash_ngrams(sorted(shingles)).astype(np.uint32))
 
 
 def signature_of(shingles: set[str], *, permutations: int) -> Signatures:

@@ -60,12 +60,8 @@ def _publish(
     context = Context(run=run, attempt="", open_store=open_store)
     slices = list_raw(context)
     identity = publish.Identity(
-        raw_fingerprint=fingerprint(run, slices),
-        settings_digest=settings_digest(
-            run,
-            tokenizer_digest=_check_tokenizer(context),
-            evaluation_sets=evaluation_fingerprint(context, run),
-        ),
+        raw_fingerprint=fingerprint(run, slices, evaluation_sets=evaluation_fingerprint(context, run)),
+        settings_digest=settings_digest(run, tokenizer_digest=_check_tokenizer(context)),
         owner_uid=run.owner.uid,
     )
     context = replace(context, attempt=attempt_id(identity, run))

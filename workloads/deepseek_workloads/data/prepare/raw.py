@@ -53,12 +53,13 @@ def is_wanted(info: ObjectInfo, source: RawSource) -> bool:
     return included and not any(fnmatchcase(info.key, pattern) for pattern in source.exclude)
 
 
-def fingerprint(run: DatasetRun, slices: Sequence[RawSlice]) -> str:
-    """sha256 over (uri, etag, size) of the raw objects, in order."""
-    lines = (
+def fingerprint(run: DatasetRun, slices: Sequence[RawSlice], *, evaluation_sets: Sequence[str] = ()) -> str:
+    """sha256 over (uri, etag, size) of the raw objects, in order, and the same of evaluation sets."""
+    lines = [
         f"{run.raw_sources[piece.source].uri.rstrip('/')}/{piece.key}\t{piece.etag}\t{piece.size}\n"
         for piece in slices
-    )
+    ]
+    lines += [f"{line}\n" for line in evaluation_sets]
     return sha256_digest("".join(lines).encode())
 
 

@@ -73,15 +73,18 @@ class DropRecord(StageRecord):
 
 
 class SignaturesRecord(StageRecord):
-    """MinHash of one part: which of its documents may be alike to which."""
+    """Of one part: which of its documents may be alike to which, and what decides whether they are."""
 
-    signatures: FileEntry  # uint32 [documents of the part, permutations]; rows of dropped ones are zeros
+    shingles: (
+        FileEntry  # uint32: the hashes of each document's n-grams, sorted, each once; of dropped ones none
+    )
+    starts: FileEntry  # uint64: where those of each document begin, and the end
     bands: FileEntry  # near_signatures.BAND_DTYPE, of each band sorted by hash
     rows: int  # of each band
 
 
 class PairsRecord(StageRecord):
-    """Of one band: pairs of documents whose signatures are as similar as asked."""
+    """Of one band: pairs of documents that are as similar as asked."""
 
     pairs: FileEntry  # near_pairs.PAIR_DTYPE
 

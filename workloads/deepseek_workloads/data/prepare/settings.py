@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from collections.abc import Sequence
 from importlib.metadata import version
 
 from deepseek_workloads.contract.digest import sha256_digest
@@ -12,16 +11,14 @@ from deepseek_workloads.data.prepare.publish import Identity
 from deepseek_workloads.data.prepare.shards import CHUNK_TOKENS
 
 FORMAT = 1  # grows when a stage would write something else for the same input
-_LIBRARIES = ("tokenizers", "ftfy", "py3langid", "phonenumbers", "rensa")  # all but the first: pipelines
+_LIBRARIES = ("tokenizers", "pillow")
+_LIBRARIES_OF_STAGES = ("ftfy", "py3langid", "phonenumbers", "rensa")
 _NAMESPACE = uuid.UUID("6f1f7f0e-1c1b-5d5c-9a52-3c1d5a6f4a11")
 
 
-def settings_digest(
-    run: DatasetRun, *, tokenizer_digest: str | None, evaluation_sets: Sequence[str] = ()
-) -> str:
-    """`tokenizer_digest`: of the tokenizer.json that was given, or None where one is trained;
-    `evaluation_sets`: what the pipeline compares with, as (uri, etag, size). Names, limits of bad records,
-    workers and policies decide nothing of the content."""
+def settings_digest(run: DatasetRun, *, tokenizer_digest: str | None) -> str:
+    """`tokenizer_digest`: of the tokenizer.json that was given, or None where one is trained. Names, limits
+    of bad records, workers and policies decide nothing of the content."""
     settings = {
         "format": FORMAT,
         "sources": [
@@ -40,13 +37,14 @@ def settings_digest(
         settings["chatTemplate"] = conversation_template(run.chat_template)
     if run.pipeline:
         stages = [stage.model_dump(by_alias=True, mode="json", exclude_none=True) for stage in run.pipeline]
-        settings |= {"pipeline": stages, "evaluationSets": list(evaluation_sets)}
+        settings["pipeline"] = stages
     return sha256_digest(json.dumps(settings, sort_keys=True).encode())
 
 
 def attempt_id(identity: Identity, run: DatasetRun) -> str:
     """The UUID of the work below `data/`: the same after a restart, another one for libraries that might
     write other bytes."""
-    libraries = [f"{name}-{version(name)}" for name in _LIBRARIES[: None if run.pipeline else 1]]
+    names = (*_LIBRARIES, *(_LIBRARIES_OF_STAGES if run.pipeline else ()))
+    libraries = [f"{name}-{version(name)}" for name in names]
     name = f"{identity.raw_fingerprint} {identity.settings_digest} {' '.join(libraries)}"
     return str(uuid.uuid5(_NAMESPACE, name))

@@ -1,5 +1,6 @@
 """Near-duplicates: candidates, components, and what of them stays."""
 
+import random
 from collections import defaultdict
 from itertools import combinations
 
@@ -10,10 +11,19 @@ from hypothesis import strategies as st
 
 from deepseek_workloads.contract.pipeline import DeduplicateNear
 from deepseek_workloads.data.prepare import near_pairs
+from deepseek_workloads.data.prepare.context import Context, read_file
+from deepseek_workloads.data.prepare.documents import Document, DocumentWriter
 from deepseek_workloads.data.prepare.near_components import connected_components, worse_of
-from deepseek_workloads.data.prepare.near_pairs import PAIR_DTYPE, candidate_pairs
-from deepseek_workloads.data.prepare.near_signatures import RECALL_AT_THRESHOLD, plan_bands, signature_of
+from deepseek_workloads.data.prepare.near_pairs import PAIR_DTYPE, candidate_pairs, find_pairs, jaccard
+from deepseek_workloads.data.prepare.near_signatures import (
+    RECALL_AT_THRESHOLD,
+    plan_bands,
+    sign_part,
+    signature_of,
+)
+from deepseek_workloads.data.prepare.part_files import put_documents
 from deepseek_workloads.data.prepare.shingles import ngrams_of, shingles_of
+from deepseek_workloads.store.open import open_store
 
 EDGES = st.integers(1, 30).flatmap(
     lambda count: st.tuples(
@@ -66,6 +76,62 @@ def test_a_hash_that_very_many_share_gives_few_pairs_that_still_join_them_all(mo
     first, second = candidate_pairs(np.zeros(1000, dtype=np.uint64))
     assert len(first) < 2000
     assert not connected_components(1000, first, second).any()
+
+
+SETS = st.lists(st.sets(st.integers(0, 2**32 - 1) | st.integers(0, 9), min_size=1, max_size=12), min_size=1)
+
+
+@given(SETS, st.data())
+def test_similarity_is_that_of_sets(sets, data) -> None:
+    places = st.integers(0, len(sets) - 1)
+    pairs = data.draw(st.lists(st.tuples(places, places), min_size=1, max_size=12))
+    values = np.array([value for each in sets for value in sorted(each)], dtype=np.uint32)
+    lengths = np.array([len(each) for each in sets])
+    left, right = np.array(pairs).T
+    expected = [len(sets[a] & sets[b]) / len(sets[a] | sets[b]) for a, b in pairs]
+    assert jaccard(values, lengths, left, right).tolist() == expected
+
+
+def _document(rng, words=300):
+    return [rng.choice("abcdefghij") + str(rng.randrange(5000)) for _ in range(words)]
+
+
+def _changed(rng, words, count):
+    copy = list(words)
+    for at in rng.sample(range(len(words)), count):
+        copy[at] = f"changed{rng.randrange(10**6)}"
+    return copy
+
+
+def test_what_is_as_similar_as_asked_is_found_across_parts_and_nothing_else(make_run, tmp_path) -> None:
+    """Against the exact similarity of all pairs."""
+    rng = random.Random(7)
+    bases = [_document(rng) for _ in range(40)]
+    texts = [" ".join(words) for base in bases for words in (base, _changed(rng, base, rng.randrange(0, 16)))]
+    rng.shuffle(texts)
+    settings = DeduplicateNear(threshold=0.8)
+    context = Context(run=make_run(), attempt="attempt", open_store=open_store)
+    signed = []
+    with context.output() as store:
+        for part in range(4):
+            writer = DocumentWriter()
+            for text in texts[part * 20 : part * 20 + 20]:
+                writer.add(Document(text))
+            written = put_documents(context, store, writer, name="read", number=part)
+            signed.append(sign_part(context, "signatures", settings, [], written))
+        found = set()
+        for band in range(plan_bands(settings).count):
+            record = find_pairs(context, "pairs", settings, signed, band)
+            for first, second in np.frombuffer(read_file(store, record.pairs), dtype=PAIR_DTYPE).tolist():
+                found.add((first[0] * 20 + first[1], second[0] * 20 + second[1]))
+    sets = [shingles_of(text, n=5) for text in texts]
+    alike = {
+        (a, b)
+        for a, b in combinations(range(len(texts)), 2)
+        if len(sets[a] & sets[b]) / len(sets[a] | sets[b]) >= settings.threshold
+    }
+    assert found <= alike
+    assert len(found) >= 0.9 * len(alike) > 5
 
 
 MEMBER = st.tuples(st.integers(0, 3), st.integers(0, 9))
