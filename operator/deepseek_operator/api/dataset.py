@@ -222,7 +222,7 @@ class DatasetStatus(RunStatus):
     stage: ShortText = Field(default="", description="Stage in progress.")
     progress: ShortText = Field(default="", description="Share of the stage done, for instance 37%.")
     stages: list[StageStatus] = Field(
-        default_factory=list, max_length=64, description="All stages.", json_schema_extra=list_map("name")
+        default_factory=list, max_length=128, description="All stages.", json_schema_extra=list_map("name")
     )
     uri: UriText = Field(default="", description="Where the dataset lies.")
     digest: ShortText = Field(default="", description="sha256 of the manifest.")

@@ -98,7 +98,7 @@ class Progress(TolerantWireModel):
     )  # e.g. a checkpoint that had to be skipped
     alerts: list[AlertSummary] = Field(default_factory=list, max_length=8)  # of the last steps, newest last
     ranks: list[RankHeartbeat] = Field(default_factory=list, max_length=64)
-    stages: list[StageProgress] = Field(default_factory=list, max_length=16)
+    stages: list[StageProgress] = Field(default_factory=list, max_length=128)
     control_generation: int = 0  # the newest control seen by every rank
     data_path: Literal["gloo", "nccl", ""] = ""
     serving: ServingProgress | None = None

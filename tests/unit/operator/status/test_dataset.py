@@ -32,6 +32,7 @@ def test_a_finished_dataset_can_be_referred_to(make_dataset: Any, make_ended: An
         outcome="Succeeded",
         reason="Completed",
         digest=DIGEST,
+        report_digest=f"sha256:{'f' * 64}",
         uri="s3://corpus/docs",
         statistics={"documents": 120.0, "tokens": 34567.0, "vocabSize": 8192.0},
     )
@@ -45,6 +46,7 @@ def test_a_finished_dataset_can_be_referred_to(make_dataset: Any, make_ended: An
         8192,
     )
     assert status.short_digest == "0123456789ab"
+    assert status.report_digest == f"sha256:{'f' * 64}"
     prepared = prepared_dataset(dataset.model_copy(update={"status": status}))
     assert prepared is not None
     assert (prepared.digest, prepared.storage.uri) == (DIGEST, "s3://corpus/docs")

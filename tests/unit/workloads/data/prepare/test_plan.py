@@ -5,7 +5,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepseek_workloads.contract.messages import MAX_PROGRESS_BYTES, Progress, StageProgress
 from deepseek_workloads.contract.pipeline import (
+    RESERVED_NAMES,
     Decontaminate,
     DeduplicateExact,
     DeduplicateNear,
@@ -14,7 +16,14 @@ from deepseek_workloads.contract.pipeline import (
     is_global,
     web_recipe,
 )
-from deepseek_workloads.data.prepare.plan import GlobalStep, RecordPass, plan_steps, stages_of
+from deepseek_workloads.data.prepare.plan import (
+    GlobalStep,
+    RecordPass,
+    plan_steps,
+    progress_names,
+    stages_of,
+)
+from deepseek_workloads.data.prepare.stage import READ, TOKENIZE, TOKENIZER
 
 KINDS = {
     "filter_length": FilterLength(),
@@ -61,3 +70,17 @@ def test_the_recipe_for_the_web_ends_with_duplicates(make_run) -> None:
     first, *rest = plan_steps(stages_of(make_run(pipeline=web_recipe())))
     assert isinstance(first, RecordPass)
     assert [step.name for step in rest] == ["deduplicate-exact", "deduplicate-near"]
+
+
+def test_the_progress_of_the_longest_pipeline_can_be_told(make_run) -> None:
+    """Of as many stages as there may be, each with the most substeps and the longest name."""
+    stages = [
+        PipelineStage(name=f"{at:02d}-{'n' * 60}", deduplicate_near=DeduplicateNear()) for at in range(24)
+    ]
+    names = progress_names(make_run(pipeline=stages))
+    shown = [StageProgress(name=name, done=99_999, total=99_999) for name in names]
+    assert len(Progress(phase="Preparing", stages=shown).to_json()) < MAX_PROGRESS_BYTES
+
+
+def test_names_of_every_dataset_are_reserved() -> None:
+    assert set(RESERVED_NAMES) == {READ, TOKENIZER, TOKENIZE}
