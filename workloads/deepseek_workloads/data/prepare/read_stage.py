@@ -1,6 +1,7 @@
 """The stage `read`: raw objects of one part -> its documents, hashed, and its bad records, set aside."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.documents import Document, DocumentWriter, normalize
 from deepseek_workloads.data.prepare.parquet_input import iter_rows
 from deepseek_workloads.data.prepare.part_files import put_documents
+from deepseek_workloads.data.prepare.raw import can_be_cut
 from deepseek_workloads.data.prepare.reading import (
     MAX_RECORD_BYTES,
     QUARANTINED_BYTES,
@@ -64,14 +66,18 @@ def read_part(context: Context, part: Part) -> ReadRecord:
 
 
 def _check_size(context: Context, part: Part, writer: DocumentWriter) -> None:
-    if writer.size > MAX_PART_BYTES:
-        largest = max(part.slices, key=lambda piece: piece.end - piece.start)
-        source = context.run.raw_sources[largest.source]
-        raise DatasetError(
-            f"spec.sources[{source.name}]: {largest.key}: more than {MAX_PART_BYTES} bytes of text in one "
-            "object that is compressed or a tar, which is read as a whole: split it into smaller objects",
-            reasons.OBJECT_TOO_LARGE,
-        )
+    """Parts are planned by bytes as they are stored, which tell little where these are compressed."""
+    if writer.size <= MAX_PART_BYTES:
+        return
+    sources = context.run.raw_sources
+    for piece in part.slices:
+        source = sources[piece.source]
+        if source.format in ("jsonl", "chat", "webdataset") and not can_be_cut(piece, source):
+            raise DatasetError(
+                f"spec.sources[{source.name}]: {piece.key}: more than {MAX_PART_BYTES} bytes of text in an "
+                "object that is compressed or a tar, and so read as a whole: split it into smaller objects",
+                reasons.OBJECT_TOO_LARGE,
+            )
 
 
 def _normalized(text: str, run: DatasetRun) -> str:
@@ -212,8 +218,10 @@ def _structured(
             yield item
             continue
         offset, record = item
-        content = row_content(record)
-        yield document_of(record, source=source, key=key, offset=offset, content=content)
+        outcome = document_of(record, source=source, key=key, offset=offset, content=b"")
+        if isinstance(outcome, BadRecord):
+            outcome = replace(outcome, content=row_content(record))
+        yield outcome
 
 
 def _read_range(store: ObjectStore, piece: RawSlice, start: int, end: int) -> bytes:

@@ -25,6 +25,7 @@ def iter_samples(file: io.BufferedIOBase, *, key: str) -> Iterator[tuple[int, Sa
     try:
         with tarfile.open(fileobj=file, mode="r|") as archive:
             for member in archive:
+                archive.members = []  # else it remembers all of them
                 found, extension = _split(member.name)
                 if found != name:
                     if sample and not bad:
@@ -38,6 +39,7 @@ def iter_samples(file: io.BufferedIOBase, *, key: str) -> Iterator[tuple[int, Sa
                     sample |= outcome
     except (tarfile.TarError, CannotDecompress) as error:
         yield BadRecord(key, start, f"not a tar from here on: {error}", b"")
+        return
     if sample and not bad:
         yield start, sample
 

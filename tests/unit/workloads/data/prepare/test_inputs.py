@@ -175,7 +175,7 @@ def test_columns_of_extension_types_are_refused(read) -> None:
 
 def test_more_text_than_a_task_holds_names_the_object(read, monkeypatch) -> None:
     monkeypatch.setattr(read_stage, "MAX_PART_BYTES", 100)
-    with pytest.raises(DatasetError, match=r"spec\.sources\[a\]: a\.jsonl\.gz: more than 100 bytes"):
+    with pytest.raises(DatasetError, match=r"spec\.sources\[a\]: a\.jsonl\.gz: more than 100 bytes of text"):
         read({"a.jsonl.gz": gzip.compress(_jsonl())}, format="jsonl")
 
 
