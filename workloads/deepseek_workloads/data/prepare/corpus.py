@@ -79,7 +79,8 @@ def _pass(stages: Stages, step: RecordPass, corpus: Corpus) -> Corpus:
     task = partial(pass_part, stages.context, step, corpus.dropped)
     records = stages.run(step.name, task, corpus.records, PassRecord)
     reports = [add_reports(of_stage) for of_stage in zip(*(each.reports for each in records), strict=True)]
-    return Corpus(tuple(records), reports=(*corpus.reports, *reports))
+    slim = tuple(record.model_copy(update={"reports": []}) for record in records)  # tasks get all of them
+    return Corpus(slim, reports=(*corpus.reports, *reports))
 
 
 def _all(stages: Stages, step: GlobalStep, corpus: Corpus) -> Corpus:

@@ -19,14 +19,12 @@ from deepseek_workloads.data.prepare.records import DocumentsRecord, DropRecord,
 from deepseek_workloads.data.prepare.shingles import hash_ngrams, shingles_of
 from deepseek_workloads.data.prepare.stage import put_record
 
-BAND_DTYPE = np.dtype(
-    [("hash", "<u8"), ("document", "<u4"), ("size", "<u4")]
-)  # size: characters, at most 2^32-1
+# size: characters of the document, at most 2^32 - 1
+BAND_DTYPE = np.dtype([("hash", "<u8"), ("document", "<u4"), ("size", "<u4")])
 RECALL_AT_THRESHOLD = 0.98
 SEED = 1
 
 Signatures = npt.NDArray[np.uint32]
-Band = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from deepseek_workloads.data.prepare.stage import put_record
 from deepseek_workloads.data.prepare.stages.contract import RecordStage, StageCounts, apply_stages
 from deepseek_workloads.data.prepare.stages.registry import record_stage
 
+SAMPLED_PARTS = 64  # the records of all parts are read together: only the first ones bring samples
+
 
 def pass_part(
     context: Context, step: RecordPass, dropped: Sequence[DropRecord], documents: DocumentsRecord
@@ -28,7 +30,7 @@ def pass_part(
         return put_record(store, context, step.name, PassRecord(**dict(written), reports=reports))
 
 
-def report_of(name: str, counts: StageCounts) -> StageReport:
+def report_of(name: str, counts: StageCounts, *, sampled: bool) -> StageReport:
     samples = [
         DroppedSample(reason=sample.reason, detail=sample.detail, text=sample.text)
         for sample in counts.samples
@@ -41,7 +43,7 @@ def report_of(name: str, counts: StageCounts) -> StageReport:
         bytes_out=counts.bytes_out,
         changed=counts.changed,
         dropped=dict(sorted(counts.dropped.items())),
-        samples=samples,
+        samples=samples if sampled else [],
     )
 
 
