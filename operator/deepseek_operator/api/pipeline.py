@@ -172,7 +172,8 @@ class Decontaminate(SpecModel):
     uris: list[StorageUri] = Field(
         min_length=1,
         max_length=16,
-        description="Objects with evaluation sets: text, or JSON lines (.jsonl), on the sources' service.",
+        description="Objects with evaluation sets, on the sources' service: text, or JSON lines (.jsonl); "
+        "also compressed (.gz, .zst).",
         json_schema_extra=ATOMIC_LIST,
     )
     ngram: int = Field(default=13, ge=2, le=64, description="Words of an n-gram.")

@@ -1,4 +1,4 @@
-"""From raw objects to a dataset: read, deduplicate, train or take a tokenizer, tokenise, publish.
+"""From raw objects to a dataset: read, the stages of a pipeline, a tokenizer, tokenise, publish.
 
 verdict = prepare(run, open_store=open_store, executor=LocalExecutor(threads=2), report=print)
 

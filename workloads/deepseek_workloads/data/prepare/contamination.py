@@ -20,6 +20,13 @@ from deepseek_workloads.data.prepare.records import DocumentsRecord, DropRecord,
 from deepseek_workloads.data.prepare.shingles import hash_ngrams, ngrams_of
 from deepseek_workloads.data.prepare.stage import put_record
 from deepseek_workloads.data.prepare.stages.contract import SAMPLE_CHARACTERS
+from deepseek_workloads.data.prepare.stored_file import (
+    CannotDecompress,
+    chunks_of,
+    open_stored,
+    without_compression,
+)
+from deepseek_workloads.store.interface import ByteRange
 
 SAMPLES_A_PART = 3
 MAX_EVALUATION_BYTES = 1024**3  # of one object: it is read as a whole
@@ -50,10 +57,7 @@ def collect_ngrams(context: Context, stage: str, settings: Decontaminate, _task:
     hashes = [np.empty(0, dtype=np.uint64)]
     documents = 0
     for uri in settings.uris:
-        folder, _, name = uri.rpartition("/")
-        with context.open(context.run.raw_storage.model_copy(update={"uri": folder})) as store:
-            content = store.read(name)
-        for text in evaluation_texts(content, name=uri, fields=settings.text_fields):
+        for text in evaluation_texts(_content_of(context, uri), name=uri, fields=settings.text_fields):
             hashes.append(hash_ngrams(ngrams_of(text, n=settings.ngram)))
             documents += 1
     every = np.unique(np.concatenate(hashes)).astype("<u8")
@@ -92,10 +96,29 @@ def contaminated_part(
         return put_record(store, context, stage, record.model_copy(update={"samples": samples}))
 
 
+def _content_of(context: Context, uri: str) -> bytes:
+    """Decompressed. Raises DatasetError."""
+    folder, _, name = uri.rpartition("/")
+    with context.open(context.run.raw_storage.model_copy(update={"uri": folder})) as store:
+        info = store.stat(name)
+
+        def read(start: int, end: int) -> bytes:
+            return store.read_ranges([ByteRange(name, start, end, info.etag)])[0]
+
+        with open_stored(read, key=name, size=info.size) as file:
+            try:
+                return b"".join(chunks_of(file))
+            except CannotDecompress as error:
+                raise DatasetError(
+                    f"evaluation set {uri}: {error}: give it whole, or as it is without .gz and .zst",
+                    reasons.INVALID_RUN_CONFIG,
+                ) from error
+
+
 def evaluation_texts(content: bytes, *, name: str, fields: Sequence[str]) -> Iterator[str]:
     """Of JSON lines the fields that are there, joined; of anything else the whole. Raises DatasetError."""
     try:
-        if not name.endswith((".jsonl", ".ndjson")):
+        if not without_compression(name).endswith((".jsonl", ".ndjson")):
             yield content.decode()
             return
         for number, line in enumerate(content.splitlines(), start=1):

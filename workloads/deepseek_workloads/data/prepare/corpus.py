@@ -69,6 +69,13 @@ class Stages:
         )
 
 
+def read_evaluation_sets(stages: Stages, steps: Sequence[Step]) -> None:
+    """Before any other work, since they may turn out to be unusable. Raises DatasetError."""
+    for step in steps:
+        if isinstance(step, GlobalStep) and isinstance(step.stage.settings, Decontaminate):
+            _ngrams(stages, step, step.stage.settings)
+
+
 def run_steps(stages: Stages, steps: Sequence[Step], corpus: Corpus) -> Corpus:
     for step in steps:
         corpus = _pass(stages, step, corpus) if isinstance(step, RecordPass) else _all(stages, step, corpus)
@@ -127,8 +134,15 @@ def _near(stages: Stages, step: GlobalStep, corpus: Corpus, settings: Deduplicat
 def _contaminated(
     stages: Stages, step: GlobalStep, corpus: Corpus, settings: Decontaminate
 ) -> list[DropRecord]:
-    ngrams, name = step.substeps
+    _, name = step.substeps
     context = stages.context
-    [collected] = stages.run(ngrams, partial(collect_ngrams, context, ngrams, settings), [0], NgramsRecord)
+    collected = _ngrams(stages, step, settings)
     task = partial(contaminated_part, context, name, settings, collected, corpus.dropped)
     return stages.run(name, task, corpus.records, DropRecord)
+
+
+def _ngrams(stages: Stages, step: GlobalStep, settings: Decontaminate) -> NgramsRecord:
+    ngrams, _ = step.substeps
+    task = partial(collect_ngrams, stages.context, ngrams, settings)
+    [collected] = stages.run(ngrams, task, [0], NgramsRecord)
+    return collected

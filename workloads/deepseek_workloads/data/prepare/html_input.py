@@ -88,7 +88,8 @@ def _is_left_out(node: LexborNode) -> bool:
 
 def _children(node: LexborNode) -> list[LexborNode | None]:
     """The first one last, as they are taken from the end of a list."""
-    return list(node.iter(include_text=True))[::-1]
+    children: list[LexborNode | None] = list(node.iter(include_text=True))
+    return children[::-1]
 
 
 class _Text:

@@ -14,7 +14,7 @@ from deepseek_workloads.data.manifest import DatasetError, PinnedManifest
 from deepseek_workloads.data.prepare import publish
 from deepseek_workloads.data.prepare.contamination import evaluation_fingerprint
 from deepseek_workloads.data.prepare.context import Context, OpenStore
-from deepseek_workloads.data.prepare.corpus import Corpus, Stages, run_steps
+from deepseek_workloads.data.prepare.corpus import Corpus, Stages, read_evaluation_sets, run_steps
 from deepseek_workloads.data.prepare.executor import Executor
 from deepseek_workloads.data.prepare.plan import plan_steps, stages_of
 from deepseek_workloads.data.prepare.progress import StageReporter
@@ -90,10 +90,11 @@ def _run_stages(
     executor: Executor,
     on_done: OnDone,
 ) -> PinnedManifest:
-    stages = Stages(context, executor, on_done)
+    stages, steps = Stages(context, executor, on_done), plan_steps(stages_of(context.run))
+    read_evaluation_sets(stages, steps)
     read = stages.run(READ, partial(read_part, context), parts, ReadRecord)
     _check_bad_records(context, read)
-    corpus = run_steps(stages, plan_steps(stages_of(context.run)), Corpus(tuple(read)))
+    corpus = run_steps(stages, steps, Corpus(tuple(read)))
     _check_anything_left(corpus)
     make = partial(make_tokenizer, context, corpus.records, corpus.dropped)
     [tokenizer] = stages.run(TOKENIZER, make, [0], TokenizerRecord)

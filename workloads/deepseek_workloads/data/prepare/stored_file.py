@@ -56,6 +56,11 @@ def compression_of(key: str) -> Compression | None:
     return next((kind for suffix, kind in _SUFFIXES.items() if key.endswith(suffix)), None)
 
 
+def without_compression(key: str) -> str:
+    """`a.jsonl` of `a.jsonl.gz`."""
+    return key.rpartition(".")[0] if compression_of(key) else key
+
+
 @contextmanager
 def open_stored(read: ReadBytes, *, key: str, size: int) -> Iterator[io.BufferedIOBase]:
     """A file of the object's bytes, decompressed where its name says so; it is read once, from its beginning.

@@ -1,5 +1,6 @@
 """The whole preparation over real files: what is published, what is refused, what a restart repeats."""
 
+import gzip
 import json
 import pickle
 from collections import Counter
@@ -359,6 +360,35 @@ def test_an_evaluation_set_that_is_missing_is_told_before_any_work(make_run, tmp
     verdict = _run(dataset_run, open_store, _Refusing(), lambda _: None)
     assert (verdict.outcome, verdict.reason) == ("Failed", reasons.OBJECT_NOT_FOUND)
     assert "none.jsonl" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("questions.jsonl", b'{"question": "no field of the name"}\n'),
+        ("questions.jsonl", b"not json\n"),
+        ("questions.txt", b"caf\xe9"),
+        ("questions.jsonl.gz", b"not gzip"),
+    ],
+)
+def test_an_evaluation_set_that_cannot_be_used_costs_no_work(make_run, tmp_path, name, content) -> None:
+    (tmp_path / name).write_bytes(content)
+    stage = PipelineStage(name="unseen", decontaminate=Decontaminate(uris=[f"file://{tmp_path}/{name}"]))
+    executor = _Recording()
+    verdict = _run(make_run(pipeline=[stage]), open_store, executor, lambda _: None)
+    assert (verdict.outcome, verdict.reason) == ("Failed", reasons.INVALID_RUN_CONFIG)
+    assert name in verdict.message
+    assert executor.ran == ["collect_ngrams 0"]
+
+
+def test_a_compressed_evaluation_set_is_compared_like_any(make_run, prepare, tmp_path) -> None:
+    note = ENGLISH.format(n=7, m=49)
+    (tmp_path / "questions.txt.gz").write_bytes(gzip.compress(note.encode()))
+    uris = [f"file://{tmp_path}/questions.txt.gz"]
+    stage = PipelineStage(name="unseen", decontaminate=Decontaminate(uris=uris, ngram=19))
+    dataset_run = make_run(pipeline=[stage])
+    store, manifest = _published(dataset_run, prepare(dataset_run))
+    assert _report(store, manifest).stages[0].dropped == {"contaminated": 1}
 
 
 def test_another_pipeline_is_another_dataset(make_run, prepare, stages) -> None:

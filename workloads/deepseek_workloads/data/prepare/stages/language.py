@@ -18,7 +18,7 @@ def identify_language(settings: IdentifyLanguage) -> RecordStage:
     keep = frozenset(settings.keep)
 
     def identify(document: Document) -> Outcome:
-        language, probability = document.language, 1.0
+        language, probability = named_language(document.language), 1.0
         if not language:
             found, probability = _identifier().classify(document.text[:JUDGED_CHARACTERS])
             if probability >= settings.min_probability and found != "und":
@@ -28,6 +28,12 @@ def identify_language(settings: IdentifyLanguage) -> RecordStage:
         return replace(document, language=language) if language != document.language else document
 
     return identify
+
+
+def named_language(name: str) -> str:
+    """`en` of `en-US` and `EN_us`; nothing of what is no code, such as `English`."""
+    primary = name.replace("_", "-").partition("-")[0].lower()
+    return primary if primary.isascii() and primary.isalpha() and len(primary) in (2, 3) else ""
 
 
 @lru_cache(maxsize=1)

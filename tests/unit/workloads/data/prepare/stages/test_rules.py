@@ -127,7 +127,12 @@ def test_languages_are_told_and_others_dropped() -> None:
 
 
 def test_the_language_that_a_record_names_is_believed() -> None:
-    assert _outcome(pipeline.IdentifyLanguage(keep=["fr"]), PROSE, "fr").language == "fr"
+    for named in ("fr", "fr-CA", "FR_ca"):
+        assert _outcome(pipeline.IdentifyLanguage(keep=["fr"]), PROSE, named).language == "fr"
+
+
+def test_a_name_that_is_no_code_of_a_language_is_not() -> None:
+    assert _outcome(pipeline.IdentifyLanguage(keep=["en"]), PROSE, "Englisch").language == "en"
 
 
 @pytest.mark.parametrize(
