@@ -19,6 +19,7 @@ from deepseek_operator.api.schema import (
     rule,
     with_rules,
 )
+from deepseek_workloads.contract.pipeline import PII_KINDS, PiiKind
 
 LanguageCode = Annotated[str, StringConstraints(min_length=2, max_length=3, pattern=r"^[a-z]{2,3}$")]
 RegionCode = Annotated[str, StringConstraints(min_length=2, max_length=2, pattern=r"^[A-Z]{2}$")]
@@ -129,12 +130,12 @@ class FilterRepetition(SpecModel):
 class RedactPii(SpecModel):
     """Replaces addresses and numbers that name a person by placeholders such as <EMAIL>."""
 
-    kinds: list[Literal["email", "phone", "ipAddress", "idNumber"]] = Field(
-        default_factory=lambda: ["email", "phone", "ipAddress", "idNumber"],
+    kinds: list[PiiKind] = Field(
+        default_factory=lambda: list(PII_KINDS),
         min_length=1,
         max_length=4,
         description="What is looked for.",
-        json_schema_extra={**SET_LIST, "default": ["email", "phone", "ipAddress", "idNumber"]},
+        json_schema_extra={**SET_LIST, "default": list(PII_KINDS)},
     )
     phone_regions: list[RegionCode] = Field(
         default_factory=list,

@@ -128,7 +128,8 @@ def _keyed(values: npt.NDArray[np.uint32], lengths: Indices, chosen: Indices) ->
     at = np.cumsum(counts) - counts  # in the result
     indices = np.arange(int(counts.sum())) + np.repeat(begin - at, counts)
     number = np.repeat(np.arange(len(chosen), dtype=np.uint64), counts)
-    return (number << np.uint64(32)) | values[indices].astype(np.uint64)
+    keyed: npt.NDArray[np.uint64] = (number << np.uint64(32)) | values[indices].astype(np.uint64)
+    return keyed
 
 
 def _read_shingles(

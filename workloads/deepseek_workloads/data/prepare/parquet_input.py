@@ -65,4 +65,4 @@ def _beginning(file: pq.ParquetFile, group: int) -> int:
     """Byte at which the first page of a row group's first column begins."""
     column = file.metadata.row_group(group).column(0)
     pages = (column.dictionary_page_offset, column.data_page_offset)
-    return min(offset for offset in pages if offset)  # 0: it has no such page
+    return min(int(offset) for offset in pages if offset)  # 0: it has no such page

@@ -26,7 +26,11 @@ def pass_part(
         for document in apply_stages(read, _functions(step), counts):
             writer.add(document)
         written = put_documents(context, store, writer, name=step.name, number=documents.number)
-        reports = [report_of(stage.name, counted) for stage, counted in zip(step.stages, counts, strict=True)]
+        sampled = documents.number < SAMPLED_PARTS
+        reports = [
+            report_of(stage.name, counted, sampled=sampled)
+            for stage, counted in zip(step.stages, counts, strict=True)
+        ]
         return put_record(store, context, step.name, PassRecord(**dict(written), reports=reports))
 
 

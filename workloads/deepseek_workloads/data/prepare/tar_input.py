@@ -25,7 +25,7 @@ def iter_samples(file: io.BufferedIOBase, *, key: str) -> Iterator[tuple[int, Sa
     try:
         with tarfile.open(fileobj=file, mode="r|") as archive:
             for member in archive:
-                archive.members = []  # else it remembers all of them
+                archive.members = []  # type: ignore[attr-defined]  # else it remembers all of them
                 found, extension = _split(member.name)
                 if found != name:
                     if sample and not bad:
