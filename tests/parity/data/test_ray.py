@@ -14,7 +14,8 @@ from deepseek_workloads.contract.run_config import (
     TokenizerTraining,
     Workers,
 )
-from deepseek_workloads.data.prepare import Executor, LocalExecutor, prepare
+from deepseek_workloads.data.prepare.executor import Executor, LocalExecutor
+from deepseek_workloads.data.prepare.pipeline import prepare
 from deepseek_workloads.launch.ray_prepare import RayExecutor
 from deepseek_workloads.store.interface import ObjectChanged
 from deepseek_workloads.store.open import open_store

@@ -20,7 +20,8 @@ from deepseek_workloads.contract.run_config import (
 )
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.manifest import load_manifest
-from deepseek_workloads.data.prepare import LocalExecutor, prepare
+from deepseek_workloads.data.prepare.executor import LocalExecutor
+from deepseek_workloads.data.prepare.pipeline import prepare
 from deepseek_workloads.data.stream import BatchStream
 from deepseek_workloads.store.open import open_store
 

@@ -11,7 +11,8 @@ from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.run_config import DatasetRun, Storage, TrainingRun
 from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
-from deepseek_workloads.data.prepare import LocalExecutor, prepare
+from deepseek_workloads.data.prepare.executor import LocalExecutor
+from deepseek_workloads.data.prepare.pipeline import prepare
 from deepseek_workloads.data.stream import BatchStream
 from deepseek_workloads.export.load import open_export
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM

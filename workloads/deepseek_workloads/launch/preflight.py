@@ -34,8 +34,8 @@ from deepseek_workloads.contract.run_config import (
 )
 from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
-from deepseek_workloads.data.prepare.contamination import evaluation_fingerprint
 from deepseek_workloads.data.prepare.context import Context
+from deepseek_workloads.data.prepare.evaluation_sets import evaluation_fingerprint
 from deepseek_workloads.data.prepare.raw import check_readable, list_raw
 from deepseek_workloads.data.prepare.rendering import check_templates
 from deepseek_workloads.export.folder import CONFIG

@@ -46,7 +46,8 @@ from deepseek_workloads.contract.run_config import (
     TrainingRun,
     Workers,
 )
-from deepseek_workloads.data.prepare import LocalExecutor, prepare
+from deepseek_workloads.data.prepare.executor import LocalExecutor
+from deepseek_workloads.data.prepare.pipeline import prepare
 from deepseek_workloads.export.files import ExportTokenizer
 from deepseek_workloads.export.publish import Export, export_model
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM

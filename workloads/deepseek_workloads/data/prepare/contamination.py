@@ -11,8 +11,8 @@ import numpy as np
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.pipeline import Decontaminate
 from deepseek_workloads.contract.records import DroppedSample
-from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.manifest import DatasetError
+from deepseek_workloads.data.prepare.compression import without_compression
 from deepseek_workloads.data.prepare.context import Context, put_file, read_file
 from deepseek_workloads.data.prepare.dropped import put_dropped
 from deepseek_workloads.data.prepare.part_files import iter_documents
@@ -24,33 +24,10 @@ from deepseek_workloads.data.prepare.stored_file import (
     CannotDecompress,
     chunks_of,
     open_stored,
-    without_compression,
 )
 from deepseek_workloads.store.interface import ByteRange
 
 SAMPLES_A_PART = 3
-MAX_EVALUATION_BYTES = 1024**3  # of one object: it is read as a whole
-
-
-def evaluation_fingerprint(context: Context, run: DatasetRun) -> list[str]:
-    """uri, ETag and size of each evaluation set, before any work. Raises DatasetError, and StoreErrors where
-    one cannot be found."""
-    lines = []
-    for stage in run.pipeline or ():
-        if stage.decontaminate is None:
-            continue
-        for uri in stage.decontaminate.uris:
-            folder, _, name = uri.rpartition("/")
-            with context.open(run.raw_storage.model_copy(update={"uri": folder})) as store:
-                found = store.stat(name)
-            if found.size > MAX_EVALUATION_BYTES:
-                raise DatasetError(
-                    f"spec.pipeline[{stage.name}].decontaminate.uris: {uri}: {found.size} bytes: an "
-                    f"evaluation set may have {MAX_EVALUATION_BYTES}: split it into several objects",
-                    reasons.INVALID_RUN_CONFIG,
-                )
-            lines.append(f"{uri}\t{found.etag}\t{found.size}")
-    return lines
 
 
 def collect_ngrams(context: Context, stage: str, settings: Decontaminate, _task: int) -> NgramsRecord:

@@ -12,9 +12,9 @@ from deepseek_workloads.contract.messages import Progress, Verdict
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest
 from deepseek_workloads.data.prepare import publish
-from deepseek_workloads.data.prepare.contamination import evaluation_fingerprint
 from deepseek_workloads.data.prepare.context import Context, OpenStore
 from deepseek_workloads.data.prepare.corpus import Corpus, Stages, read_evaluation_sets, run_steps
+from deepseek_workloads.data.prepare.evaluation_sets import evaluation_fingerprint
 from deepseek_workloads.data.prepare.executor import Executor
 from deepseek_workloads.data.prepare.plan import plan_steps, stages_of
 from deepseek_workloads.data.prepare.progress import StageReporter

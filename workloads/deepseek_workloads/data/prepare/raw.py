@@ -7,9 +7,9 @@ from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.run_config import DatasetRun, RawSource
 from deepseek_workloads.data.manifest import DatasetError
+from deepseek_workloads.data.prepare.compression import compression_of
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.records import Part, RawSlice
-from deepseek_workloads.data.prepare.stored_file import compression_of
 from deepseek_workloads.store.interface import ByteRange, ObjectInfo
 
 MIN_PART_BYTES = 1024 * 1024

@@ -9,6 +9,7 @@ from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.run_config import DatasetRun, RawSource
 from deepseek_workloads.data.chat import from_document, to_document
 from deepseek_workloads.data.manifest import DatasetError
+from deepseek_workloads.data.prepare.compression import compression_of
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.documents import Document, DocumentWriter, normalize
 from deepseek_workloads.data.prepare.parquet_input import iter_rows
@@ -33,7 +34,6 @@ from deepseek_workloads.data.prepare.stage import READ, put_record
 from deepseek_workloads.data.prepare.stored_file import (
     CannotDecompress,
     chunks_of,
-    compression_of,
     open_stored,
 )
 from deepseek_workloads.data.prepare.tar_input import iter_samples

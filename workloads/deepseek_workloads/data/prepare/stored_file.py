@@ -8,15 +8,15 @@ import io
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Literal
+from typing import Final
 
 import zstandard
 
+from deepseek_workloads.data.prepare.compression import compression_of
+
 ReadBytes = Callable[[int, int], bytes]
-Compression = Literal["gzip", "zstd"]
 READ_BYTES: Final = 8 * 1024 * 1024
 MAX_WINDOW_BYTES: Final = 128 * 1024 * 1024  # of zstd: what `zstd --long` writes, and what a task can hold
-_SUFFIXES: Final[dict[str, Compression]] = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd"}
 
 
 class CannotDecompress(ValueError):
@@ -49,16 +49,6 @@ class StoredFile(io.RawIOBase):
         buffer[: len(content)] = content
         self._position += len(content)
         return len(content)
-
-
-def compression_of(key: str) -> Compression | None:
-    """By the end of its name."""
-    return next((kind for suffix, kind in _SUFFIXES.items() if key.endswith(suffix)), None)
-
-
-def without_compression(key: str) -> str:
-    """`a.jsonl` of `a.jsonl.gz`."""
-    return key.rpartition(".")[0] if compression_of(key) else key
 
 
 @contextmanager

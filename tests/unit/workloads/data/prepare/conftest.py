@@ -16,8 +16,8 @@ from deepseek_workloads.contract.run_config import (
     TokenizerTraining,
     Workers,
 )
-from deepseek_workloads.data.prepare import LocalExecutor
-from deepseek_workloads.data.prepare import prepare as run_preparation
+from deepseek_workloads.data.prepare.executor import LocalExecutor
+from deepseek_workloads.data.prepare.pipeline import prepare as run_preparation
 from deepseek_workloads.store.open import open_store
 
 ENGLISH = "The operator watches the job, and the job watches its loss. It went down {n} times in {m} days.\n"

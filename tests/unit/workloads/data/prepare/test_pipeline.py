@@ -25,9 +25,9 @@ from deepseek_workloads.contract.pipeline import (
 )
 from deepseek_workloads.contract.run_config import Owner, RawSource, Storage, TokenizerTraining
 from deepseek_workloads.data.manifest import load_manifest
-from deepseek_workloads.data.prepare import LocalExecutor
-from deepseek_workloads.data.prepare import prepare as run_preparation
 from deepseek_workloads.data.prepare.encoding import encode_documents
+from deepseek_workloads.data.prepare.executor import LocalExecutor
+from deepseek_workloads.data.prepare.pipeline import prepare as run_preparation
 from deepseek_workloads.data.prepare.report import PreparationReport
 from deepseek_workloads.data.prepare.tokenizer import load_tokenizer
 from deepseek_workloads.store.interface import StoreUnavailable
