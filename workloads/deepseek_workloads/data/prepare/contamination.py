@@ -4,9 +4,10 @@ First the n-grams of all evaluation sets are hashed, as one task; then each part
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.pipeline import Decontaminate
@@ -15,7 +16,9 @@ from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.compression import without_compression
 from deepseek_workloads.data.prepare.context import Context, put_file, read_file
 from deepseek_workloads.data.prepare.dropped import put_dropped
+from deepseek_workloads.data.prepare.evaluation_sets import MAX_EVALUATION_BYTES
 from deepseek_workloads.data.prepare.part_files import iter_documents
+from deepseek_workloads.data.prepare.pass_stage import SAMPLED_PARTS
 from deepseek_workloads.data.prepare.records import DocumentsRecord, DropRecord, NgramsRecord
 from deepseek_workloads.data.prepare.shingles import hash_ngrams, ngrams_of
 from deepseek_workloads.data.prepare.stage import put_record
@@ -28,6 +31,8 @@ from deepseek_workloads.data.prepare.stored_file import (
 from deepseek_workloads.store.interface import ByteRange
 
 SAMPLES_A_PART = 3
+
+Hashes = npt.NDArray[np.uint64]
 
 
 def collect_ngrams(context: Context, stage: str, settings: Decontaminate, _task: int) -> NgramsRecord:
@@ -54,23 +59,31 @@ def contaminated_part(
 ) -> DropRecord:
     found: list[int] = []
     samples: list[DroppedSample] = []
+    part = documents.number
     with context.output() as store:
         known = np.frombuffer(read_file(store, ngrams.hashes), dtype="<u8")
         for number, document in iter_documents(store, documents, dropped):
             of_document = ngrams_of(document.text, n=settings.ngram)
-            shared = np.flatnonzero(np.isin(hash_ngrams(of_document), known))
+            shared = known_among(hash_ngrams(of_document), known)
             if not len(shared):
                 continue
             found.append(number)
-            if len(samples) < SAMPLES_A_PART:
+            if part < SAMPLED_PARTS and len(samples) < SAMPLES_A_PART:
                 text = document.text[:SAMPLE_CHARACTERS]
                 samples.append(
                     DroppedSample(reason="contaminated", detail=of_document[int(shared[0])], text=text)
                 )
         numbers = np.array(found, dtype=np.uint32)
-        part = documents.number
         record = put_dropped(context, store, [numbers], stage=stage, number=part, first_part=part)
         return put_record(store, context, stage, record.model_copy(update={"samples": samples}))
+
+
+def known_among(hashes: Hashes, known: Hashes) -> npt.NDArray[np.intp]:
+    """Positions of those that are in `known`, which is sorted and may have millions."""
+    if not len(known):
+        return np.empty(0, dtype=np.intp)
+    at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+    return np.flatnonzero(known[at] == hashes)
 
 
 def _content_of(context: Context, uri: str) -> bytes:
@@ -84,12 +97,25 @@ def _content_of(context: Context, uri: str) -> bytes:
 
         with open_stored(read, key=name, size=info.size) as file:
             try:
-                return b"".join(chunks_of(file))
+                return _whole(chunks_of(file), uri=uri)
             except CannotDecompress as error:
                 raise DatasetError(
                     f"evaluation set {uri}: {error}: give it whole, or as it is without .gz and .zst",
                     reasons.INVALID_RUN_CONFIG,
                 ) from error
+
+
+def _whole(chunks: Iterable[bytes], *, uri: str) -> bytes:
+    content = bytearray()
+    for chunk in chunks:
+        content += chunk
+        if len(content) > MAX_EVALUATION_BYTES:
+            raise DatasetError(
+                f"evaluation set {uri}: more than {MAX_EVALUATION_BYTES} bytes once decompressed: split it "
+                "into several objects",
+                reasons.INVALID_RUN_CONFIG,
+            )
+    return bytes(content)
 
 
 def evaluation_texts(content: bytes, *, name: str, fields: Sequence[str]) -> Iterator[str]:

@@ -103,7 +103,8 @@ def _all(stages: Stages, step: GlobalStep, corpus: Corpus) -> Corpus:
         case _:
             raise AssertionError(f"{type(settings).__name__} is no stage over all documents")
     report = global_report(step.stage, dropped, documents_in=corpus.documents)
-    return replace(corpus, dropped=(*corpus.dropped, *dropped), reports=(*corpus.reports, report))
+    slim = (record.model_copy(update={"samples": []}) for record in dropped)
+    return replace(corpus, dropped=(*corpus.dropped, *slim), reports=(*corpus.reports, report))
 
 
 def _exact(stages: Stages, step: GlobalStep, corpus: Corpus) -> list[DropRecord]:

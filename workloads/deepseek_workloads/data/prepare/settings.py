@@ -11,7 +11,8 @@ from deepseek_workloads.data.prepare.publish import Identity
 from deepseek_workloads.data.prepare.shards import CHUNK_TOKENS
 
 FORMAT = 1  # grows when a stage would write something else for the same input
-_LIBRARIES = ("tokenizers", "pillow")
+# Of inputs and of the report, then of the stages.
+_LIBRARIES = ("tokenizers", "selectolax", "jinja2", "pillow")
 _LIBRARIES_OF_STAGES = ("ftfy", "py3langid", "phonenumbers", "rensa")
 _NAMESPACE = uuid.UUID("6f1f7f0e-1c1b-5d5c-9a52-3c1d5a6f4a11")
 
