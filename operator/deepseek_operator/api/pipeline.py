@@ -155,6 +155,17 @@ class Truncate(SpecModel):
     head_share: Decimal = Field(default="0.5", description="Of headAndTail: the head's share.")
 
 
+class FilterTfIdf(SpecModel):
+    """Drops noise: what consists of words that every record has, or of words that no other has."""
+
+    min_mean_weight: Decimal = Field(
+        default="0.02", description="Mean weight of the words, at least; 0: of words that each record has."
+    )
+    max_mean_weight: Decimal = Field(
+        default="0.95", description="Mean weight of the words, at most; 1: of words that no other record has."
+    )
+
+
 class DeduplicateExact(SpecModel):
     """Of records with equal text the first stays."""
 
@@ -199,6 +210,7 @@ _KINDS: Final = (
     "filterRepetition",
     "redactPii",
     "truncate",
+    "filterTfIdf",
     "deduplicateExact",
     "deduplicateNear",
     "decontaminate",
@@ -229,6 +241,7 @@ class PipelineStage(SpecModel):
     filter_repetition: FilterRepetition | None = Field(default=None, description="Drop repetitive records.")
     redact_pii: RedactPii | None = Field(default=None, description="Replace what names a person.")
     truncate: Truncate | None = Field(default=None, description="Cut what is too long.")
+    filter_tf_idf: FilterTfIdf | None = Field(default=None, description="Drop noise by TF-IDF.")
     deduplicate_exact: DeduplicateExact | None = Field(default=None, description="Drop equal records.")
     deduplicate_near: DeduplicateNear | None = Field(default=None, description="Drop near-duplicates.")
     decontaminate: Decontaminate | None = Field(default=None, description="Drop what evaluations hold.")

@@ -99,6 +99,14 @@ class Truncate(WireModel):
     head_share: Share = 0.5  # of headAndTail
 
 
+class FilterTfIdf(WireModel):
+    """By the mean weight of a document's words over all documents: from 0, where each word is in every
+    document, to 1, where each is in no other."""
+
+    min_mean_weight: Share = 0.02
+    max_mean_weight: Share = 0.95
+
+
 class DeduplicateExact(WireModel):
     """Of documents with equal text the first stays."""
 
@@ -132,7 +140,7 @@ RecordSettings = (
     | RedactPii
     | Truncate
 )
-GlobalSettings = DeduplicateExact | DeduplicateNear | Decontaminate
+GlobalSettings = FilterTfIdf | DeduplicateExact | DeduplicateNear | Decontaminate
 StageSettings = RecordSettings | GlobalSettings
 
 
@@ -151,6 +159,7 @@ class PipelineStage(WireModel):
     filter_repetition: FilterRepetition | None = None
     redact_pii: RedactPii | None = None
     truncate: Truncate | None = None
+    filter_tf_idf: FilterTfIdf | None = None
     deduplicate_exact: DeduplicateExact | None = None
     deduplicate_near: DeduplicateNear | None = None
     decontaminate: Decontaminate | None = None

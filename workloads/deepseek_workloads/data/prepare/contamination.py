@@ -11,26 +11,21 @@ import numpy.typing as npt
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.pipeline import Decontaminate
-from deepseek_workloads.contract.records import DroppedSample
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.compression import without_compression
 from deepseek_workloads.data.prepare.context import Context, put_file, read_file
-from deepseek_workloads.data.prepare.dropped import put_dropped
 from deepseek_workloads.data.prepare.evaluation_sets import MAX_EVALUATION_BYTES
-from deepseek_workloads.data.prepare.part_files import iter_documents
-from deepseek_workloads.data.prepare.pass_stage import SAMPLED_PARTS
+from deepseek_workloads.data.prepare.judging import drop_judged
 from deepseek_workloads.data.prepare.records import DocumentsRecord, DropRecord, NgramsRecord
 from deepseek_workloads.data.prepare.shingles import hash_ngrams, ngrams_of
 from deepseek_workloads.data.prepare.stage import put_record
-from deepseek_workloads.data.prepare.stages.contract import SAMPLE_CHARACTERS
+from deepseek_workloads.data.prepare.stages.contract import Dropped
 from deepseek_workloads.data.prepare.stored_file import (
     CannotDecompress,
     chunks_of,
     open_stored,
 )
 from deepseek_workloads.store.interface import ByteRange
-
-SAMPLES_A_PART = 3
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -57,25 +52,15 @@ def contaminated_part(
     dropped: Sequence[DropRecord],
     documents: DocumentsRecord,
 ) -> DropRecord:
-    found: list[int] = []
-    samples: list[DroppedSample] = []
-    part = documents.number
     with context.output() as store:
         known = np.frombuffer(read_file(store, ngrams.hashes), dtype="<u8")
-        for number, document in iter_documents(store, documents, dropped):
-            of_document = ngrams_of(document.text, n=settings.ngram)
-            shared = known_among(hash_ngrams(of_document), known)
-            if not len(shared):
-                continue
-            found.append(number)
-            if part < SAMPLED_PARTS and len(samples) < SAMPLES_A_PART:
-                text = document.text[:SAMPLE_CHARACTERS]
-                samples.append(
-                    DroppedSample(reason="contaminated", detail=of_document[int(shared[0])], text=text)
-                )
-        numbers = np.array(found, dtype=np.uint32)
-        record = put_dropped(context, store, [numbers], stage=stage, number=part, first_part=part)
-        return put_record(store, context, stage, record.model_copy(update={"samples": samples}))
+
+        def judge(text: str) -> Dropped | None:
+            of_text = ngrams_of(text, n=settings.ngram)
+            shared = known_among(hash_ngrams(of_text), known)
+            return Dropped("contaminated", of_text[int(shared[0])]) if len(shared) else None
+
+        return drop_judged(context, store, judge, stage=stage, documents=documents, dropped=dropped)
 
 
 def known_among(hashes: Hashes, known: Hashes) -> npt.NDArray[np.intp]:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from deepseek_workloads.contract.pipeline import Decontaminate, DeduplicateExact, DeduplicateNear
+from deepseek_workloads.contract.pipeline import Decontaminate, DeduplicateExact, DeduplicateNear, FilterTfIdf
 from deepseek_workloads.contract.records import StageReport
 from deepseek_workloads.data.prepare.contamination import collect_ngrams, contaminated_part
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.deduplicate_stage import deduplicate_range, plan_ranges
+from deepseek_workloads.data.prepare.document_frequencies import count_part, plan_totals, total_range
 from deepseek_workloads.data.prepare.executor import Executor
 from deepseek_workloads.data.prepare.near_components import drop_near_duplicates
 from deepseek_workloads.data.prepare.near_pairs import find_pairs
@@ -19,14 +20,17 @@ from deepseek_workloads.data.prepare.plan import GlobalStep, RecordPass, Step
 from deepseek_workloads.data.prepare.records import (
     DocumentsRecord,
     DropRecord,
+    FrequenciesRecord,
     NgramsRecord,
     PairsRecord,
     PassRecord,
     SignaturesRecord,
     StageRecord,
+    TotalsRecord,
 )
 from deepseek_workloads.data.prepare.reports import add_reports, global_report
 from deepseek_workloads.data.prepare.stage import OnDone, run_stage
+from deepseek_workloads.data.prepare.tfidf_stage import drop_noise
 
 Item = TypeVar("Item")
 Record = TypeVar("Record", bound=StageRecord)
@@ -100,6 +104,8 @@ def _all(stages: Stages, step: GlobalStep, corpus: Corpus) -> Corpus:
             dropped = _near(stages, step, corpus, settings)
         case Decontaminate():
             dropped = _contaminated(stages, step, corpus, settings)
+        case FilterTfIdf():
+            dropped = _noise(stages, step, corpus, settings)
         case _:
             raise AssertionError(f"{type(settings).__name__} is no stage over all documents")
     report = global_report(step.stage, dropped, documents_in=corpus.documents)
@@ -130,6 +136,18 @@ def _near(stages: Stages, step: GlobalStep, corpus: Corpus, settings: Deduplicat
     )
     task = partial(drop_near_duplicates, context, name, corpus.records, found)
     return stages.run(name, task, [0], DropRecord)
+
+
+def _noise(stages: Stages, step: GlobalStep, corpus: Corpus, settings: FilterTfIdf) -> list[DropRecord]:
+    counts, totals, name = step.substeps
+    context = stages.context
+    counting = partial(count_part, context, counts, corpus.dropped)
+    counted = stages.run(counts, counting, corpus.records, FrequenciesRecord)
+    summing = partial(total_range, context, totals, counted)
+    summed = stages.run(totals, summing, plan_totals(len(counted)), TotalsRecord)
+    documents = sum(record.documents for record in counted)
+    task = partial(drop_noise, context, name, settings, summed, documents, corpus.dropped)
+    return stages.run(name, task, corpus.records, DropRecord)
 
 
 def _contaminated(

@@ -7,7 +7,13 @@ stage over all documents is a step of its own.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deepseek_workloads.contract.pipeline import DeduplicateExact, DeduplicateNear, PipelineStage, is_global
+from deepseek_workloads.contract.pipeline import (
+    DeduplicateExact,
+    DeduplicateNear,
+    FilterTfIdf,
+    PipelineStage,
+    is_global,
+)
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.prepare.stage import DEDUPLICATE, READ, TOKENIZE, TOKENIZER
 
@@ -43,6 +49,8 @@ class GlobalStep:
                 return [self.name]
             case DeduplicateNear():
                 return [f"{self.name}_signatures", f"{self.name}_pairs", self.name]
+            case FilterTfIdf():
+                return [f"{self.name}_counts", f"{self.name}_totals", self.name]
             case _:
                 return [f"{self.name}_ngrams", self.name]
 

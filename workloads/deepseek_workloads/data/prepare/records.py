@@ -89,6 +89,20 @@ class PairsRecord(StageRecord):
     pairs: FileEntry  # near_pairs.PAIR_DTYPE
 
 
+class FrequenciesRecord(StageRecord):
+    """Of one part: in how many of its documents each word is."""
+
+    frequencies: FileEntry  # document_frequencies.FREQUENCY_DTYPE, sorted by bucket
+    range_starts: list[int]  # row of each range of buckets, and the end
+    documents: int
+
+
+class TotalsRecord(StageRecord):
+    """Of one range of buckets: in how many documents of all parts their words are."""
+
+    totals: FileEntry  # uint32, by bucket
+
+
 class NgramsRecord(StageRecord):
     """Hashes of the n-grams of evaluation sets."""
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from deepseek_workloads.contract.pipeline import Decontaminate, DeduplicateExact, PipelineStage
+from deepseek_workloads.contract.pipeline import Decontaminate, DeduplicateExact, FilterTfIdf, PipelineStage
 from deepseek_workloads.contract.records import DroppedSample, StageReport
 from deepseek_workloads.data.prepare.records import DropRecord
 
@@ -55,5 +55,7 @@ def _reason(stage: PipelineStage) -> str:
             return "duplicate"
         case Decontaminate():
             return "contaminated"
+        case FilterTfIdf():
+            return "meanTfIdf"
         case _:
             return "nearDuplicate"

@@ -19,6 +19,7 @@ from deepseek_workloads.contract.pipeline import (
     DeduplicateExact,
     DeduplicateNear,
     FilterLength,
+    FilterTfIdf,
     NormalizeUnicode,
     PipelineStage,
     RepairEncoding,
@@ -296,6 +297,7 @@ def stages(tmp_path) -> list[PipelineStage]:
         PipelineStage(
             name="alike", deduplicate_near=DeduplicateNear(threshold=0.9, ngram=3, permutations=32)
         ),
+        PipelineStage(name="noise", filter_tf_idf=FilterTfIdf()),
         PipelineStage(name="unseen", decontaminate=Decontaminate(uris=[f"file://{evaluation}"], ngram=19)),
     ]
 

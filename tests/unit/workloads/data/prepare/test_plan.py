@@ -12,6 +12,7 @@ from deepseek_workloads.contract.pipeline import (
     DeduplicateExact,
     DeduplicateNear,
     FilterLength,
+    FilterTfIdf,
     PipelineStage,
     is_global,
     web_recipe,
@@ -29,6 +30,7 @@ KINDS = {
     "filter_length": FilterLength(),
     "deduplicate_exact": DeduplicateExact(),
     "deduplicate_near": DeduplicateNear(),
+    "filter_tf_idf": FilterTfIdf(),
     "decontaminate": Decontaminate(uris=["s3://bucket/questions.jsonl"]),
 }
 PIPELINES = st.lists(st.sampled_from(sorted(KINDS)), max_size=12).map(
