@@ -178,6 +178,12 @@ class DeduplicateNear(SpecModel):
     permutations: int = Field(default=128, ge=32, le=1024, description="Numbers of a signature.")
 
 
+class DeduplicateSubstrings(SpecModel):
+    """Cuts out passages that occurred before, also where the records around them differ."""
+
+    min_words: int = Field(default=50, ge=8, le=1000, description="Words of a passage, at least.")
+
+
 class Decontaminate(SpecModel):
     """Drops records that hold an n-gram of an evaluation set."""
 
@@ -213,6 +219,7 @@ _KINDS: Final = (
     "filterTfIdf",
     "deduplicateExact",
     "deduplicateNear",
+    "deduplicateSubstrings",
     "decontaminate",
 )
 
@@ -244,4 +251,7 @@ class PipelineStage(SpecModel):
     filter_tf_idf: FilterTfIdf | None = Field(default=None, description="Drop noise by TF-IDF.")
     deduplicate_exact: DeduplicateExact | None = Field(default=None, description="Drop equal records.")
     deduplicate_near: DeduplicateNear | None = Field(default=None, description="Drop near-duplicates.")
+    deduplicate_substrings: DeduplicateSubstrings | None = Field(
+        default=None, description="Cut out repeated passages."
+    )
     decontaminate: Decontaminate | None = Field(default=None, description="Drop what evaluations hold.")

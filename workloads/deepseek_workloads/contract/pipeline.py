@@ -119,6 +119,12 @@ class DeduplicateNear(WireModel):
     permutations: int = Field(default=128, ge=32, le=1024)
 
 
+class DeduplicateSubstrings(WireModel):
+    """Passages that occurred before are cut out, word for word, of documents that may differ else."""
+
+    min_words: int = Field(default=50, ge=8, le=1000)  # of a passage
+
+
 class Decontaminate(WireModel):
     """Drops documents that hold an n-gram of words of an evaluation set."""
 
@@ -140,7 +146,7 @@ RecordSettings = (
     | RedactPii
     | Truncate
 )
-GlobalSettings = FilterTfIdf | DeduplicateExact | DeduplicateNear | Decontaminate
+GlobalSettings = FilterTfIdf | DeduplicateExact | DeduplicateNear | DeduplicateSubstrings | Decontaminate
 StageSettings = RecordSettings | GlobalSettings
 
 
@@ -162,6 +168,7 @@ class PipelineStage(WireModel):
     filter_tf_idf: FilterTfIdf | None = None
     deduplicate_exact: DeduplicateExact | None = None
     deduplicate_near: DeduplicateNear | None = None
+    deduplicate_substrings: DeduplicateSubstrings | None = None
     decontaminate: Decontaminate | None = None
 
     @property

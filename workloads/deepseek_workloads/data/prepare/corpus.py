@@ -5,7 +5,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from deepseek_workloads.contract.pipeline import Decontaminate, DeduplicateExact, DeduplicateNear, FilterTfIdf
+from deepseek_workloads.contract.pipeline import (
+    Decontaminate,
+    DeduplicateExact,
+    DeduplicateNear,
+    DeduplicateSubstrings,
+    FilterTfIdf,
+)
 from deepseek_workloads.contract.records import StageReport
 from deepseek_workloads.data.prepare.contamination import collect_ngrams, contaminated_part
 from deepseek_workloads.data.prepare.context import Context
@@ -24,12 +30,17 @@ from deepseek_workloads.data.prepare.records import (
     NgramsRecord,
     PairsRecord,
     PassRecord,
+    RepeatsRecord,
     SignaturesRecord,
     StageRecord,
     TotalsRecord,
+    WindowsRecord,
 )
 from deepseek_workloads.data.prepare.reports import add_reports, global_report
 from deepseek_workloads.data.prepare.stage import OnDone, run_stage
+from deepseek_workloads.data.prepare.substring_cut import cut_part
+from deepseek_workloads.data.prepare.substring_repeats import plan_window_ranges, repeats_of_range
+from deepseek_workloads.data.prepare.substring_windows import window_part
 from deepseek_workloads.data.prepare.tfidf_stage import drop_noise
 
 Item = TypeVar("Item")
@@ -82,13 +93,33 @@ def read_evaluation_sets(stages: Stages, steps: Sequence[Step]) -> None:
 
 def run_steps(stages: Stages, steps: Sequence[Step], corpus: Corpus) -> Corpus:
     for step in steps:
-        corpus = _pass(stages, step, corpus) if isinstance(step, RecordPass) else _all(stages, step, corpus)
+        if isinstance(step, RecordPass):
+            corpus = _pass(stages, step, corpus)
+        elif isinstance(step.stage.settings, DeduplicateSubstrings):
+            corpus = _cut(stages, step, corpus, step.stage.settings)
+        else:
+            corpus = _all(stages, step, corpus)
     return corpus
 
 
 def _pass(stages: Stages, step: RecordPass, corpus: Corpus) -> Corpus:
     task = partial(pass_part, stages.context, step, corpus.dropped)
-    records = stages.run(step.name, task, corpus.records, PassRecord)
+    return _rewritten(corpus, stages.run(step.name, task, corpus.records, PassRecord))
+
+
+def _cut(stages: Stages, step: GlobalStep, corpus: Corpus, settings: DeduplicateSubstrings) -> Corpus:
+    windows, repeats, name = step.substeps
+    context = stages.context
+    hashing = partial(window_part, context, windows, settings, corpus.dropped)
+    hashed = stages.run(windows, hashing, corpus.records, WindowsRecord)
+    finding = partial(repeats_of_range, context, repeats, hashed)
+    found = stages.run(repeats, finding, plan_window_ranges(hashed), RepeatsRecord)
+    task = partial(cut_part, context, name, settings, found, corpus.dropped)
+    return _rewritten(corpus, stages.run(name, task, corpus.records, PassRecord))
+
+
+def _rewritten(corpus: Corpus, records: Sequence[PassRecord]) -> Corpus:
+    """All documents were written again, without those that were dropped before."""
     reports = [add_reports(of_stage) for of_stage in zip(*(each.reports for each in records), strict=True)]
     slim = tuple(record.model_copy(update={"reports": []}) for record in records)  # tasks get all of them
     return Corpus(slim, reports=(*corpus.reports, *reports))

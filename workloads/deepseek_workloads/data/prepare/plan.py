@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from deepseek_workloads.contract.pipeline import (
     DeduplicateExact,
     DeduplicateNear,
+    DeduplicateSubstrings,
     FilterTfIdf,
     PipelineStage,
     is_global,
@@ -49,6 +50,8 @@ class GlobalStep:
                 return [self.name]
             case DeduplicateNear():
                 return [f"{self.name}_signatures", f"{self.name}_pairs", self.name]
+            case DeduplicateSubstrings():
+                return [f"{self.name}_windows", f"{self.name}_repeats", self.name]
             case FilterTfIdf():
                 return [f"{self.name}_counts", f"{self.name}_totals", self.name]
             case _:

@@ -89,6 +89,20 @@ class PairsRecord(StageRecord):
     pairs: FileEntry  # near_pairs.PAIR_DTYPE
 
 
+class WindowsRecord(StageRecord):
+    """Of one part: the hash of every run of words of its documents."""
+
+    windows: FileEntry  # substring_windows.WINDOW_DTYPE, sorted by hash
+    bucket_starts: list[int]  # row of each first byte of a hash, and the end: 257 numbers
+
+
+class RepeatsRecord(StageRecord):
+    """Of one range of hashes: the runs of words that occurred before."""
+
+    repeats: FileEntry  # substring_repeats.REPEAT_DTYPE, ordered by part
+    part_starts: list[int]  # row of each part, and the end
+
+
 class FrequenciesRecord(StageRecord):
     """Of one part: in how many of its documents each word is."""
 

@@ -18,6 +18,7 @@ from deepseek_workloads.contract.pipeline import (
     Decontaminate,
     DeduplicateExact,
     DeduplicateNear,
+    DeduplicateSubstrings,
     FilterLength,
     FilterTfIdf,
     NormalizeUnicode,
@@ -297,6 +298,7 @@ def stages(tmp_path) -> list[PipelineStage]:
         PipelineStage(
             name="alike", deduplicate_near=DeduplicateNear(threshold=0.9, ngram=3, permutations=32)
         ),
+        PipelineStage(name="passages", deduplicate_substrings=DeduplicateSubstrings(min_words=30)),
         PipelineStage(name="noise", filter_tf_idf=FilterTfIdf()),
         PipelineStage(name="unseen", decontaminate=Decontaminate(uris=[f"file://{evaluation}"], ngram=19)),
     ]
@@ -403,7 +405,7 @@ def test_a_restart_repeats_no_finished_part_of_any_stage(make_run, tmp_path, sta
     reference = _Recording()
     elsewhere = make_run(pipeline=stages, storage=Storage(uri=f"file://{tmp_path}/undisturbed"))
     expected = _run(elsewhere, open_store, reference, lambda _: None)
-    for dies_at in range(0, len(reference.ran), 3):
+    for dies_at in range(0, len(reference.ran), 7):
         storage = Storage(uri=f"file://{tmp_path}/dies-at-{dies_at}")
         dataset_run = make_run(pipeline=stages, storage=storage)
         first, second = _Recording(dies_at), _Recording()

@@ -11,6 +11,7 @@ from deepseek_workloads.contract.pipeline import (
     Decontaminate,
     DeduplicateExact,
     DeduplicateNear,
+    DeduplicateSubstrings,
     FilterLength,
     FilterTfIdf,
     PipelineStage,
@@ -30,6 +31,7 @@ KINDS = {
     "filter_length": FilterLength(),
     "deduplicate_exact": DeduplicateExact(),
     "deduplicate_near": DeduplicateNear(),
+    "deduplicate_substrings": DeduplicateSubstrings(),
     "filter_tf_idf": FilterTfIdf(),
     "decontaminate": Decontaminate(uris=["s3://bucket/questions.jsonl"]),
 }

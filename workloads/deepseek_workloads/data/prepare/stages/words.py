@@ -19,6 +19,11 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
+def word_starts(text: str) -> list[int]:
+    """Where each of words_of begins."""
+    return [match.start() for match in _WORD.finditer(text)]
+
+
 def lines_of(text: str) -> list[str]:
     """Lines that hold something, without the white space around them."""
     return [line for line in map(str.strip, text.split("\n")) if line]
