@@ -7,6 +7,7 @@ from deepseek_workloads.contract.architecture import (
     Indexer,
     MoE,
     RopeScaling,
+    Vision,
 )
 
 _MOE = MoE(
@@ -108,3 +109,18 @@ OWN: dict[str, Architecture] = {
     "grouped queries, more than the next token": _PLAIN.model_copy(update={"num_nextn_predict_layers": 1}),
 }
 SPARSE = BASE.model_copy(update={"indexer": Indexer(index_n_heads=16, index_head_dim=12, index_topk=6)})
+SEEING = BASE.model_copy(
+    update={
+        "vision": Vision(
+            hidden_size=24,
+            intermediate_size=40,
+            num_hidden_layers=2,
+            num_attention_heads=3,
+            image_size=12,
+            patch_size=4,
+            image_mean=(0.5, 0.4, 0.3),
+            image_std=(0.5, 0.25, 0.2),
+            image_token_id=7,
+        )
+    }
+)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_architectures import ARCHITECTURES, NEXTN, OWN, PLAIN, SPARSE
+from small_architectures import ARCHITECTURES, NEXTN, OWN, PLAIN, SEEING, SPARSE
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
@@ -16,6 +16,7 @@ _EVERY = {
     **OWN,
     "modules for more than the next token": NEXTN,
     "indexer": SPARSE,
+    "vision": SEEING,
     **PRESETS,
 }
 

@@ -5,12 +5,13 @@ It does not know presets (`plan.presets`), what is allowed together (`plan.rules
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from deepseek_workloads.contract.wire import WireModel
 
 MAX_SIZE: Final = 2**24  # of any one number of features, tokens or experts: more is a mistake, or an attack
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
+NUM_CHANNELS: Final = 3  # of an image: red, green, blue
 
 
 class RopeScaling(WireModel):
@@ -99,6 +100,33 @@ class Indexer(WireModel):
     loss_weight: float = Field(default=1.0, ge=0)
 
 
+class Vision(WireModel):
+    """A ViT (Dosovitskiy et al. 2020, arXiv:2010.11929) whose features stand in a sequence where an image is,
+    after a projector of two layers. Names and defaults are those of ViTConfig; activations are GELU."""
+
+    hidden_size: Size = 768
+    intermediate_size: Size = 3072
+    num_hidden_layers: int = Field(default=12, ge=1, le=1024)
+    num_attention_heads: Size = 12
+    layer_norm_eps: float = Field(default=1e-12, gt=0)
+    qkv_bias: bool = True
+    image_size: Annotated[int, Field(ge=1, le=4096)] = 224  # pixels of a side
+    patch_size: Annotated[int, Field(ge=1, le=4096)] = 16  # pixels of a side
+    image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # by channel, of pixels from 0 to 1
+    image_std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
+    image_token_id: int = Field(ge=0, le=MAX_SIZE)  # as many of it as patches stand for an image
+
+    @property
+    def num_patches(self) -> int:
+        """Of an image, and tokens of it in a sequence."""
+        return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def patch_width(self) -> int:
+        """Numbers of a patch."""
+        return NUM_CHANNELS * self.patch_size**2
+
+
 class Architecture(WireModel):
     """Sizes are counts of features unless said otherwise."""
 
@@ -127,6 +155,7 @@ class Architecture(WireModel):
     num_nextn_predict_layers: int = Field(default=0, ge=0, le=1024)
     mtp_loss_weight: float = Field(default=0.3, ge=0)  # lambda, of the mean over the modules
     moe: MoE | None = None  # None: every layer is dense
+    vision: Vision | None = None  # None: text alone
 
     @property
     def latent(self) -> bool:

@@ -10,6 +10,7 @@ from deepseek_workloads.contract.run_config import TrainingRun
 _TRAINING_FIELDS = (
     "objective",
     "entrypoint",
+    "freeze",
     "lora",
     "quantisation",
     "consolidation",
@@ -49,6 +50,7 @@ def recipe_of(run: TrainingRun) -> Recipe:
         "architecture": document["architecture"],
         "data": {**document["data"], "sources": sources},
         "initFrom": run.init_from.uri if run.init_from else None,
+        "visionInitFrom": run.vision_init_from.uri if run.vision_init_from else None,
         "initFromDigest": run.init_from.digest if run.init_from else None,
         "training": training,
     }

@@ -116,6 +116,7 @@ class Provenance(TolerantWireModel):
     run_config_digest: str
     dataset_digests: list[str]
     init_from: BaseExport | None = None  # None: random weights
+    vision_init_from: BaseExport | None = None  # of the image encoder; None: of init_from, random, or none
 
 
 class ExportManifest(TolerantWireModel):
@@ -127,6 +128,33 @@ class ExportManifest(TolerantWireModel):
     evaluation: dict[str, float] = Field(default_factory=dict)
     parameters: int
     architecture: str = "DeepseekV3ForCausalLM"
+
+
+class ImageColumn(TolerantWireModel):
+    """The images of a shard in the order of their places: the bytes of their patches, one after another."""
+
+    key: RelativeKey
+    images: int = Field(ge=0)
+    size: int = Field(ge=0)  # bytes
+    # Of each image two uint64, little-endian: the offset in the shard of its first placeholder token, and the
+    # xxh3-64 of its bytes.
+    index_key: RelativeKey
+    index_checksum: str
+
+
+class ImageFormat(TolerantWireModel):
+    """How images lie in a dataset: squares of bytes in patches, by row; of a patch the red numbers come
+    first, by row, then green, then blue."""
+
+    image_size: int = Field(ge=1, le=4096)  # pixels of a side
+    patch_size: int = Field(ge=1, le=4096)  # pixels of a side
+    image_token: str
+    image_token_id: int = Field(ge=0)  # one of it a patch
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Patches, and bytes of each."""
+        return (self.image_size // self.patch_size) ** 2, 3 * self.patch_size**2
 
 
 class Shard(TolerantWireModel):
@@ -142,6 +170,7 @@ class Shard(TolerantWireModel):
     document_offsets_key: RelativeKey  # uint64 little-endian token offsets of the documents' starts
     document_offsets_checksum: str
     loss_mask: bool = False  # uint32 whose highest bit says: this token is an answer's, to be predicted
+    images: ImageColumn | None = None  # None: text alone
 
 
 class SplitStatistics(TolerantWireModel):
@@ -201,6 +230,7 @@ class DatasetManifest(TolerantWireModel):
     bad_records: int = 0
     report: DatasetReport | None = None
     chat_template: str | None = None  # of conversations: how messages became text
+    images: ImageFormat | None = None  # None: text alone
     raw_fingerprint: str = ""  # sha256 over (uri, etag, size) of the raw objects
     settings_digest: str = ""  # sha256 over what else decides the content: normalization, tokenizer, ...
     owner_uid: str = ""

@@ -56,6 +56,7 @@ class Data(WireModel):
     seed: int = 0
 
 
+ModelPart = Literal["visionTower", "projector", "languageModel"]
 PipelineSchedule = Literal["1F1B", "Interleaved1F1B", "ZBVZeroBubble", "DualPipeV"]
 
 
@@ -88,6 +89,7 @@ class Distillation(WireModel):
 
 class Training(WireModel):
     objective: Literal["pretrain", "sft"] = "pretrain"
+    freeze: list[ModelPart] | None = Field(default=None, max_length=3)  # what stays as it is; None: nothing
     lora: Lora | None = None  # None: all weights are trained
     quantisation: Quantisation | None = None
     pruning: Pruning | None = None
@@ -146,6 +148,7 @@ class TrainingRun(WireModel):
     backend: Literal["ray", "horovod"] = "ray"
     architecture: Architecture
     init_from: InitialExport | None = None
+    vision_init_from: InitialExport | None = None  # a Hugging Face ViT folder; None: random, or of init_from
     data: Data
     training: Training
     checkpoint: Checkpoint = Checkpoint()
@@ -158,6 +161,7 @@ class TrainingRun(WireModel):
 
 
 STRUCTURED_FORMATS: Final = ("jsonl", "parquet", "webdataset")
+_APART: Final = ("chat", "image-text")  # whose documents make a dataset of their own
 
 
 class TokenizerTraining(WireModel):
@@ -168,15 +172,25 @@ class TokenizerTraining(WireModel):
 
 class RawSource(WireModel):
     """Raw objects: every object below the prefix that matches `include` and not `exclude` (fnmatch). What
-    ends with .gz or .zst is decompressed. Lines of `chat` have `messages`, a list of {role, content}."""
+    ends with .gz or .zst is decompressed. Lines of `chat` have `messages`, a list of {role, content}; those
+    of `image-text` have them or a text, and `images`, keys below the prefix."""
 
     name: str
     uri: str
-    format: Literal["text", "jsonl", "chat", "parquet", "webdataset", "html"] = "text"
+    format: Literal["text", "jsonl", "chat", "image-text", "parquet", "webdataset", "html"] = "text"
     text_field: str = "text"  # of a JSON line, a row, a sample
     template: str | None = None  # Jinja over the fields of a record, in place of text_field
     include: list[str] = Field(default_factory=lambda: ["*"])
     exclude: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _lines_alone(self) -> Self:
+        if self.format == "image-text" and "*" in self.include:
+            raise ValueError(
+                "include '*' of format image-text would read images as lines: use patterns that match the "
+                "lines only, such as *.jsonl"
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_fields_to_render(self) -> Self:
@@ -184,6 +198,19 @@ class RawSource(WireModel):
             formats = ", ".join(STRUCTURED_FORMATS)
             raise ValueError(f"template: belongs to records with fields: use it with format {formats}")
         return self
+
+
+class ImageSettings(WireModel):
+    """What becomes of the images of an image-text dataset. `patch_size` divides `image_size`."""
+
+    image_token: str = Field(default="<|image|>", min_length=1)  # a special token of the tokenizer
+    image_size: int = Field(default=224, ge=1, le=4096)  # pixels of a side that each image is scaled to
+    patch_size: int = Field(default=16, ge=1, le=4096)  # pixels of a side
+
+    @property
+    def image_bytes(self) -> int:
+        """Of one image, as it is stored."""
+        return 3 * self.image_size**2
 
 
 class DatasetRun(WireModel):
@@ -195,6 +222,7 @@ class DatasetRun(WireModel):
     tokenizer: TokenizerTraining | None = None  # exactly one of tokenizer and tokenizer_uri
     tokenizer_uri: str | None = None  # a tokenizer.json, or the manifest.json of a dataset that has one
     chat_template: str | None = None  # Jinja, of sources in format chat; None: a plain one
+    images: ImageSettings | None = None  # of sources in format image-text; None: the defaults
     normalization: Literal["none", "nfc", "nfkc"] = "nfc"
     deduplicate: bool = True  # where there is no pipeline
     pipeline: list[PipelineStage] | None = Field(default=None, min_length=1, max_length=24)
@@ -210,29 +238,57 @@ class DatasetRun(WireModel):
         """Whether its documents are messages; a dataset has one kind of documents only."""
         return self.raw_sources[0].format == "chat"
 
+    @property
+    def with_images(self) -> bool:
+        """Whether its documents are texts or messages with images."""
+        return self.raw_sources[0].format == "image-text"
+
+    @property
+    def image_settings(self) -> ImageSettings:
+        return self.images or ImageSettings()
+
+    @property
+    def marks_predicted(self) -> bool:
+        """Whether its shards say of each token if it is to be predicted."""
+        return self.conversations or self.with_images
+
     @model_validator(mode="after")
     def _stages_have_names_of_their_own(self) -> Self:
         names = [stage.name for stage in self.pipeline or ()]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"pipeline: {', '.join(repeated)}: name each stage differently")
-        if self.pipeline and self.conversations:
-            raise ValueError("pipeline: its stages are for text: leave it out for sources of format chat")
+        if self.pipeline and self.marks_predicted:
+            raise ValueError(
+                "pipeline: its stages are for text: leave it out for sources of format chat or image-text"
+            )
         return self
 
     @model_validator(mode="after")
     def _one_kind_of_documents(self) -> Self:
-        kinds = {source.format == "chat" for source in self.raw_sources}
+        kinds = {source.format if source.format in _APART else "text" for source in self.raw_sources}
         if len(kinds) > 1:
             raise ValueError(
-                "sources: format chat and others: prepare conversations as a dataset of their own"
+                f"sources: formats {' and '.join(sorted(kinds))}: prepare conversations, and texts with "
+                "images, each as a dataset of their own"
             )
-        if self.conversations and self.tokenizer is not None:
+        if self.marks_predicted and self.tokenizer is not None:
             raise ValueError(
-                "tokenizer.train: conversations are prepared in the tokens of a model that exists: name its "
-                "tokenizer by tokenizer.uri or tokenizer.datasetRef"
+                "tokenizer.train: conversations and images are prepared in the tokens of a model that "
+                "exists: name its tokenizer by tokenizer.uri or tokenizer.datasetRef"
+            )
+        images = self.image_settings
+        if images.image_size % images.patch_size:
+            raise ValueError(
+                f"images.patchSize: {images.patch_size}: must divide imageSize ({images.image_size}): use "
+                f"patches of 16 and images of {_near(images)}"
             )
         return self
+
+
+def _near(images: ImageSettings) -> int:
+    """The nearest size of images that patches of 16 divide."""
+    return max(1, round(images.image_size / 16)) * 16
 
 
 class ServedRevision(WireModel):

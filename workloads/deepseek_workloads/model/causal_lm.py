@@ -18,6 +18,7 @@ from deepseek_workloads.model.caches import Cache, LayerCache
 from deepseek_workloads.model.documents import DocumentMask
 from deepseek_workloads.model.dropout import EMBEDDING, Dropout, DropoutStream
 from deepseek_workloads.model.head import LanguageModelHead
+from deepseek_workloads.model.images import ImageInputs, place
 from deepseek_workloads.model.initialize import initialize
 from deepseek_workloads.model.layer_output import LayerOutput
 from deepseek_workloads.model.losses import MTP_LOSS, summed
@@ -25,6 +26,7 @@ from deepseek_workloads.model.nextn import NextTokenLayer
 from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.rope import rotations, rotations_at
 from deepseek_workloads.model.router import Router
+from deepseek_workloads.model.vision import MultiModalProjector, VisionTransformer
 
 INDEXER = ".self_attn.indexer."
 
@@ -46,7 +48,8 @@ class HiddenStates(NamedTuple):
 
 
 class DeepseekV3Model(nn.Module):
-    """Embedding, layers, last norm; and the modules that predict more than the next token."""
+    """Embedding, layers, last norm; the modules that predict more than the next token; and, of a model that
+    sees, what makes features of images."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -61,13 +64,20 @@ class DeepseekV3Model(nn.Module):
         self.nextn_predict_layers = nn.ModuleList(
             NextTokenLayer(architecture, index) for index in range(architecture.num_nextn_predict_layers)
         )
+        self.images = ImageInputs()
+        if architecture.vision is not None:
+            self.vision_tower = VisionTransformer(architecture.vision)
+            self.multi_modal_projector = MultiModalProjector(
+                architecture.vision, hidden=architecture.hidden_size
+            )
 
     def forward(
         self, input_ids: Tensor, *, start: int | Tensor = 0, caches: Sequence[Cache] | None = None
     ) -> HiddenStates:
         """`input_ids` int64 [B, T] at positions `start`, `start + 1`, ... (int64 [B]: each row from its own;
         int64 [1, T]: at these); `caches` hold those before."""
-        hidden = self.embedding_dropout(self.embed_tokens(input_ids))
+        self.images.features = self.image_features()
+        hidden = self.embed(input_ids)
         rotation = self.rotation(start, length=input_ids.shape[1], like=hidden)
         outputs = []
         for index, layer in enumerate(self.layers):
@@ -76,10 +86,27 @@ class DeepseekV3Model(nn.Module):
             outputs.append(output)
         return HiddenStates(self.norm(hidden), outputs)
 
+    def embed(self, input_ids: Tensor) -> Tensor:
+        """int64 [B, T] -> [B, T, H], of the pass's images their features."""
+        embedded = self.embed_tokens(input_ids)
+        if self.images.current is not None and self.images.features is not None:
+            embedded = place(embedded, self.images.features, self.images.current)
+        dropped: Tensor = self.embedding_dropout(embedded)
+        return dropped
+
+    def image_features(self) -> Tensor | None:
+        """[N, P, H] of the images of the pass, of one blank image where it has none; None: text alone."""
+        images = self.images.current
+        if images is None or self.architecture.vision is None:
+            return None
+        of_patches = self.vision_tower(images.or_blank())[:, 1:]
+        features: Tensor = self.multi_modal_projector(of_patches)
+        return features
+
     def look_further(self, input_ids: Tensor, last: Tensor) -> list[LayerOutput]:
         """Of each module for more than the next token, from `last` [B, T, H]: module k, counted from one, has
         [B, T - k, H], not normed."""
-        embedded = self.embedding_dropout(self.embed_tokens(input_ids))
+        embedded = self.embed(input_ids)
         rotation = self.rotation(0, length=input_ids.shape[1], like=embedded)
         outputs, hidden = [], last
         for layer in self.nextn_predict_layers:
@@ -108,6 +135,7 @@ class DeepseekV3ForCausalLM(nn.Module):
         self.model = DeepseekV3Model(architecture)
         self.lm_head = LanguageModelHead(architecture.hidden_size, architecture.vocab_size)
         self.documents = DocumentMask()
+        self.images = self.model.images
         for module in self.modules():
             if isinstance(module, MultiHeadLatentAttention | Router):
                 module.documents = self.documents
@@ -175,6 +203,10 @@ class DeepseekV3ForCausalLM(nn.Module):
         """Every layer that a training pass runs, in its order: units to shard, wrap or recompute."""
         return [*self.model.layers, *self.model.nextn_predict_layers]
 
+    def vision_layers(self) -> list[nn.Module]:
+        """Of the image encoder: units to recompute."""
+        return [] if self.architecture.vision is None else list(self.model.vision_tower.layers)
+
     def mixtures(self) -> list[MixtureOfExperts]:
         """In the order of `LossParts.expert_counts`."""
         return [layer.mlp for layer in self.layers() if isinstance(layer.mlp, MixtureOfExperts)]
@@ -182,7 +214,8 @@ class DeepseekV3ForCausalLM(nn.Module):
     def update_router_bias(self, expert_counts: Tensor) -> None:
         """After an optimizer step. `expert_counts` [mixture layers, E]: the sum over the passes and the ranks
         of the global batch, the same on every rank."""
-        if self.architecture.warming_up:
+        trained = any(weight.requires_grad for layer in self.layers() for weight in layer.parameters())
+        if self.architecture.warming_up or not trained:  # then nothing of the layers is to change
             return
         for mixture, counts in zip(self.mixtures(), expert_counts.unbind(), strict=True):
             mixture.gate.update(counts)

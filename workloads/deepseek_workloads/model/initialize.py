@@ -13,6 +13,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from deepseek_workloads.contract.architecture import Architecture
 
+_NORMS = ("norm.weight", "layernorm_before.weight", "layernorm_after.weight")
+
 
 @torch.no_grad()
 def initialize(model: nn.Module, architecture: Architecture, *, seed: int) -> None:
@@ -27,7 +29,7 @@ def initialize(model: nn.Module, architecture: Architecture, *, seed: int) -> No
 def _first_value(name: str, shape: torch.Size, *, seed: int, architecture: Architecture) -> Tensor:
     if name.endswith((".bias", ".lora_B")):
         return torch.zeros(shape)
-    if name.endswith("norm.weight"):
+    if name.endswith(_NORMS):
         return torch.ones(shape)
     stream = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(stream[:8], "little", signed=True))

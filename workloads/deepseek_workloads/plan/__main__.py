@@ -18,7 +18,12 @@ import yaml
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.plan.architecture import ArchitectureRefused, resolve
-from deepseek_workloads.plan.estimate import active_parameters, flops_per_token, parameters
+from deepseek_workloads.plan.estimate import (
+    active_parameters,
+    flops_per_image,
+    flops_per_token,
+    parameters,
+)
 from deepseek_workloads.plan.hugging_face_config import architecture_of, class_of
 from deepseek_workloads.plan.layout import data_parallel_layout
 from deepseek_workloads.plan.memory import COMPUTE_BYTES, estimate_memory
@@ -121,6 +126,7 @@ def _row(name: str, architecture: Architecture, options: argparse.Namespace) -> 
         "parameters": parameters(architecture),
         "activeParameters": active_parameters(architecture),
         "flopsPerToken": flops_per_token(architecture, sequence_length=length),
+        "flopsPerImage": flops_per_image(architecture),
         "memoryPerRank": _memory_of_rank(architecture, length, options),
         "smallestGpuPool": _pool(architecture, length, options),
         "exportedAs": class_of(architecture),

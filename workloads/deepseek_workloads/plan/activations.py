@@ -50,10 +50,23 @@ def kept_per_token(a: Architecture, *, length: int, gpu: bool = False, recompute
     kept = _last(a)
     for _ in range(modules):
         kept += _norm(a.hidden_size) + _norm(a.hidden_size) + Kept(computed=2 * a.hidden_size) + _last(a)
+    seen = _images(a)
     if recompute:
         largest = max(layers, key=lambda layer: layer.size(EXACT_BYTES, exact_weights=True))
-        return kept + Kept(normed=len(layers) * a.hidden_size) + largest
-    return sum(layers, start=kept)
+        return kept + Kept(normed=len(layers) * a.hidden_size) + largest + seen
+    return sum(layers, start=kept + seen)
+
+
+def _images(a: Architecture) -> Kept:
+    """Of encoder and projector, where images fill the sequence: an upper bound, a patch a token."""
+    v = a.vision
+    if v is None:
+        return Kept()
+    wide, hidden = v.hidden_size, a.hidden_size
+    # Two norms; queries, keys, values and what attention gives; the network before and after its activation.
+    layer = _norm(wide) + _norm(wide) + Kept(computed=4 * wide + 2 * v.intermediate_size)
+    projector = Kept(computed=wide + 2 * hidden)
+    return sum([layer] * v.num_hidden_layers, start=_norm(wide) + projector + Kept(bytes=v.patch_width))
 
 
 def _norm(features: int) -> Kept:

@@ -18,11 +18,13 @@ from deepseek_workloads.contract.architecture import (
     Indexer,
     MoE,
     RopeScaling,
+    Vision,
 )
 from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.plan.problem import Problem
 
 ARCHITECTURE_FIELD = "spec.model.architecture"
+VISION_FIELD = "spec.model.vision"
 PRESET_FIELD = "spec.model.preset"
 INVALID_ARCHITECTURE = "InvalidArchitecture"
 UNKNOWN_PRESET = "UnknownPreset"
@@ -34,6 +36,7 @@ _NESTED: dict[str, type[BaseModel]] = {
     "indexer": Indexer,
     "moe": MoE,
     "rope_scaling": RopeScaling,
+    "vision": Vision,
 }
 
 
@@ -115,10 +118,11 @@ def _problems_of(error: ValidationError) -> list[Problem]:
     problems = []
     for detail in error.errors():
         path = ".".join(to_camel(str(part)) for part in detail["loc"])
+        whole = f"{ARCHITECTURE_FIELD}.{path}"
         missing = detail["type"] == "missing"
         problems.append(
             Problem(
-                field=f"{ARCHITECTURE_FIELD}.{path}",
+                field=whole.replace(f"{ARCHITECTURE_FIELD}.vision", VISION_FIELD),  # it stands beside
                 value="not set" if missing else repr(detail["input"]),
                 rule=detail["msg"][:1].lower() + detail["msg"][1:],
                 remedy="set it, or start from a preset" if missing else "correct the value",

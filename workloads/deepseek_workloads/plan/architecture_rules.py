@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import TrainingRun
-from deepseek_workloads.plan.architecture import ARCHITECTURE_FIELD, INVALID_ARCHITECTURE
+from deepseek_workloads.plan.architecture import ARCHITECTURE_FIELD, INVALID_ARCHITECTURE, VISION_FIELD
 from deepseek_workloads.plan.nearest import divisors_near, either, multiples
 from deepseek_workloads.plan.problem import Problem
 
@@ -122,6 +122,49 @@ def dropout_rates(a: Architecture) -> Iterator[Problem]:
                 f"must be 0, or from {_LEAST_RATE:g} to 1 - {_LEAST_RATE:g}",
                 'use "0.1", or leave it away',
             )
+
+
+def vision(a: Architecture) -> Iterator[Problem]:
+    v = a.vision
+    if v is None:
+        return
+    if v.image_size % v.patch_size:
+        yield _of_vision(
+            "patchSize",
+            v.patch_size,
+            f"must divide imageSize ({v.image_size})",
+            f"use {either(divisors_near(v.image_size, v.patch_size))}, or an imageSize of "
+            f"{either(multiples(v.image_size, v.patch_size))}",
+        )
+    if v.hidden_size % v.num_attention_heads:
+        yield _of_vision(
+            "numAttentionHeads",
+            v.num_attention_heads,
+            f"must divide its hiddenSize ({v.hidden_size})",
+            f"use {either(divisors_near(v.hidden_size, v.num_attention_heads))}",
+        )
+    if v.image_token_id >= a.vocab_size:
+        yield _of_vision(
+            "imageTokenId",
+            v.image_token_id,
+            f"must be below vocabSize ({a.vocab_size}): it stands in the sequence where an image does",
+            "use the imageTokenId that the dataset's manifest.json names",
+        )
+
+
+def _of_vision(name: str, value: object, rule: str, remedy: str) -> Problem:
+    return Problem(f"{VISION_FIELD}.{name}", str(value), rule, remedy, INVALID_ARCHITECTURE)
+
+
+def room_for_an_image(run: TrainingRun) -> Iterator[Problem]:
+    v, length = run.architecture.vision, run.data.sequence_length
+    if v is not None and v.num_patches >= length:
+        yield _of_vision(
+            "patchSize",
+            v.patch_size,
+            f"makes {v.num_patches} tokens of an image, and data.sequenceLength is {length}: no word follows",
+            f"use a sequenceLength above {v.num_patches}, larger patches or smaller images",
+        )
 
 
 def softmax_scores(a: Architecture) -> Iterator[Problem]:

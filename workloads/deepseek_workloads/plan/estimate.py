@@ -14,6 +14,7 @@ from deepseek_workloads.plan.memory import MemoryEstimate, estimate_memory
 from deepseek_workloads.plan.modules import fitting, linear_names
 from deepseek_workloads.plan.pipeline import enough_passes
 from deepseek_workloads.plan.tensors import NEXTN, ROUTED_EXPERTS, Shape, elements, parameter_shapes
+from deepseek_workloads.plan.vision_tensors import PROJECTOR, VISION_TOWER, vision_shapes
 
 _COPIES_OF_ANCHOR = 2  # where weights start from, and how much each is needed
 # A pass gets sequences up to this many tokens: beyond it kernels are busy and only memory grows.
@@ -25,6 +26,7 @@ class Estimate:
     parameters: int
     active_parameters: int  # that one token passes through
     flops_per_token: int  # forward and backward
+    flops_per_image: int  # beside those of the tokens that it takes; 0: no vision
     tokens_per_step: int
     micro_batch_size: int  # sequences
     memory: MemoryEstimate  # of one rank
@@ -41,6 +43,7 @@ def estimate(run: TrainingRun) -> Estimate:
         parameters=parameters(run.architecture),
         active_parameters=active_parameters(run.architecture),
         flops_per_token=flops_per_token(run.architecture, sequence_length=run.data.sequence_length),
+        flops_per_image=flops_per_image(run.architecture),
         tokens_per_step=run.training.global_batch_size * run.data.sequence_length,
         micro_batch_size=micro_batch_size,
         memory=_memory(run, micro_batch_size),
@@ -54,9 +57,9 @@ def parameters(architecture: Architecture) -> int:
 
 
 def active_parameters(architecture: Architecture) -> int:
-    """Those of one token when the model is used: of the routed experts only the chosen ones, of modules for
-    more than the next token none, everything else whole."""
-    shapes = parameter_shapes(architecture)
+    """Those of one token of text when the model is used: of the routed experts only the chosen ones, of
+    modules for more than the next token and of what sees images none, everything else whole."""
+    shapes = _of_text(architecture)
     return _active({name: shape for name, shape in shapes.items() if NEXTN not in name}, architecture)
 
 
@@ -69,13 +72,35 @@ def flops_per_token(architecture: Architecture, *, sequence_length: int) -> int:
     """
     a = architecture
     modules = a.num_nextn_predict_layers
-    products = _active(parameter_shapes(a), a) - _looked_up(a) + modules * a.vocab_size * a.hidden_size
+    products = _active(_of_text(a), a) - _looked_up(a) + modules * a.vocab_size * a.hidden_size
     layers = a.num_hidden_layers + modules
     seen = attended_positions(a, sequence_length)
     attention = a.num_attention_heads * attention_width(a) * seen
     if a.indexer is not None:  # scores everything
         attention += a.indexer.index_n_heads * a.indexer.index_head_dim * sequence_length / 2
     return round(3 * (2 * products + 2 * layers * attention))
+
+
+def flops_per_image(a: Architecture) -> int:
+    """Forward and backward of encoder and projector: 2 for each weight of a matrix product and patch, and
+    attention of every patch to every other."""
+    v = a.vision
+    if v is None:
+        return 0
+    matrices = {name: shape for name, shape in vision_shapes(a).items() if name.endswith("weight")}
+    products = sum(prod(shape) for shape in matrices.values() if len(shape) > 1)
+    patches = v.num_patches
+    attention = v.num_hidden_layers * 2 * v.hidden_size * patches
+    return 3 * 2 * patches * (products + attention)
+
+
+def _of_text(a: Architecture) -> dict[str, Shape]:
+    """What each token goes through."""
+    return {
+        name: shape
+        for name, shape in parameter_shapes(a).items()
+        if not name.startswith((VISION_TOWER, PROJECTOR))
+    }
 
 
 def attention_width(a: Architecture) -> int:

@@ -12,6 +12,8 @@ _CLASSES = {**deepseek.MODEL_TYPES, **llama.MODEL_TYPES, own.MODEL_TYPE: own.CLA
 
 def model_type_of(architecture: Architecture) -> str:
     """Hugging Face's, of a class that computes the same; our own where none does."""
+    if architecture.vision is not None:
+        return own.MODEL_TYPE
     return deepseek.model_type(architecture) or llama.model_type(architecture) or own.MODEL_TYPE
 
 

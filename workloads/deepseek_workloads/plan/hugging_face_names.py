@@ -41,11 +41,11 @@ class Place:
 
 def place_of(name: str, shape: tuple[int, ...], architecture: Architecture) -> Place | None:
     """Of the tensor `name` on disk with this `shape`; None for what the model does not take from there."""
-    if model_type_of(architecture) == own.MODEL_TYPE:
-        return Place(name, (0,) * len(shape), shape)
     ours = in_memory(name, architecture)
     if ours is None:
         return None
+    if model_type_of(architecture) == own.MODEL_TYPE:
+        return Place(name, (0,) * len(shape), shape)
     single = SINGLE.match(ours)
     if single is None:
         return Place(ours, (0,) * len(shape), shape)
@@ -78,6 +78,9 @@ def in_memory(name: str, architecture: Architecture) -> str | None:
         for theirs, ours in _MIXTRAL:
             name = name.replace(theirs, ours)
     if name.endswith(_MADE_FROM_CONFIG) or (architecture.tie_word_embeddings and name == HEAD):
+        return None
+    nextn = _NEXTN.match(name)  # under our own names; who loads a model may want fewer
+    if nextn is not None and int(nextn["index"]) >= architecture.num_nextn_predict_layers:
         return None
     layer = _LAYER.match(name)
     index = -1 if layer is None else int(layer["index"]) - architecture.num_hidden_layers

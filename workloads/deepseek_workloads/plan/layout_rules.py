@@ -82,6 +82,9 @@ def _not_with(a: Architecture) -> Iterator[tuple[str, str, object]]:
     if a.dropout is not None:  # masks are made for whole sequences with all heads, by one pass at a time
         for degree in ("contextParallelDegree", "tensorParallelDegree", "pipelineParallelDegree"):
             yield degree, "dropout", "set"
+    if a.vision is not None:  # features are put into whole sequences, and a stage has no encoder
+        for degree in ("contextParallelDegree", "tensorParallelDegree", "pipelineParallelDegree"):
+            yield degree, "vision", "set"
     if a.attention.head_gate is not None:
         yield "tensorParallelDegree", "attention.headGate", "set"
     if a.warming_up:

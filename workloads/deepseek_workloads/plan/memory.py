@@ -11,6 +11,7 @@ from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.plan.activations import kept_per_token
 from deepseek_workloads.plan.layout import Layout
 from deepseek_workloads.plan.tensors import ROUTED_EXPERTS, elements, layer_shapes, parameter_shapes
+from deepseek_workloads.plan.vision_tensors import vision_shapes
 
 MASTER_BYTES = 4  # weights, gradients and each moment are kept in float32
 _MOMENTS = {"adamw": 2, "amf": 3}  # of every parameter
@@ -81,10 +82,12 @@ def estimate_memory(
 
 
 def _unsharded_blocks(architecture: Architecture) -> int:
-    """Elements gathered at a time: two layers (one computes, the next is fetched), embedding and head."""
+    """Elements gathered at a time: two layers (one computes, the next is fetched), embedding and head, and
+    what makes features of images, beside them."""
     last = layer_shapes(architecture, architecture.num_hidden_layers - 1)
     heads = 1 if architecture.tie_word_embeddings else 2
-    return 2 * elements(last) + heads * architecture.vocab_size * architecture.hidden_size
+    seeing = elements(vision_shapes(architecture))
+    return 2 * elements(last) + heads * architecture.vocab_size * architecture.hidden_size + seeing
 
 
 def _held(architecture: Architecture, layout: Layout) -> tuple[int, int]:

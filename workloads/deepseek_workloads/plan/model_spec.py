@@ -12,7 +12,8 @@ _NONE: Mapping[str, Any] = {"qLoraRank": 0, "ropeScaling": {"type": "none"}, "ex
 
 
 def model_spec(architecture: Architecture) -> dict[str, Any]:
-    """`{"preset": ..., "architecture": {...}}`. Raises ValueError where no preset has its optional parts."""
+    """`{"preset": ..., "architecture": {...}}`, and `vision` where it sees. Raises ValueError where no preset
+    has its optional parts."""
     alike = [name for name, preset in PRESETS.items() if _of_same_parts(preset, architecture)]
     specs = [_spec(name, architecture) for name in alike]
     if not specs:
@@ -29,7 +30,9 @@ def _of_same_parts(preset: Architecture, architecture: Architecture) -> bool:
 def _spec(name: str, architecture: Architecture) -> dict[str, Any]:
     theirs = PRESETS[name].model_dump(mode="json", by_alias=True)
     ours = architecture.model_dump(mode="json", by_alias=True)
-    return {"preset": name, "architecture": _changed(theirs, ours)}
+    vision = ours.pop("vision")
+    spec = {"preset": name, "architecture": _changed(theirs, ours)}
+    return spec if vision is None else {**spec, "vision": _changed({}, vision)}
 
 
 def _changed(base: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,8 +46,15 @@ def _changed(base: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, An
         elif value is None:
             changes[name] = _NONE.get(name)
         else:
-            changes[name] = str(value) if isinstance(value, float) else value
+            changes[name] = _in_words(value)
     return changes
+
+
+def _in_words(value: Any) -> Any:
+    """Decimals of a resource are strings."""
+    if isinstance(value, list):
+        return [_in_words(each) for each in value]
+    return str(value) if isinstance(value, float) else value
 
 
 def _size(spec: Mapping[str, Any]) -> int:

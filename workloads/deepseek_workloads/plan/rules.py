@@ -7,7 +7,13 @@ values. It knows nothing of clusters: whether nodes are there is the scheduler's
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import TrainingRun
-from deepseek_workloads.plan import architecture_rules, layout_rules, module_rules, training_rules
+from deepseek_workloads.plan import (
+    architecture_rules,
+    layout_rules,
+    module_rules,
+    training_rules,
+    vision_rules,
+)
 from deepseek_workloads.plan.architecture import ARCHITECTURE_FIELD
 from deepseek_workloads.plan.estimate import estimate, parameters
 from deepseek_workloads.plan.memory import COMPUTE_BYTES
@@ -27,6 +33,7 @@ _RULES = (
     layout_rules.passes,
     layout_rules.sequence,
     architecture_rules.room_to_look_ahead,
+    architecture_rules.room_for_an_image,
     layout_rules.schedule,
     module_rules.precision_overrides,
     module_rules.lora,
@@ -42,6 +49,10 @@ _RULES = (
     training_rules.consolidation,
     training_rules.profile,
     training_rules.conversations,
+    vision_rules.learns_from_conversations,
+    vision_rules.not_with,
+    vision_rules.freeze,
+    vision_rules.vision_init_from,
 )
 
 _OF_ARCHITECTURE = (
@@ -52,6 +63,7 @@ _OF_ARCHITECTURE = (
     architecture_rules.dropout_rates,
     architecture_rules.softmax_scores,
     architecture_rules.shapes,
+    architecture_rules.vision,
 )
 
 

@@ -6,6 +6,7 @@ from math import prod
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.plan.hugging_face_names import Place, place_of
+from deepseek_workloads.plan.vision_tensors import PROJECTOR, VISION_TOWER
 
 _NAMED = 8  # tensors in a message
 Shape = tuple[int, ...]
@@ -33,10 +34,14 @@ def compare(
     *,
     architecture: Architecture,
     lacks_indexer: bool,
+    lacks_vision: bool = False,
 ) -> Comparison:
     """`stored` by the name on disk, `expected` by the model's; `lacks_indexer`: those that are stored may,
-    since an indexer that is added to a model begins to learn."""
+    since an indexer that is added to a model begins to learn; `lacks_vision`: so may what sees images."""
     places, wrong = {}, []
+    added = tuple([".indexer."] * lacks_indexer + [VISION_TOWER, PROJECTOR] * lacks_vision)
+    if lacks_vision:  # then its names are those of a model of text
+        architecture = architecture.model_copy(update={"vision": None})
     for name, shape in stored.items():
         place = place_of(name, shape, architecture)
         if place is None:
@@ -50,7 +55,7 @@ def compare(
     missing = (
         name
         for name, shape in expected.items()
-        if covered.get(name, 0) < prod(shape) and not (lacks_indexer and ".indexer." in name)
+        if covered.get(name, 0) < prod(shape) and not any(part in name for part in added)
     )
     return Comparison(places, tuple(missing), tuple(wrong))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from math import prod
 
 from deepseek_workloads.contract.architecture import Architecture, MoE
+from deepseek_workloads.plan.vision_tensors import vision_shapes
 
 Shape = tuple[int, ...]
 ROUTED_EXPERTS = ".mlp.experts."
@@ -23,6 +24,7 @@ def parameter_shapes(architecture: Architecture) -> dict[str, Shape]:
     shapes["model.norm.weight"] = (architecture.hidden_size,)
     for index in range(architecture.num_nextn_predict_layers):
         shapes.update(nextn_shapes(architecture, index))
+    shapes.update(vision_shapes(architecture))
     if not architecture.tie_word_embeddings:
         shapes["lm_head.weight"] = _embedding(architecture)
     return shapes

@@ -17,7 +17,7 @@ _TENSOR, _PIPELINE, _CONTEXT, _EXPERT = (
 )
 _OF_THE_LOOP = (
     *("objective", "lora", "quantisation", "pruning", "distillation", "consolidation", "curriculum"),
-    *("precision_overrides", "activation_checkpointing"),
+    *("freeze", "precision_overrides", "activation_checkpointing"),
 )
 _ALL = (_TENSOR, _PIPELINE, _CONTEXT, _EXPERT)
 

@@ -50,6 +50,7 @@ OBJECTIVES = {
     "consolidation": Consolidation(source="docs"),
     "distillation": Distillation(teacher=InitialExport(uri="s3://models/teacher")),
     "entrypoint": "research.loop:train",
+    "freeze": ["projector"],
     "lora": Lora(),
     "pruning": Pruning(sparsity=0.5, at_step=1),
     "quantisation": Quantisation(),
@@ -97,6 +98,13 @@ def test_a_run_from_random_weights_is_another_one_than_from_a_model() -> None:
     started = run_of().model_copy(update={"init_from": InitialExport(uri="s3://models/base")})
     assert differences(recorded(run_of()), recipe_of(started)) == [
         "initFrom: None there, s3://models/base here"
+    ]
+
+
+def test_a_run_with_an_encoder_of_its_own_is_another_one_than_with_a_checkpoints() -> None:
+    started = run_of().model_copy(update={"vision_init_from": InitialExport(uri="s3://models/vit")})
+    assert differences(recorded(run_of()), recipe_of(started)) == [
+        "visionInitFrom: None there, s3://models/vit here"
     ]
 
 
