@@ -4,7 +4,7 @@ It does not know files or windows.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -63,16 +63,26 @@ def from_document(document: str) -> list[Message]:
 class ConversationEncoder:
     """Encodes as a server does: what stands before an answer is the prompt that a client's messages give."""
 
-    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate, *, eos_token_id: int) -> None:
-        """`tokenizer` reads special tokens in text, as templates write them."""
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        *,
+        eos_token_id: int,
+        allowed: Collection[str] = (),
+    ) -> None:
+        """`tokenizer` reads special tokens in text, as templates write them; messages may hold `allowed`
+        ones."""
         self._tokenizer, self._template, self._eos = tokenizer, template, eos_token_id
         self._special = [
-            token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special
+            token.content
+            for token in tokenizer.get_added_tokens_decoder().values()
+            if token.special and token.content not in allowed
         ]
 
     def encode(self, messages: Sequence[Message]) -> Conversation:
         """Raises ConversationRefused, and the template's TemplateError."""
-        self._require_plain(messages)
+        self.require_plain(messages)
         texts, answers = zip(*self._segments(messages), strict=True)
         encoded = [
             np.array(encoding.ids, dtype=np.uint32)
@@ -111,7 +121,8 @@ class ConversationEncoder:
             segments.append((text[len(done) :], False))
         return segments
 
-    def _require_plain(self, messages: Sequence[Message]) -> None:
+    def require_plain(self, messages: Sequence[Message]) -> None:
+        """Raises ConversationRefused where a message holds a special token."""
         for number, message in enumerate(messages):
             found = next((token for token in self._special if token in message["content"]), None)
             if found is not None:

@@ -6,6 +6,7 @@ from deepseek_workloads.contract.records import DatasetManifest
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.cursor import DocumentStarts, SamplePlan
 from deepseek_workloads.data.document_offsets import read_document_starts
+from deepseek_workloads.data.images import read_image_index
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.store.interface import ObjectStore
 
@@ -17,6 +18,7 @@ def sample_plan(
 
     Raises DatasetError for text where conversations are asked for, and the StoreErrors of reading.
     """
+    _check_images(run, manifests)
     if run.training.objective != "sft":
         return SamplePlan(run.data, manifests)
     for source, manifest in zip(run.data.sources, manifests, strict=True):
@@ -27,8 +29,44 @@ def sample_plan(
             )
     documents = [
         DocumentStarts(
-            read_document_starts(store, manifest.train), read_document_starts(store, manifest.held_out)
+            read_document_starts(store, manifest.train),
+            read_document_starts(store, manifest.held_out),
+            read_image_index(store, manifest.train) if manifest.images else None,
+            read_image_index(store, manifest.held_out) if manifest.images else None,
         )
         for manifest, store in zip(manifests, stores, strict=True)
     ]
     return SamplePlan(run.data, manifests, documents)
+
+
+def _check_images(run: TrainingRun, manifests: Sequence[DatasetManifest]) -> None:
+    """Whether the model sees, and as the datasets were prepared. Raises DatasetError."""
+    vision = run.architecture.vision
+    found = [
+        (source.name, manifest.images)
+        for source, manifest in zip(run.data.sources, manifests, strict=True)
+        if manifest.images is not None
+    ]
+    if vision is not None and not found:
+        raise DatasetError(
+            "spec.model.vision: no source of spec.data has images, from which it could learn: add one that "
+            "was prepared from format image-text, or leave vision away"
+        )
+    for name, images in found:
+        if vision is None:
+            raise DatasetError(
+                f"data source {name!r}: has images, and the model sees none: set spec.model.vision with "
+                f"imageSize {images.image_size}, patchSize {images.patch_size} and imageTokenId "
+                f"{images.image_token_id}"
+            )
+        wanted = {
+            "imageSize": (vision.image_size, images.image_size),
+            "patchSize": (vision.patch_size, images.patch_size),
+            "imageTokenId": (vision.image_token_id, images.image_token_id),
+        }
+        for field, (ours, theirs) in wanted.items():
+            if ours != theirs:
+                raise DatasetError(
+                    f"data source {name!r}: its {field} is {theirs}, spec.model.vision.{field} is {ours}: "
+                    f"set that to {theirs}, or prepare the dataset again with {ours}"
+                )

@@ -11,6 +11,7 @@ from itertools import accumulate
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.records import DatasetManifest, Shard
 from deepseek_workloads.contract.run_config import Data
+from deepseek_workloads.data.images import ImageIndex
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.mixture import Mixture
 from deepseek_workloads.data.permutation import mix
@@ -62,6 +63,8 @@ class DocumentStarts:
 
     train: Offsets
     held_out: Offsets
+    train_images: ImageIndex | None = None  # None: text alone
+    held_out_images: ImageIndex | None = None
 
 
 class SamplePlan:
@@ -85,6 +88,8 @@ class SamplePlan:
         self.manifests = tuple(manifests)
         self.sequence_length = data.sequence_length
         self.packed = documents is not None
+        self.documents = tuple(documents) if documents is not None else ()
+        self.image_shape = _image_shape(data, manifests) if self.packed else None
         self.sources = tuple(
             _source_windows(data, index, manifest, documents[index].train if documents else None)
             for index, manifest in enumerate(manifests)
@@ -138,6 +143,23 @@ def _source_windows(
         key=mix(data.seed, index),
     )
     return SourceWindows(source.name, space, order, windows)
+
+
+def _image_shape(data: Data, manifests: Sequence[DatasetManifest]) -> tuple[int, int] | None:
+    """Patches of an image and bytes of each; None where no source has images."""
+    shapes = {
+        source.name: manifest.images.shape
+        for source, manifest in zip(data.sources, manifests, strict=True)
+        if manifest.images is not None
+    }
+    if len(set(shapes.values())) > 1:
+        said = ", ".join(
+            f"{name!r} {count} patches of {size} bytes" for name, (count, size) in shapes.items()
+        )
+        raise DatasetError(
+            f"data sources: {said}: all images of a job need one size and one patch size: prepare them alike"
+        )
+    return next(iter(shapes.values()), None)
 
 
 def _check_same_tokenizer(data: Data, manifests: Sequence[DatasetManifest]) -> None:

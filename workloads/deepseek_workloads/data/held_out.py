@@ -12,6 +12,7 @@ import torch
 from deepseek_workloads.contract.records import SplitStatistics
 from deepseek_workloads.data.blocks import TokenReader
 from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.data.image_readers import image_readers
 from deepseek_workloads.data.rows import Rows, build_rows
 from deepseek_workloads.data.token_space import TokenSpace
 from deepseek_workloads.store.interface import ObjectStore
@@ -75,6 +76,7 @@ def held_out_batches(
         TokenReader(store, TokenSpace(manifest.held_out))
         for store, manifest in zip(stores, plan.manifests, strict=True)
     ]
+    image_readers_of = image_readers(plan, stores, held_out=True)
     stride = world_size * micro_batch_size
     for start in range(0, len(samples), stride):
         part = samples[start + rank * micro_batch_size :][:micro_batch_size]
@@ -85,7 +87,18 @@ def held_out_batches(
             for sample, (of_source, window) in zip(chosen, windows, strict=True)
         ]
         yield HeldOutBatch(
-            rows=build_rows(tokens, windows, sequence_length=plan.sequence_length),
+            rows=build_rows(
+                tokens,
+                windows,
+                sequence_length=plan.sequence_length,
+                images=[
+                    reader.read([of_source.bounds(window)])[0] if reader is not None else []
+                    for reader, (of_source, window) in zip(
+                        (image_readers_of[sample.source] for sample in chosen), windows, strict=True
+                    )
+                ],
+                image_shape=plan.image_shape,
+            ),
             sources=[sample.source for sample in chosen],
             valid_rows=len(part),
         )

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.layout import DATASET_MANIFEST, join_uri
-from deepseek_workloads.contract.records import DatasetManifest, Shard
+from deepseek_workloads.contract.records import DatasetManifest, ImageFormat, Shard
 from deepseek_workloads.store.interface import ObjectStore
 
 
@@ -50,6 +50,7 @@ def pin_manifest(store: ObjectStore, digest: str | None) -> PinnedManifest:
         ) from error
     for shard in (*manifest.train, *manifest.held_out):
         _check_shard(shard, uri=uri)
+        _check_images(shard, manifest.images, uri=uri)
     return PinnedManifest(manifest, found)
 
 
@@ -61,6 +62,17 @@ def load_manifest(store: ObjectStore, digest: str | None) -> DatasetManifest:
 def token_bytes(shard: Shard) -> int:
     """Bytes of one token id."""
     return 2 if shard.dtype == "uint16" else 4
+
+
+def _check_images(shard: Shard, images: ImageFormat | None, *, uri: str) -> None:
+    if shard.images is None:
+        return
+    patches, size = images.shape if images is not None else (0, 0)
+    if shard.images.size != shard.images.images * patches * size:
+        raise DatasetError(
+            f"{uri}: images of shard {shard.key}: {shard.images.images} of {patches} patches of {size} bytes "
+            f"are not the {shard.images.size} bytes that it names; prepare the dataset again"
+        )
 
 
 def _check_shard(shard: Shard, *, uri: str) -> None:

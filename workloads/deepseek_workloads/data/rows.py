@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from deepseek_workloads.data.images import PlacedImage
 from deepseek_workloads.data.loss_mask import ids_of, predicted_of
 from deepseek_workloads.data.windows import PackedWindows, Windows
 
@@ -21,12 +22,23 @@ Tokens = npt.NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True)
+class RowImages:
+    """Of all rows, N of P patches, W bytes each; none is N = 0."""
+
+    patches: Tensor  # uint8 [N, P, W]
+    rows: Tensor  # int64 [N]
+    columns: Tensor  # int64 [N], of the first of P placeholder tokens; a cut document may end within them
+
+
+@dataclass(frozen=True)
 class Rows:
     input_ids: Tensor  # int64 [b, T+1]
     labels: Tensor  # int64 [b, T]: column t is what follows column t of the inputs, or IGNORED
     documents: Tensor | None = (
         None  # int64 [b, T+1]: equal within a document; None: attention goes back freely
     )
+
+    images: RowImages | None = None  # None: no source of the run has any
 
     def inputs_of(self, device: torch.device) -> Tensor | None:
         """`documents` of the inputs, [b, T]."""
@@ -44,9 +56,15 @@ class Rows:
 
 
 def build_rows(
-    tokens: Sequence[Tokens], windows: Sequence[tuple[Windows, int]], *, sequence_length: int
+    tokens: Sequence[Tokens],
+    windows: Sequence[tuple[Windows, int]],
+    *,
+    sequence_length: int,
+    images: Sequence[Sequence[PlacedImage]] = (),
+    image_shape: tuple[int, int] | None = None,
 ) -> Rows:
-    """`tokens` of each window; those of packed windows carry a loss mask and are filled up."""
+    """`tokens` of each window; those of packed windows carry a loss mask and are filled up. `images` of each
+    window, where there is an `image_shape`: P and W."""
     if not any(isinstance(of_source, PackedWindows) for of_source, _ in windows):
         ids = torch.from_numpy(np.stack([ids_of(row) for row in tokens]))
         return Rows(ids, ids[:, 1:])
@@ -62,4 +80,15 @@ def build_rows(
         documents[row, :size] = torch.from_numpy(of_source.documents(window))
     # What a document begins with does not follow from the one before.
     labels[:, 1:].masked_fill_(documents[:, 1:] != documents[:, :-1], IGNORED)
-    return Rows(ids, labels[:, 1:], documents)
+    of_rows = None if image_shape is None else _row_images(images, image_shape)
+    return Rows(ids, labels[:, 1:], documents, of_rows)
+
+
+def _row_images(images: Sequence[Sequence[PlacedImage]], shape: tuple[int, int]) -> RowImages:
+    placed = [(row, image) for row, of_row in enumerate(images) for image in of_row]
+    content = np.frombuffer(b"".join(image.content for _, image in placed), dtype=np.uint8)
+    return RowImages(
+        patches=torch.from_numpy(content.reshape(len(placed), *shape).copy()),
+        rows=torch.tensor([row for row, _ in placed], dtype=torch.int64),
+        columns=torch.tensor([image.column for _, image in placed], dtype=torch.int64),
+    )

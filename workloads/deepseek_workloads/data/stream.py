@@ -15,6 +15,8 @@ import torch
 
 from deepseek_workloads.data.blocks import BlockCache, TokenReader, Tokens
 from deepseek_workloads.data.cursor import Sample, SamplePlan, SourceWindows
+from deepseek_workloads.data.image_readers import image_readers
+from deepseek_workloads.data.images import PlacedImage
 from deepseek_workloads.data.latency import Latency
 from deepseek_workloads.data.prefetch import Prefetcher
 from deepseek_workloads.data.rows import Rows, build_rows
@@ -120,6 +122,7 @@ class BatchStream:
         self._readers = [
             TokenReader(store, source.space) for store, source in zip(stores, plan.sources, strict=True)
         ]
+        self._images = image_readers(plan, stores, held_out=False)
         capacity = working_set_bytes(plan) if cache_bytes is None else cache_bytes
         self._cache = BlockCache(self._load, capacity_bytes=capacity, threads=read_threads)
         batches = self._batches(start_sample, end_sample=end_sample, lookahead=prefetch_batches)
@@ -184,11 +187,32 @@ class BatchStream:
         ]
         windows = [(self._plan.sources[sample.source].windows, sample.window) for sample in located.samples]
         return Batch(
-            rows=build_rows(tokens, windows, sequence_length=self._plan.sequence_length),
+            rows=build_rows(
+                tokens,
+                windows,
+                sequence_length=self._plan.sequence_length,
+                images=self._read_images(located.samples),
+                image_shape=self._plan.image_shape,
+            ),
             sample_ids=[sample.sample_id for sample in located.samples],
             first_sample=located.first_sample,
             last_of_step=located.last_of_step,
         )
+
+    def _read_images(self, samples: Sequence[Sample]) -> list[list[PlacedImage]]:
+        """Of each sample; none where its source has none. Not kept: an epoch needs each once."""
+        placed: list[list[PlacedImage]] = [[] for _ in samples]
+        for source, reader in enumerate(self._images):
+            of_source = [number for number, sample in enumerate(samples) if sample.source == source]
+            if reader is None or not of_source:
+                continue
+            windows = self._plan.sources[source].windows
+            bounds = [windows.bounds(samples[number].window) for number in of_source]
+            with self.read_latency.measured():
+                read = reader.read(bounds)
+            for number, images in zip(of_source, read, strict=True):
+                placed[number] = images
+        return placed
 
     def _load(self, key: Hashable) -> Tokens:
         assert isinstance(key, tuple)

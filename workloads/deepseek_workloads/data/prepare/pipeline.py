@@ -26,7 +26,12 @@ from deepseek_workloads.data.prepare.report import put_report
 from deepseek_workloads.data.prepare.settings import attempt_id, settings_digest
 from deepseek_workloads.data.prepare.stage import READ, TOKENIZE, TOKENIZER, OnDone
 from deepseek_workloads.data.prepare.tokenize_stage import sum_counts, tokenize_part
-from deepseek_workloads.data.prepare.tokenizer import check_training, load_tokenizer, special_tokens
+from deepseek_workloads.data.prepare.tokenizer import (
+    check_training,
+    image_token_id,
+    load_tokenizer,
+    special_tokens,
+)
 from deepseek_workloads.data.prepare.tokenizer_stage import make_tokenizer, read_given
 from deepseek_workloads.data.prepare.verdicts import failed, succeeded, try_again
 from deepseek_workloads.store.interface import NotFound, ObjectChanged, ObjectStore, StoreError
@@ -130,7 +135,10 @@ def _check_tokenizer(context: Context) -> str | None:
             reasons.INVALID_RUN_CONFIG,
         )
     document = read_given(context)
-    special_tokens(load_tokenizer(document, name=name), name=name)
+    tokenizer = load_tokenizer(document, name=name)
+    special_tokens(tokenizer, name=name)
+    if context.run.with_images:
+        image_token_id(tokenizer, context.run.image_settings.image_token, name=name)
     return sha256_digest(document)
 
 

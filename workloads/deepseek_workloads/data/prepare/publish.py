@@ -9,6 +9,7 @@ from deepseek_workloads.contract.layout import DATASET_MANIFEST, join_uri
 from deepseek_workloads.contract.records import (
     DatasetManifest,
     DatasetReport,
+    ImageFormat,
     SplitStatistics,
     StageReport,
 )
@@ -46,7 +47,7 @@ def build_manifest(
         "train": [record.train_statistics for record in tokenized],
         "heldOut": [record.held_out_statistics for record in tokenized],
     }
-    chat_template = conversation_template(run.chat_template) if run.conversations else None
+    chat_template = conversation_template(run.chat_template) if run.marks_predicted else None
     languages: dict[str, int] = {}
     for record in tokenized:
         for language, documents in record.languages.items():
@@ -71,10 +72,17 @@ def build_manifest(
         bad_records=sum(record.bad_records for record in read) + sum(record.refused for record in tokenized),
         report=report,
         chat_template=chat_template,
+        images=_image_format(run, tokenizer),
         raw_fingerprint=identity.raw_fingerprint,
         settings_digest=identity.settings_digest,
         owner_uid=identity.owner_uid,
     )
+
+
+def _image_format(run: DatasetRun, tokenizer: TokenizerRecord) -> ImageFormat | None:
+    if tokenizer.image_token_id is None:
+        return None
+    return ImageFormat(**run.image_settings.model_dump(), image_token_id=tokenizer.image_token_id)
 
 
 def publish(store: ObjectStore, manifest: DatasetManifest) -> PinnedManifest:

@@ -13,6 +13,7 @@ from deepseek_workloads.data.prepare.records import Part, RawSlice
 from deepseek_workloads.store.interface import ByteRange, ObjectInfo
 
 MIN_PART_BYTES = 1024 * 1024
+IMAGE_PART_BYTES = 128 * 1024  # of lines that name images, all of which a task holds: some hundred
 PARTS_AIM = 16  # of a small dataset, so that several workers have something to do
 BYTES_A_TOKEN = 4  # an estimate: a part becomes about one shard
 OBJECT_COST_BYTES = 32 * 1024  # what a request costs, in bytes that could be read meanwhile
@@ -71,6 +72,8 @@ def plan_parts(run: DatasetRun, slices: Sequence[RawSlice]) -> list[Part]:
     total = sum(_cost(piece) for piece in slices)
     largest = max(MIN_PART_BYTES, run.shard_tokens * BYTES_A_TOKEN)
     target = min(max(total // PARTS_AIM, MIN_PART_BYTES), largest)
+    if run.with_images:
+        target = IMAGE_PART_BYTES
     parts: list[list[RawSlice]] = [[]]
     room = target
     for piece in slices:
@@ -93,7 +96,7 @@ def can_be_cut(piece: RawSlice, source: RawSource) -> bool:
     """Lines and row groups are found from anywhere; a document, a tar and what is compressed are not."""
     if source.format == "parquet":
         return True
-    return source.format in ("jsonl", "chat") and compression_of(piece.key) is None
+    return source.format in ("jsonl", "chat", "image-text") and compression_of(piece.key) is None
 
 
 def _cost(piece: RawSlice) -> int:

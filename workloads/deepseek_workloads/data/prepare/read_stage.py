@@ -8,18 +8,21 @@ from typing import Any, Final
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.run_config import DatasetRun, RawSource
 from deepseek_workloads.data.chat import from_document, to_document
+from deepseek_workloads.data.image_text import ImageText
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.compression import compression_of
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.documents import Document, DocumentWriter, normalize
 from deepseek_workloads.data.prepare.parquet_input import iter_rows
 from deepseek_workloads.data.prepare.part_files import put_documents
+from deepseek_workloads.data.prepare.part_images import Decoded, PartImages
 from deepseek_workloads.data.prepare.raw import can_be_cut
 from deepseek_workloads.data.prepare.reading import (
     MAX_RECORD_BYTES,
     QUARANTINED_BYTES,
     BadRecord,
     LongLine,
+    ToText,
     decode_page,
     decode_record,
     decode_text,
@@ -27,6 +30,7 @@ from deepseek_workloads.data.prepare.reading import (
     iter_lines,
     lines_of_stream,
     row_content,
+    text_of_record,
     too_large,
 )
 from deepseek_workloads.data.prepare.records import Part, RawSlice, ReadRecord
@@ -48,30 +52,42 @@ MAX_PART_BYTES = 4 * 1024**3  # of text: a task holds it in memory
 def read_part(context: Context, part: Part) -> ReadRecord:
     """Raises ObjectChanged when a raw object is not the one that was planned, DatasetError when a part that
     cannot be cut has more text than a task can hold."""
-    writer = DocumentWriter()
+    writer, images = DocumentWriter(), PartImages(context.run.image_settings)
     bad: list[BadRecord] = []
     empty = bad_records = 0
-    for item in _records(context, part.slices):
+    for item in _records(context, part.slices, images):
         if isinstance(item, BadRecord):
             bad_records += 1
             bad += [item] if len(bad) < QUARANTINED_RECORDS else []
             continue
         text = _normalized(item.text, context.run)
-        if text.strip():
+        if not _is_empty(text, context.run):
             writer.add(Document(text, item.language))
-            _check_size(context, part, writer)
+            _check_size(context, part, writer.size + images.size)
         else:
             empty += 1
-    return _write(context, part, writer, bad, empty=empty, bad_records=bad_records)
+    return _write(context, part, writer, images, bad, empty=empty, bad_records=bad_records)
 
 
-def _check_size(context: Context, part: Part, writer: DocumentWriter) -> None:
-    """Parts are planned by bytes as they are stored, which tell little where these are compressed."""
-    if writer.size <= MAX_PART_BYTES:
+def _is_empty(text: str, run: DatasetRun) -> bool:
+    return ImageText.from_document(text).empty if run.with_images else not text.strip()
+
+
+def _check_size(context: Context, part: Part, size: int) -> None:
+    """Parts are planned by bytes as they are stored, which tell little where these are compressed, or name
+    images."""
+    if size <= MAX_PART_BYTES:
         return
     sources = context.run.raw_sources
     for piece in part.slices:
         source = sources[piece.source]
+        if source.format == "image-text":
+            raise DatasetError(
+                f"spec.sources[{source.name}]: {piece.key}: more than {MAX_PART_BYTES} bytes of images in "
+                f"{piece.end - piece.start} bytes of lines: choose a smaller spec.images.imageSize, or store "
+                "the lines uncompressed, in smaller objects",
+                reasons.OBJECT_TOO_LARGE,
+            )
         if source.format in ("jsonl", "chat", "webdataset") and not can_be_cut(piece, source):
             raise DatasetError(
                 f"spec.sources[{source.name}]: {piece.key}: more than {MAX_PART_BYTES} bytes of text in an "
@@ -82,6 +98,9 @@ def _check_size(context: Context, part: Part, writer: DocumentWriter) -> None:
 
 def _normalized(text: str, run: DatasetRun) -> str:
     """Of conversations what is said, not the JSON around it."""
+    if run.with_images:
+        form = run.normalization
+        return ImageText.from_document(text).normalized(partial(normalize, form=form)).to_document()
     if not run.conversations:
         return normalize(text, run.normalization)
     messages = from_document(text)
@@ -97,6 +116,7 @@ def _write(
     context: Context,
     part: Part,
     writer: DocumentWriter,
+    images: PartImages,
     bad: Sequence[BadRecord],
     *,
     empty: int,
@@ -113,18 +133,26 @@ def _write(
             bad_records=bad_records,
             bad_examples=[str(record) for record in bad[:EXAMPLES]],
             quarantine_key=quarantine_key,
+            images=images.put(context, store, number=part.number),
+            image_digests=images.digests,
         )
         return put_record(store, context, READ, record)
 
 
-def _records(context: Context, slices: Sequence[RawSlice]) -> Iterator[Document | BadRecord]:
+def _records(
+    context: Context, slices: Sequence[RawSlice], images: PartImages
+) -> Iterator[Document | BadRecord]:
     """In the order of the slices; neighbouring slices of one source share a store."""
     for number, source in enumerate(context.run.raw_sources):
         of_source = [piece for piece in slices if piece.source == number]
         if not of_source:
             continue
         with context.raw(number) as store:
-            yield from _READERS[source.format](store, source, of_source)
+            if source.format == "image-text":
+                lines = _decoded(store, source, of_source, to_text=images.text_of)
+                yield from images.with_patches(store, lines)
+            else:
+                yield from _READERS[source.format](store, source, of_source)
 
 
 def _objects(
@@ -172,14 +200,23 @@ def _bytes_wanted(piece: RawSlice) -> int:
 def _lines(
     store: ObjectStore, source: RawSource, slices: Sequence[RawSlice]
 ) -> Iterator[Document | BadRecord]:
+    for decoded in _decoded(store, source, slices, to_text=text_of_record):
+        yield decoded.document
+
+
+def _decoded(
+    store: ObjectStore, source: RawSource, slices: Sequence[RawSlice], *, to_text: ToText
+) -> Iterator[Decoded]:
     for piece in slices:
         for offset, line in _lines_of(store, piece):
             if isinstance(line, BadRecord):
-                yield line
+                yield Decoded(line.content, line)
             elif isinstance(line, LongLine):
-                yield too_large(line.beginning, size=line.size, key=piece.key, offset=offset)
+                long = too_large(line.beginning, size=line.size, key=piece.key, offset=offset)
+                yield Decoded(line.beginning, long)
             elif line.strip():
-                yield decode_record(line, source=source, key=piece.key, offset=offset)
+                found = decode_record(line, source=source, key=piece.key, offset=offset, to_text=to_text)
+                yield Decoded(line, found, key=piece.key, offset=offset)
 
 
 def _lines_of(store: ObjectStore, piece: RawSlice) -> Iterator[tuple[int, bytes | LongLine | BadRecord]]:

@@ -18,6 +18,7 @@ from deepseek_workloads.data.prepare.html_input import read_page
 from deepseek_workloads.data.prepare.rendering import as_record, language_of, text_of
 
 ReadBytes = Callable[[int, int], bytes]
+ToText = Callable[[dict[str, Any], RawSource], str]  # raises ValueError
 PIECE_BYTES = 8 * 1024 * 1024
 REST_BYTES = 256 * 1024
 MAX_RECORD_BYTES = 64 * 1024 * 1024  # of a line or a text object: a task holds several copies of it
@@ -78,7 +79,14 @@ def decode_page(content: bytes, *, key: str) -> Document | BadRecord:
         return BadRecord(key, 0, str(error), content)
 
 
-def decode_record(line: bytes, *, source: RawSource, key: str, offset: int) -> Document | BadRecord:
+def text_of_record(record: dict[str, Any], source: RawSource) -> str:
+    """That of `source.text_field` or `source.template`, of format chat the messages. Raises ValueError."""
+    return to_document(read_messages(record)) if source.format == "chat" else text_of(record, source)
+
+
+def decode_record(
+    line: bytes, *, source: RawSource, key: str, offset: int, to_text: ToText = text_of_record
+) -> Document | BadRecord:
     """One line of JSON."""
     try:
         record = as_record(json.loads((line.removeprefix(_BOM) if offset == 0 else line).decode()))
@@ -88,16 +96,21 @@ def decode_record(line: bytes, *, source: RawSource, key: str, offset: int) -> D
         return BadRecord(key, offset, f"not JSON: {error}", line)
     except (ValueError, RecursionError) as error:
         return BadRecord(key, offset, str(error), line)
-    return document_of(record, source=source, key=key, offset=offset, content=line)
+    return document_of(record, source=source, key=key, offset=offset, content=line, to_text=to_text)
 
 
 def document_of(
-    record: dict[str, Any], *, source: RawSource, key: str, offset: int, content: bytes
+    record: dict[str, Any],
+    *,
+    source: RawSource,
+    key: str,
+    offset: int,
+    content: bytes,
+    to_text: ToText = text_of_record,
 ) -> Document | BadRecord:
-    """The text is that of `source.text_field` or `source.template`, of format chat the messages; the language
-    is in `language`, where given. `content`: what the quarantine keeps."""
+    """The language is in `language`, where given. `content`: what the quarantine keeps."""
     try:
-        text = to_document(read_messages(record)) if source.format == "chat" else text_of(record, source)
+        text = to_text(record, source)
         text.encode()  # a lone surrogate escape is valid JSON but no text
     except UnicodeEncodeError:
         return BadRecord(key, offset, "the text holds half of a surrogate pair", content)

@@ -57,6 +57,8 @@ class ReadRecord(DocumentsRecord):
     bad_records: int = 0
     bad_examples: list[str] = Field(default_factory=list)
     quarantine_key: RelativeKey | None = None
+    images: FileEntry | None = None  # patches of the distinct images, one after another
+    image_digests: list[str] = Field(default_factory=list)  # of these, in order; documents name them
 
 
 class PassRecord(DocumentsRecord):
@@ -131,6 +133,7 @@ class TokenizerRecord(StageRecord):
     bos_token_id: int | None = None
     eos_token_id: int
     pad_token_id: int | None = None
+    image_token_id: int | None = None  # of a dataset with images
 
 
 class TokenizeRecord(StageRecord):

@@ -34,7 +34,9 @@ def settings_digest(run: DatasetRun, *, tokenizer_digest: str | None) -> str:
         "shardTokens": run.shard_tokens,
         "chunkTokens": CHUNK_TOKENS,
     }
-    if run.conversations:
+    if run.with_images:
+        settings["images"] = run.image_settings.model_dump(by_alias=True, mode="json")
+    if run.marks_predicted:
         settings["chatTemplate"] = conversation_template(run.chat_template)
     if run.pipeline:
         stages = [stage.model_dump(by_alias=True, mode="json", exclude_none=True) for stage in run.pipeline]

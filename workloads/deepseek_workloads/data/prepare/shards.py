@@ -1,5 +1,6 @@
 """Writes token shards: whole documents one after another, with a checksum for every chunk."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -7,7 +8,9 @@ import numpy.typing as npt
 
 from deepseek_workloads.contract.records import Shard
 from deepseek_workloads.data.checksum import chunk_checksum, object_checksum
+from deepseek_workloads.data.images import PlacedImage
 from deepseek_workloads.data.loss_mask import with_mask
+from deepseek_workloads.data.prepare.image_column import write_images
 from deepseek_workloads.store.interface import ObjectStore
 
 CHUNK_TOKENS = 512 * 1024
@@ -32,21 +35,31 @@ class ShardWriter:
         shard_tokens: int,
         vocab_size: int,
         loss_mask: bool = False,
+        image_token_id: int | None = None,
     ) -> None:
-        """`loss_mask`: every document comes with one; `dtype` must be uint32 then."""
+        """`loss_mask`: every document comes with one; `dtype` must be uint32 then. `image_token_id`: of
+        documents with images; what only stands for one is not counted."""
         self._store = store
         self._prefix = prefix
         self._dtype: TokenDtype = dtype
         self.loss_mask = loss_mask
         self._masks: list[npt.NDArray[np.bool_]] = []
+        self._images: list[PlacedImage] = []
+        self._image_token_id = image_token_id
         self._shard_tokens = shard_tokens
         self._documents: list[npt.NDArray[np.uint32]] = []
         self._tokens = 0
         self.shards: list[Shard] = []
         self.counts = np.zeros(vocab_size, dtype=np.uint64)
 
-    def add(self, ids: npt.NDArray[np.uint32], predicted: npt.NDArray[np.bool_] | None = None) -> None:
-        """One document, its EOS id included."""
+    def add(
+        self,
+        ids: npt.NDArray[np.uint32],
+        predicted: npt.NDArray[np.bool_] | None = None,
+        images: Sequence[PlacedImage] = (),
+    ) -> None:
+        """One document, its EOS id included; `column` of its images is their place in it."""
+        self._images += [PlacedImage(self._tokens + image.column, image.content) for image in images]
         self._documents.append(ids)
         if predicted is not None:
             self._masks.append(predicted)
@@ -59,13 +72,16 @@ class ShardWriter:
         if not self._documents:
             return
         tokens = np.concatenate(self._documents)
-        self.counts += np.bincount(tokens, minlength=len(self.counts)).astype(np.uint64)
+        counts = np.bincount(tokens, minlength=len(self.counts)).astype(np.uint64)
+        if self._image_token_id is not None:
+            counts[self._image_token_id] = 0
+        self.counts += counts
         starts = np.cumsum([0, *(len(ids) for ids in self._documents[:-1])], dtype="<u8")
         if self.loss_mask:
             tokens = with_mask(tokens, np.concatenate(self._masks))
         key = f"{self._prefix}-{len(self.shards):03d}"
         self.shards.append(self._write(key, tokens.astype(np.dtype(self._dtype).newbyteorder("<")), starts))
-        self._documents, self._masks, self._tokens = [], [], 0
+        self._documents, self._masks, self._images, self._tokens = [], [], [], 0
 
     def _write(
         self, key: str, tokens: npt.NDArray[np.unsignedinteger], starts: npt.NDArray[np.uint64]
@@ -84,6 +100,7 @@ class ShardWriter:
             document_offsets_key=f"{key}.offsets",
             document_offsets_checksum=object_checksum(offsets),
             loss_mask=self.loss_mask,
+            images=write_images(self._store, key, self._images) if self._images else None,
         )
 
 

@@ -1,6 +1,6 @@
 """The stage `tokenize`: the kept documents of one part -> token shards of both splits, counted."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import tee
@@ -14,6 +14,8 @@ from deepseek_workloads.contract.records import SplitStatistics
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.chat import ConversationEncoder, ConversationRefused, from_document
 from deepseek_workloads.data.chat_template import ChatTemplate, TemplateError, conversation_template
+from deepseek_workloads.data.image_text import ImageText, ImageTextEncoder
+from deepseek_workloads.data.images import PlacedImage
 from deepseek_workloads.data.prepare.context import Context, put_file, read_file
 from deepseek_workloads.data.prepare.documents import (
     INDEX_DTYPE,
@@ -27,6 +29,7 @@ from deepseek_workloads.data.prepare.encoding import encode_documents
 from deepseek_workloads.data.prepare.records import (
     DocumentsRecord,
     DropRecord,
+    ReadRecord,
     TokenizeRecord,
     TokenizerRecord,
 )
@@ -55,7 +58,8 @@ def tokenize_part(
         splits = {"train": kept & ~held_out, "held-out": kept & held_out}
         writers = {name: _writer(context, store, tokenizer, read, name) for name in splits}
         encoder = load_tokenizer(store.read(tokenizer.key), name=tokenizer.key)
-        encode = partial(_encode, context.run, encoder, tokenizer)
+        images = _images(store, read)
+        encode = partial(_encode, context.run, encoder, tokenizer, images)
         totals = {
             name: _add_all(writers[name], encode(text for _, text in iter_texts(texts, index, wanted=wanted)))
             for name, wanted in splits.items()
@@ -96,6 +100,7 @@ class _Encoded:
     predicted: Mask | None = None
     predicted_bytes: int = 0
     problem: str = ""
+    images: tuple[PlacedImage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,15 @@ class _Total:
 
 
 def _encode(
-    run: DatasetRun, encoder: Tokenizer, tokenizer: TokenizerRecord, texts: Iterator[str]
+    run: DatasetRun,
+    encoder: Tokenizer,
+    tokenizer: TokenizerRecord,
+    images: Mapping[str, bytes],
+    texts: Iterator[str],
 ) -> Iterator[_Encoded]:
+    if run.with_images:
+        yield from _encode_image_texts(run, encoder, tokenizer, images, texts)
+        return
     if run.conversations:
         yield from _encode_conversations(run, encoder, tokenizer, texts)
         return
@@ -122,11 +134,7 @@ def _encode(
 def _encode_conversations(
     run: DatasetRun, encoder: Tokenizer, tokenizer: TokenizerRecord, texts: Iterator[str]
 ) -> Iterator[_Encoded]:
-    encoder.encode_special_tokens = False  # templates write them; what messages say never holds one
-    template = ChatTemplate(
-        conversation_template(run.chat_template), special_tokens=_special_tokens(encoder, tokenizer)
-    )
-    conversations = ConversationEncoder(encoder, template, eos_token_id=tokenizer.eos_token_id)
+    conversations = _conversation_encoder(run, encoder, tokenizer)
     for text in texts:
         try:
             done = conversations.encode(from_document(text))
@@ -134,6 +142,58 @@ def _encode_conversations(
             yield _Encoded(None, problem=f"{text[:EXAMPLE_CHARACTERS]}: {error}")
             continue
         yield _Encoded(done.ids, done.text_bytes, done.predicted, done.predicted_bytes)
+
+
+def _encode_image_texts(
+    run: DatasetRun,
+    encoder: Tokenizer,
+    tokenizer: TokenizerRecord,
+    images: Mapping[str, bytes],
+    texts: Iterator[str],
+) -> Iterator[_Encoded]:
+    image_texts = ImageTextEncoder(
+        encoder,
+        _conversation_encoder(run, encoder, tokenizer),
+        eos_token_id=tokenizer.eos_token_id,
+        image_token=run.image_settings.image_token,
+        patches=(run.image_settings.image_size // run.image_settings.patch_size) ** 2,
+    )
+    for text in texts:
+        document = ImageText.from_document(text)
+        try:
+            found = image_texts.encode(document)
+        except (ConversationRefused, TemplateError) as error:
+            yield _Encoded(None, problem=f"{text[:EXAMPLE_CHARACTERS]}: {error}")
+            continue
+        done = found.conversation
+        placed = [
+            PlacedImage(int(place), images[digest])
+            for place, digest in zip(found.places, document.images, strict=True)
+        ]
+        yield _Encoded(done.ids, done.text_bytes, done.predicted, done.predicted_bytes, images=tuple(placed))
+
+
+def _conversation_encoder(
+    run: DatasetRun, encoder: Tokenizer, tokenizer: TokenizerRecord
+) -> ConversationEncoder:
+    encoder.encode_special_tokens = False  # templates write them; what messages say never holds one
+    template = ChatTemplate(
+        conversation_template(run.chat_template), special_tokens=_special_tokens(encoder, tokenizer)
+    )
+    allowed = [run.image_settings.image_token] if run.with_images else []
+    return ConversationEncoder(encoder, template, eos_token_id=tokenizer.eos_token_id, allowed=allowed)
+
+
+def _images(store: ObjectStore, read: DocumentsRecord) -> dict[str, bytes]:
+    """The patches of the part's images by their digests; no stage stands between reading and here."""
+    if not isinstance(read, ReadRecord) or read.images is None:
+        return {}
+    content = read_file(store, read.images)
+    size = len(content) // len(read.image_digests)
+    return {
+        digest: content[number * size : (number + 1) * size]
+        for number, digest in enumerate(read.image_digests)
+    }
 
 
 def _special_tokens(encoder: Tokenizer, tokenizer: TokenizerRecord) -> dict[str, str]:
@@ -150,7 +210,7 @@ def _add_all(writer: ShardWriter, documents: Iterable[_Encoded]) -> _Total:
             refused += 1
             examples += [document.problem] if len(examples) < EXAMPLES else []
             continue
-        writer.add(document.ids, document.predicted)
+        writer.add(document.ids, document.predicted, document.images)
         count += 1
         size += document.text_bytes
         if document.predicted is not None:
@@ -169,12 +229,13 @@ def _add_all(writer: ShardWriter, documents: Iterable[_Encoded]) -> _Total:
 def _writer(
     context: Context, store: ObjectStore, tokenizer: TokenizerRecord, read: DocumentsRecord, split: str
 ) -> ShardWriter:
-    conversations = context.run.conversations
+    marked = context.run.marks_predicted
     return ShardWriter(
         store,
         prefix=context.key(f"{split}/{read.number:05d}"),
-        dtype="uint32" if conversations else token_dtype(tokenizer.vocab_size),
+        dtype="uint32" if marked else token_dtype(tokenizer.vocab_size),
         shard_tokens=context.run.shard_tokens,
         vocab_size=tokenizer.vocab_size,
-        loss_mask=conversations,
+        loss_mask=marked,
+        image_token_id=tokenizer.image_token_id,
     )

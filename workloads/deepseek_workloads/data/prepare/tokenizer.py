@@ -107,6 +107,18 @@ def special_tokens(tokenizer: Tokenizer, *, name: str) -> SpecialTokens:
     return SpecialTokens(bos=_first_id(tokenizer, _BOS), eos=eos, pad=_first_id(tokenizer, _PAD))
 
 
+def image_token_id(tokenizer: Tokenizer, token: str, *, name: str) -> int:
+    """Raises DatasetError where `token` is no special token of the tokenizer."""
+    found = _first_id(tokenizer, [token])
+    if found is None:
+        raise DatasetError(
+            f"spec.images.imageToken: {token!r}: is no special token of {name}: name one, or train a "
+            "tokenizer that has it (spec.tokenizer.train.specialTokens of a dataset of text)",
+            reasons.INVALID_RUN_CONFIG,
+        )
+    return found
+
+
 def to_document(tokenizer: Tokenizer) -> bytes:
     """tokenizer.json, with the vocabulary in the order of ids."""
     content = json.loads(tokenizer.to_str())

@@ -16,6 +16,7 @@ from deepseek_workloads.data.prepare.dropped import dropped_documents
 from deepseek_workloads.data.prepare.records import DocumentsRecord, DropRecord, TokenizerRecord
 from deepseek_workloads.data.prepare.stage import TOKENIZER, put_record
 from deepseek_workloads.data.prepare.tokenizer import (
+    image_token_id,
     load_tokenizer,
     special_tokens,
     to_document,
@@ -60,6 +61,9 @@ def make_tokenizer(
             bos_token_id=special.bos,
             eos_token_id=special.eos,
             pad_token_id=special.pad,
+            image_token_id=image_token_id(tokenizer, context.run.image_settings.image_token, name=key)
+            if context.run.with_images
+            else None,
         )
         return put_record(store, context, TOKENIZER, record)
 

@@ -1,0 +1,167 @@
+"""A dataset of texts with images, prepared over real files in the tokens of another dataset."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepseek_workloads.contract import reasons
+from deepseek_workloads.contract.run_config import ImageSettings, RawSource, TokenizerTraining
+from deepseek_workloads.data.document_offsets import read_document_starts
+from deepseek_workloads.data.images import ImageReader, read_image_index
+from deepseek_workloads.data.loss_mask import ids_of, predicted_of
+from deepseek_workloads.data.manifest import load_manifest
+from deepseek_workloads.data.prepare.patches import to_patches
+from deepseek_workloads.store.interface import ObjectChanged
+from deepseek_workloads.store.open import open_store
+
+RECORDS, TOKEN = 40, "<|image|>"
+SETTINGS = ImageSettings(image_token=TOKEN, image_size=8, patch_size=4)
+SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", TOKEN]
+
+
+def picture(number: int) -> bytes:
+    written = io.BytesIO()
+    Image.new("RGB", (12, 10), (number, 2 * number, 255 - number)).save(written, format="PNG")
+    return written.getvalue()
+
+
+def record(number: int) -> dict[str, object]:
+    """The number of its text is that of its images, of which every third has two."""
+    images = [f"images/{number}.png"] * (1 + (number % 3 == 0))
+    return {"text": f"{TOKEN * len(images)} is picture {number}.", "images": images}
+
+
+@pytest.fixture
+def make_image_run(make_run, prepare, tmp_path: Path):
+    base = make_run(tokenizer=TokenizerTraining(vocab_size=320, special_tokens=SPECIAL))
+    assert prepare(base).outcome == "Succeeded"
+
+    def make(records: list[dict[str, object]], **changes):
+        folder = tmp_path / "pictures"
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        for number in range(RECORDS):
+            (folder / "images" / f"{number}.png").write_bytes(picture(number))
+        (folder / "0.jsonl").write_text("".join(json.dumps(line) + "\n" for line in records))
+        source = RawSource(name="pictures", uri=f"file://{folder}", format="image-text", include=["*.jsonl"])
+        return make_run(
+            **{
+                "raw_sources": [source],
+                "tokenizer": None,
+                "tokenizer_uri": f"{base.storage.uri}/manifest.json",
+                "images": SETTINGS,
+                "storage": base.storage.model_copy(update={"uri": f"file://{tmp_path}/image-out"}),
+                **changes,
+            }
+        )
+
+    return make
+
+
+def test_every_document_brings_its_own_images_in_their_places(make_image_run, prepare) -> None:
+    run = make_image_run([record(number) for number in range(RECORDS)])
+    verdict = prepare(run)
+    assert verdict.outcome == "Succeeded", verdict.message
+    store = open_store(run.storage)
+    manifest = load_manifest(store, verdict.digest)
+    assert manifest.images is not None
+    token = manifest.images.image_token_id
+    documents = 0
+    for shards in (manifest.train, manifest.held_out):
+        tokens = np.concatenate([np.frombuffer(store.read(shard.key), dtype=shard.dtype) for shard in shards])
+        starts = read_document_starts(store, shards)
+        reader = ImageReader(store, shards, read_image_index(store, shards), image_bytes=8 * 8 * 3)
+        windows = list(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True))
+        for (start, end), images in zip(windows, reader.read(windows), strict=True):
+            ids = ids_of(tokens[start:end])
+            places = [image.column for image in images]
+            expected = np.zeros(end - start, dtype=bool)
+            for place in places:
+                expected[place : place + 4] = True
+            assert np.array_equal(ids == token, expected)
+            assert np.array_equal(predicted_of(tokens[start:end]), ids != token)
+            numbers = {image.content[0] for image in images}
+            (number,) = numbers
+            assert images[0].content == to_patches(picture(number), SETTINGS)
+            assert len(images) == 1 + (number % 3 == 0)
+            documents += 1
+    assert documents == RECORDS
+
+
+def test_only_words_count_as_text(make_image_run, prepare) -> None:
+    run = make_image_run([record(number) for number in range(RECORDS)], held_out_fraction=0.0)
+    manifest = load_manifest(open_store(run.storage), prepare(run).digest)
+
+    statistics = manifest.statistics["train"]
+    images = sum(shard.images.images for shard in manifest.train if shard.images)
+    assert statistics.bytes == sum(len(f" is picture {number}.") for number in range(RECORDS))
+    assert statistics.predicted_tokens == statistics.tokens - 4 * images
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ({"text": "a", "images": ["images/none.png"]}, "image images/none.png: does not exist"),
+        ({"text": "a", "images": ["0.jsonl"]}, "image 0.jsonl: no image that Pillow decodes"),
+        ({"text": f"{TOKEN}{TOKEN}", "images": ["images/1.png"]}, "2 placeholders"),
+    ],
+)
+def test_a_record_whose_images_cannot_be_used_is_a_bad_record(
+    line: dict[str, object], words: str, make_image_run, prepare
+) -> None:
+    records = [*(record(number) for number in range(RECORDS)), line]
+    refused = prepare(make_image_run(records))
+
+    assert (refused.outcome, refused.reason) == ("Failed", reasons.TOO_MANY_BAD_RECORDS)
+    assert words in refused.message
+    assert prepare(make_image_run(records, max_bad_records=1)).statistics["badRecords"] == 1
+
+
+def test_the_same_words_with_another_image_are_no_duplicate(make_image_run, prepare) -> None:
+    lines = [{"text": "What?", "images": [f"images/{number % 20}.png"]} for number in range(RECORDS)]
+
+    verdict = prepare(make_image_run(lines, held_out_fraction=0.0))
+
+    assert verdict.statistics["documents"] == 20
+
+
+def test_a_tokenizer_without_the_image_token_is_refused_before_any_work(make_image_run, prepare) -> None:
+    other = SETTINGS.model_copy(update={"image_token": "<image>"})
+
+    verdict = prepare(make_image_run([record(1)], images=other))
+
+    assert verdict.outcome == "Failed"
+    assert "spec.images.imageToken: '<image>': is no special token" in verdict.message
+
+
+def test_a_damaged_image_is_never_given(make_image_run, prepare) -> None:
+    run = make_image_run([record(number) for number in range(RECORDS)], held_out_fraction=0.0)
+    store = open_store(run.storage)
+    shards = load_manifest(store, prepare(run).digest).train
+    index = read_image_index(store, shards)
+    content = bytearray(store.read(shards[0].images.key))
+    content[3] ^= 1
+    store.put(shards[0].images.key, bytes(content))
+    reader = ImageReader(store, shards, index, image_bytes=8 * 8 * 3)
+    first = int(index.offsets[0])
+
+    with pytest.raises(ObjectChanged, match="image 0 of the split"):
+        reader.read([(first, first + 1)])
+    assert reader.read([(first + 1, int(index.offsets[-1]) + 1)])[0], "the others are as they were"
+
+
+def test_images_are_not_read_as_lines(raw: Path) -> None:
+    with pytest.raises(ValueError, match="would read images as lines"):
+        RawSource(name="pictures", uri=f"file://{raw}", format="image-text")
+
+
+def test_images_and_text_do_not_mix(make_run, raw: Path) -> None:
+    sources = [
+        RawSource(name=name, uri=f"file://{raw}", format=name, include=["*.jsonl"])
+        for name in ("image-text", "jsonl")
+    ]
+    with pytest.raises(ValueError, match="each as a dataset of their own"):
+        make_run(raw_sources=sources)
