@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from exported_model import TEXT, Exported
-from small_architectures import ARCHITECTURES, NEXTN, OWN, PLAIN, SPARSE
+from small_architectures import ARCHITECTURES, NEXTN, OWN, PLAIN, SEEING, SPARSE
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deepseek_workloads.contract.architecture import Architecture
@@ -16,6 +16,8 @@ from deepseek_workloads.export.generate import Sampling, generate
 from deepseek_workloads.export.load import open_export
 from deepseek_workloads.export.publish import export_model
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.model.images import find_images
+from deepseek_workloads.model.vision import to_patches
 from deepseek_workloads.plan.hugging_face_config import class_of
 from deepseek_workloads.store.file import FileObjectStore
 
@@ -94,6 +96,26 @@ def test_every_kind_of_model_gives_the_same_logits(
 
     with torch.no_grad():
         torch.testing.assert_close(theirs(ids).logits, ours(ids), atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_that_sees_gives_the_same_logits_with_and_without_images(
+    export_tokenizer: ExportTokenizer, provenance: Provenance, tmp_path: Path
+) -> None:
+    architecture = SEEING.model_copy(update={"vocab_size": 320})
+    theirs, ours = loaded_by_hugging_face(architecture, export_tokenizer, provenance, tmp_path)
+    pixels = torch.randint(256, (2, 3, 12, 12), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    ids = torch.arange(100, 164).reshape(2, 32)
+    ids[0, 4:13] = ids[1, 20:29] = token = architecture.vision.image_token_id
+    text = torch.arange(64, 128).reshape(2, 32)
+    images = find_images(ids, to_patches(pixels, patch_size=4), image_token_id=token)
+
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(text).logits, ours(text), atol=1e-4, rtol=1e-4)
+        with ours.images.within(images):
+            expected = ours(ids)
+        torch.testing.assert_close(theirs(ids, pixel_values=pixels).logits, expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="must be uint8"):
+        theirs(ids, pixel_values=pixels.float())
 
 
 def loaded_by_hugging_face(

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from torch import Tensor
-from training_cases import ARCHITECTURE
+from training_cases import ARCHITECTURE, SEEING
 
+from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.objective import Quantisation
 from deepseek_workloads.contract.optimization import PrecisionOverride
 from deepseek_workloads.model.block import FeedForward
@@ -82,19 +83,20 @@ def test_a_pattern_that_fits_nothing_is_refused() -> None:
         override_precision(model(), PrecisionOverride(modules="model.layer.0", precision="fp32"))
 
 
-def test_the_names_that_a_job_is_checked_against_are_those_of_the_model() -> None:
-    made = DeepseekV3ForCausalLM(ARCHITECTURE)
+@pytest.mark.parametrize("architecture", [ARCHITECTURE, SEEING], ids=["text", "images"])
+def test_the_names_that_a_job_is_checked_against_are_those_of_the_model(architecture: Architecture) -> None:
+    made = DeepseekV3ForCausalLM(architecture)
     holding = [
         name for name, module in made.named_modules() if name and any(True for _ in module.parameters())
     ]
-    assert sorted(module_names(ARCHITECTURE)) == sorted(holding)
+    assert sorted(module_names(architecture)) == sorted(holding)
     linear = [name for name, module in made.named_modules() if type(module) is torch.nn.Linear]
-    assert sorted(linear_names(ARCHITECTURE)) == sorted(linear)
+    assert sorted(linear_names(architecture)) == sorted(linear)
     networks = [
         name for name, module in made.named_modules() if isinstance(module, FeedForward | RoutedExperts)
     ]
-    assert sorted(gated_networks(ARCHITECTURE)) == sorted(networks)
+    assert sorted(gated_networks(architecture)) == sorted(networks)
     everything = Quantisation(modules=["*"])
-    assert sorted(holding_matrices(ARCHITECTURE)) == sorted(
+    assert sorted(holding_matrices(architecture)) == sorted(
         name for name, _ in quantised_modules(made, everything)
     )

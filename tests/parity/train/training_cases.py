@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from tokenizers import Tokenizer, models
 
-from deepseek_workloads.contract.architecture import Architecture, MoE
+from deepseek_workloads.contract.architecture import Architecture, MoE, Vision
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.layout import log_key
 from deepseek_workloads.contract.messages import Control, Verdict
@@ -48,6 +48,20 @@ ARCHITECTURE = Architecture(
     v_head_dim=8,
     max_position_embeddings=64,
     moe=MoE(n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, first_k_dense_replace=1),
+)
+
+SEEING = ARCHITECTURE.model_copy(
+    update={
+        "vision": Vision(
+            hidden_size=24,
+            intermediate_size=48,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=16,
+            patch_size=8,
+            image_token_id=2,
+        )
+    }
 )
 
 

@@ -10,6 +10,8 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.model.images import Images, find_images
+from deepseek_workloads.model.vision import to_patches
 
 
 class DeepseekWorkloadsConfig(PretrainedConfig):  # type: ignore[misc]
@@ -39,6 +41,26 @@ class DeepseekWorkloadsForCausalLM(PreTrainedModel):  # type: ignore[misc]
     def _init_weights(self, module: torch.nn.Module) -> None:
         """Every weight is in the export."""
 
-    def forward(self, input_ids: torch.Tensor, **_others: Any) -> CausalLMOutput:
-        """`input_ids` int64 [B, T], without padding -> logits [B, T, V]."""
-        return CausalLMOutput(logits=self.lm_head(self.model(input_ids).last))
+    def forward(
+        self, input_ids: torch.Tensor, pixel_values: torch.Tensor | None = None, **_others: Any
+    ) -> CausalLMOutput:
+        """`input_ids` int64 [B, T], without padding -> logits [B, T, V]. A model that sees takes images as
+        well: `pixel_values` uint8 [N, 3, side, side], as they are, whose placeholder tokens (one a patch,
+        `vision.image_token_id`) `input_ids` hold in the same order."""
+        images = None if pixel_values is None else self._images(input_ids, pixel_values)
+        with self.model.images.within(images):
+            return CausalLMOutput(logits=self.lm_head(self.model(input_ids).last))
+
+    def _images(self, input_ids: torch.Tensor, pixel_values: torch.Tensor) -> Images:
+        """Raises ValueError."""
+        vision = self.model.architecture.vision
+        if vision is None:
+            raise ValueError("pixel_values: this model sees no images: give input_ids alone")
+        shape = (3, vision.image_size, vision.image_size)
+        if pixel_values.dtype != torch.uint8 or tuple(pixel_values.shape[1:]) != shape:
+            raise ValueError(
+                f"pixel_values: {pixel_values.dtype} {list(pixel_values.shape)}: must be uint8 [N, "
+                f"{', '.join(map(str, shape))}], scaled and not normalised: the model does that"
+            )
+        patches = to_patches(pixel_values, patch_size=vision.patch_size)
+        return find_images(input_ids, patches, image_token_id=vision.image_token_id)

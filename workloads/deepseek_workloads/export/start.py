@@ -14,6 +14,7 @@ from deepseek_workloads.export.safetensors_index import SafetensorsError
 from deepseek_workloads.export.stored_numbers import numbers
 from deepseek_workloads.model.hugging_face import from_hugging_face
 from deepseek_workloads.plan.hugging_face_config import architecture_of
+from deepseek_workloads.plan.vision_checkpoint import config_problems
 from deepseek_workloads.store.interface import NotFound, ObjectInfo, ObjectStore
 
 
@@ -59,6 +60,19 @@ class FolderReader:
             if tensor.scales is not None:
                 wanted.append(tensor.scale_rows(0, rows))
             yield name, numbers(tensor, *self.store.read_ranges(wanted)).view(tensor.shape)
+
+
+def open_vision_checkpoint(store: ObjectStore, architecture: Architecture) -> FolderReader:
+    """The Hugging Face ViT folder at `store.uri`, if it is the encoder of `architecture`. Raises ExportError
+    and StoreErrors."""
+    try:
+        folder = open_folder(store)
+    except FolderError as error:
+        raise ExportError(str(error)) from error
+    problems = list(config_problems(folder.config, architecture))
+    if problems:
+        raise ExportError(f"{join_uri(store.uri, CONFIG)}: {'; '.join(problems)}")
+    return FolderReader(folder)
 
 
 def open_initial_model(store: ObjectStore, *, recorded: str | None = None) -> ExportReader | FolderReader:

@@ -21,7 +21,8 @@ from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.safetensors_index import SafetensorsError, StoredTensor, stored_tensors
 from deepseek_workloads.export.stored_numbers import numbers
 from deepseek_workloads.plan.hugging_face_names import Place
-from deepseek_workloads.plan.stored_tensors import compare
+from deepseek_workloads.plan.stored_tensors import Comparison, compare
+from deepseek_workloads.plan.vision_checkpoint import compare_vision
 from deepseek_workloads.store.interface import (
     BATCH_BYTES,
     ByteRange,
@@ -112,9 +113,10 @@ class WeightSource(Protocol):
 
 class WeightStream:
     def __init__(self, source: WeightSource, model: nn.Module, architecture: Architecture) -> None:
-        """`architecture` of the model; that of the folder may lack an indexer, and have more modules for more
-        than the next token. Raises ExportError when tensors are missing, too many or of other shapes."""
-        self._source, self._architecture, self._theirs = source, architecture, source.architecture()
+        """`architecture` of the model; that of the folder may lack an indexer or eyes, and have more modules
+        for more than the next token. Raises ExportError when tensors are missing, too many or of other
+        shapes."""
+        self._source, self._architecture = source, architecture
         self._targets = _targets(model)
         try:
             self._files = source.weights()
@@ -145,18 +147,23 @@ class WeightStream:
 
     def _checked_places(self) -> Mapping[str, Place]:
         """By name on disk. Every number of every target must come from somewhere."""
-        found = compare(
-            {name: stored.shape for name, stored in self._stored.items()},
-            {name: tuple(target.shape) for name, target in self._targets.items()},
-            architecture=self._architecture,
-            lacks_indexer=self._theirs.indexer is None,
-        )
+        found = self._compared({name: stored.shape for name, stored in self._stored.items()})
         if found.problem:
             raise ExportError(
                 f"{self._source.uri}: its tensors are not those of spec.model: {found.problem}; name its own "
                 "preset and values, or another model"
             )
         return found.places
+
+    def _compared(self, stored: Mapping[str, tuple[int, ...]]) -> Comparison:
+        theirs = self._source.architecture()
+        return compare(
+            stored,
+            {name: tuple(target.shape) for name, target in self._targets.items()},
+            architecture=self._architecture,
+            lacks_indexer=theirs.indexer is None,
+            lacks_vision=theirs.vision is None,
+        )
 
     def _pieces(self, limit: int) -> Iterator[Piece]:
         for name, place in self._places.items():
@@ -177,6 +184,13 @@ class WeightStream:
                 goes_to = local[start - first : stop - first]
                 scales = None if stored.scales is None else stored.scale_rows(start, stop)
                 yield Piece(name, stored, rows, scales, start, indices[1:], goes_to)
+
+
+class VisionStream(WeightStream):
+    """The weights of an image encoder, of a Hugging Face ViT folder."""
+
+    def _compared(self, stored: Mapping[str, tuple[int, ...]]) -> Comparison:
+        return compare_vision(stored, self._architecture)
 
 
 def _targets(model: nn.Module) -> dict[str, Tensor]:
@@ -230,9 +244,27 @@ def load_weights(
 ) -> None:
     """A collective: into the parameters of every rank, plain tensors or DTensors. Raises ExportError on every
     rank when one finds a reason to."""
+    _load(WeightStream, source, model, architecture, group=group)
+
+
+def load_vision_weights(
+    source: WeightSource, model: nn.Module, architecture: Architecture, *, group: Agreement
+) -> None:
+    """As `load_weights`, of the image encoder alone."""
+    _load(VisionStream, source, model, architecture, group=group)
+
+
+def _load(
+    kind: type[WeightStream],
+    source: WeightSource,
+    model: nn.Module,
+    architecture: Architecture,
+    *,
+    group: Agreement,
+) -> None:
     found: list[str] = []
     try:
-        stream = WeightStream(source, model, architecture)
+        stream = kind(source, model, architecture)
         found += [f"{name} holds NaN or infinite numbers" for name in stream.load()]
         found += stream.damaged(rank=group.rank, world_size=group.world_size)
     except (ExportError, StoreError) as error:

@@ -15,7 +15,12 @@ _NAMED = 8  # tensors in a message
 
 
 def folder_problems(
-    folder: HuggingFaceFolder, architecture: Architecture, *, lacks_indexer: bool, read_weights: bool = True
+    folder: HuggingFaceFolder,
+    architecture: Architecture,
+    *,
+    lacks_indexer: bool,
+    lacks_vision: bool = False,
+    read_weights: bool = True,
 ) -> Iterator[str]:
     """`architecture` of the model that is to take the weights; `read_weights`: whether it will. Raises
     StoreErrors."""
@@ -26,7 +31,13 @@ def folder_problems(
         return
     expected = parameter_shapes(architecture) | buffer_shapes(architecture)
     stored = {name: tensor.shape for name, tensor in tensors.items()}
-    found = compare(stored, expected, architecture=architecture, lacks_indexer=lacks_indexer)
+    found = compare(
+        stored,
+        expected,
+        architecture=architecture,
+        lacks_indexer=lacks_indexer,
+        lacks_vision=lacks_vision,
+    )
     if found.problem:
         yield (
             f"{folder.store.uri}: its tensors are not those that its config.json tells of: {found.problem}: "

@@ -13,6 +13,7 @@ from deepseek_workloads.contract.records import DatasetManifest, ExportManifest
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.export.folder import CONFIG, TOKENIZER, HuggingFaceFolder, open_folder
 from deepseek_workloads.launch.initial_folder import folder_problems
+from deepseek_workloads.launch.initial_vision import kept_random
 from deepseek_workloads.plan.hugging_face_config import architecture_of, config_json
 from deepseek_workloads.plan.rules import check_memory
 from deepseek_workloads.plan.training_rules import mixes_conversations
@@ -64,10 +65,15 @@ def initial_model_problems(
             "--hugging-face config.json writes them)"
         )
     elif folder is not None:
-        lacks_indexer = theirs.indexer is None
         yield from folder_problems(
-            folder, run.architecture, lacks_indexer=lacks_indexer, read_weights=read_weights
+            folder,
+            run.architecture,
+            lacks_indexer=theirs.indexer is None,
+            lacks_vision=theirs.vision is None,
+            read_weights=read_weights,
         )
+    if theirs.vision is None:
+        yield from kept_random(run, store.uri)
     if folder is None or folder.has_tokenizer:
         yield from _tokenizer_problems(datasets, store)
 
@@ -141,6 +147,8 @@ def _differences(ours: Architecture, theirs: Architecture) -> Iterator[str]:
         theirs = theirs.model_copy(update={"num_nextn_predict_layers": wanted})
     if theirs.indexer is None:  # one that is added begins to learn
         theirs = theirs.model_copy(update={"indexer": ours.indexer})
+    if theirs.vision is None:  # what sees begins to learn, or comes from another checkpoint
+        ours = ours.model_copy(update={"vision": None})
     # By the same way, on which what is left to a default gets its value.
     both = (theirs, architecture_of(config_json(ours)))
     documents = (_with_sizes(each).model_dump(mode="json", by_alias=True) for each in both)

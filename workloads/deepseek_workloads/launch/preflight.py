@@ -41,6 +41,7 @@ from deepseek_workloads.data.prepare.rendering import check_templates
 from deepseek_workloads.export.folder import CONFIG
 from deepseek_workloads.launch.arguments import parse_arguments, write_verdict
 from deepseek_workloads.launch.initial_model import initial_model_problems, teacher_problems
+from deepseek_workloads.launch.initial_vision import initial_vision_problems
 from deepseek_workloads.plan.architecture_rules import served_by_no_engine
 from deepseek_workloads.plan.hugging_face_config import architecture_of
 from deepseek_workloads.store.interface import NotFound, ObjectStore, StoreError
@@ -94,6 +95,7 @@ def preflight(run: AnyRun, open_store: OpenStore, *, first_start: bool = True) -
         _check_entrypoint(run, refusals)
         manifests = _check_sources(run, open_store, refusals)
         _check_initial_model(run, manifests, open_store, refusals, goes_on=goes_on)
+        _check_initial_vision(run, open_store, refusals, goes_on=goes_on)
         _check_teacher(run, manifests, open_store, refusals)
     else:
         _check_raw_objects(run, open_store, refusals)
@@ -197,23 +199,25 @@ def _check_source(
 
 def _check_shards(shards: list[Shard], store: ObjectStore) -> None:
     """By one listing for each folder, not by a request for each shard. Raises DatasetError."""
+    wanted = {shard.key: shard.size for shard in shards}
+    wanted |= {shard.images.key: shard.images.size for shard in shards if shard.images is not None}
     sizes = {
         info.key: info.size
-        for folder in sorted({shard.key.rpartition("/")[0] for shard in shards})
+        for folder in sorted({key.rpartition("/")[0] for key in wanted})
         for info in store.list(f"{folder}/")
     }
-    missing = [shard.key for shard in shards if shard.key not in sizes]
+    missing = [key for key in wanted if key not in sizes]
     if missing:
         raise DatasetError(
-            f"{store.uri}: {len(missing)} of {len(shards)} shards of the manifest do not exist, the first is "
+            f"{store.uri}: {len(missing)} of {len(wanted)} shards of the manifest do not exist, the first is "
             f"{missing[0]}: restore them, or prepare the dataset again under a fresh URI",
             reasons.OBJECT_NOT_FOUND,
         )
-    wrong = [shard for shard in shards if sizes[shard.key] != shard.size]
+    wrong = [key for key, size in wanted.items() if sizes[key] != size]
     if wrong:
         first = wrong[0]
         raise DatasetError(
-            f"{store.uri}: {first.key} has {sizes[first.key]} bytes, its manifest says {first.size}: "
+            f"{store.uri}: {first} has {sizes[first]} bytes, its manifest says {wanted[first]}: "
             "restore it, or prepare the dataset again under a fresh URI"
         )
 
@@ -233,6 +237,17 @@ def _check_initial_model(
     with refusals.collected("spec.model.initFrom"), closing(open_store(run.init_from)) as store:
         for problem in initial_model_problems(run, manifests, store, read_weights=read):
             refusals.add(reasons.CHECKPOINT_MISMATCH, f"spec.model.initFrom: {problem}")
+
+
+def _check_initial_vision(
+    run: TrainingRun, open_store: OpenStore, refusals: _Refusals, *, goes_on: bool
+) -> None:
+    wanted, field = run.vision_init_from, "spec.model.vision.initFrom"
+    if wanted is None:
+        return
+    with refusals.collected(field), closing(open_store(wanted)) as store:
+        for problem in initial_vision_problems(run.architecture, store, read_weights=not goes_on):
+            refusals.add(reasons.CHECKPOINT_MISMATCH, f"{field}: {problem}")
 
 
 def _check_teacher(

@@ -15,6 +15,7 @@ from deepseek_workloads.contract.optimization import PrecisionOverride
 from deepseek_workloads.contract.run_config import Training
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.plan.modules import examples, fitting, outermost
+from deepseek_workloads.train.freeze import freeze
 from deepseek_workloads.train.lora import add_lora
 from deepseek_workloads.train.quantise import quantise_weights
 from deepseek_workloads.train.refused import SettingRefused
@@ -37,6 +38,7 @@ _Forward = Callable[..., Any]
 
 def adapt_model(model: DeepseekV3ForCausalLM, training: Training) -> None:
     """Raises SettingRefused."""
+    freeze(model, training.freeze or [])
     if training.lora is not None:
         add_lora(model, training.lora)
     if training.quantisation is not None:
@@ -51,7 +53,7 @@ def checkpoint_activations(model: DeepseekV3ForCausalLM, mode: Literal["none", "
     its products and of attention, so that only what is cheap is computed twice."""
     if mode == "none":
         return
-    for layer in model.layers():
+    for layer in (*model.layers(), *model.vision_layers()):
         _wrap(layer, partial(_recomputed, selective=mode == "selective"))
 
 

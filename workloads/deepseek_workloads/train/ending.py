@@ -182,6 +182,7 @@ def _tokenizer(setup: Setup) -> ExportTokenizer:
 def _provenance(setup: Setup, entry: CheckpointEntry) -> Provenance:
     """Of the checkpoint, not of the epoch that exports it: a repetition must give the same digest."""
     owner, record, base = setup.run.owner, entry.record, setup.run.init_from
+    encoder = setup.run.vision_init_from
     return Provenance(
         owner_namespace=owner.namespace,
         owner_name=owner.name,
@@ -193,6 +194,7 @@ def _provenance(setup: Setup, entry: CheckpointEntry) -> Provenance:
         run_config_digest=setup.epoch.run_config_digest,
         dataset_digests=list(setup.data.digests),
         init_from=BaseExport(uri=base.uri, digest=base.digest) if base else None,
+        vision_init_from=BaseExport(uri=encoder.uri) if encoder else None,
     )
 
 

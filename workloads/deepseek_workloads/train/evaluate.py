@@ -16,6 +16,7 @@ from deepseek_workloads.model.head import IGNORED, LanguageModelHead
 from deepseek_workloads.plan.memory import LOSS_CHUNK_ELEMENTS
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.train.group import Group
+from deepseek_workloads.train.images import images_of
 from deepseek_workloads.train.parallelise import ParallelModel
 
 
@@ -48,6 +49,7 @@ def evaluate(
         with (
             model.compute(group.device),
             model.plain.documents.within(batch.rows.inputs_of(group.device)),
+            model.plain.images.within(images_of(batch.rows, group.device)),
             _inputs_of(model.plain.lm_head) as read,
         ):
             loss = model.loss(ids[:, :-1], labels)

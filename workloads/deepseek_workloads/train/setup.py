@@ -9,8 +9,8 @@ import torch
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.export.load import load_export
-from deepseek_workloads.export.start import open_initial_model
-from deepseek_workloads.export.stream_weights import load_weights
+from deepseek_workloads.export.start import open_initial_model, open_vision_checkpoint
+from deepseek_workloads.export.stream_weights import load_vision_weights, load_weights
 from deepseek_workloads.plan.estimate import choose_micro_batch_size
 from deepseek_workloads.train import checkpoint
 from deepseek_workloads.train.adapt import DTYPES, adapt_model
@@ -90,6 +90,10 @@ def _first_weights(run: TrainingRun, context: TrainContext, group: Group, model:
                 load_weights(reader, model.plain, run.architecture, group=group)
             else:
                 model.load_stages(reader.state(run.architecture) if group.rank == 0 else {}, group)
+    if run.vision_init_from is not None:
+        with closing(context.open_store(run.vision_init_from)) as store:
+            encoder = open_vision_checkpoint(store, run.architecture)
+            load_vision_weights(encoder, model.plain, run.architecture, group=group)
     if not group.torch_distributed:
         group.broadcast(model.plain.state_dict().values())
 

@@ -17,6 +17,7 @@ from deepseek_workloads.train.anchor import Anchor
 from deepseek_workloads.train.curriculum import cut, row_numbers
 from deepseek_workloads.train.distil import Distillation
 from deepseek_workloads.train.group import Group
+from deepseek_workloads.train.images import images_of
 from deepseek_workloads.train.loss_scale import LossScale
 from deepseek_workloads.train.optimizers.build import set_learning_rate
 from deepseek_workloads.train.parallelise import ParallelModel
@@ -154,6 +155,7 @@ class Trainer:
             with (
                 self._model.one_pass(last=last),
                 self._model.plain.documents.within(documents),
+                self._model.plain.images.within(images_of(batch.rows, device)),
                 self._taught(inputs, documents),
             ):
                 with self._model.compute(device):

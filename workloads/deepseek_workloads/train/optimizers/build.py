@@ -7,6 +7,7 @@ from torch import nn
 
 from deepseek_workloads.contract.optimization import Optimizer
 from deepseek_workloads.model.head import LanguageModelHead
+from deepseek_workloads.model.vision import PatchEmbeddings
 from deepseek_workloads.train.optimizers.amf import AMF
 from deepseek_workloads.train.optimizers.muon import Muon
 
@@ -57,11 +58,12 @@ def _filled(*groups: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _of_ends(model: nn.Module) -> set[int]:
-    """Embedding and head are tables with a row a token: orthogonal updates are for what lies between."""
-    ends = (nn.Embedding, LanguageModelHead)
+    """Embedding and head are tables with a row a token, and images have theirs: orthogonal updates are for
+    what lies between."""
+    ends = (nn.Embedding, LanguageModelHead, PatchEmbeddings)
     return {
         id(parameter)
         for module in model.modules()
         if isinstance(module, ends)
-        for parameter in module.parameters(recurse=False)
+        for parameter in module.parameters()
     }
