@@ -11,6 +11,7 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     Tag,
     model_serializer,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -57,6 +58,8 @@ Text = Annotated[str, AfterValidator(_whole_characters)]
 StopString = Annotated[Text, Field(min_length=1, max_length=256)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 TokenIds = Annotated[list[TokenId], Field(min_length=1)]
+# Of OpenAI's API, as clients send them to models that see or hear.
+_OTHER_PARTS = ("image_url", "input_image", "input_audio", "video_url", "file")
 _OnePrompt = AfterValidator(_one_prompt), Field(min_length=1, json_schema_extra={"maxItems": 1})
 Prompt = Annotated[
     Annotated[Text, Tag(_TEXT)]
@@ -124,6 +127,19 @@ class CompletionRequest(GenerationRequest):
 class TextPart(Strict):
     type: Literal["text"]
     text: Text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_only(cls, part: Any) -> Any:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in _OTHER_PARTS:
+            raise PydanticCustomError(
+                UNSUPPORTED_VALUE,
+                "a part of type {kind}: this server takes text only, whatever its model sees; send parts of "
+                "type text",
+                {"kind": kind},
+            )
+        return part
 
 
 class Message(Strict):

@@ -108,6 +108,21 @@ async def test_every_form_of_one_prompt_is_taken(client: httpx.AsyncClient, prom
     assert answer.status_code == 200
 
 
+async def test_an_image_is_refused_in_words(client: httpx.AsyncClient) -> None:
+    parts = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+    ]
+    messages = [{"role": "user", "content": parts}]
+
+    answer = await client.post("/v1/chat/completions", json={"model": "chat", "messages": messages})
+
+    error = error_of(answer)
+    assert (answer.status_code, error["code"]) == (400, "unsupported")
+    assert "messages[0].content[1]" in error["message"]
+    assert "this server takes text only" in error["message"]
+
+
 async def test_what_asks_for_nothing_is_taken(client: httpx.AsyncClient) -> None:
     """As clients send it that fill in every field."""
     chat = {"model": "chat", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
