@@ -34,20 +34,26 @@ class RawSource(SpecModel):
 
     model_config = with_rules(
         rule(
+            "self.format != 'image-text' || !self.include.exists(pattern, pattern == '*')",
+            "* would read images as lines: use patterns that match the lines only, such as *.jsonl",
+            field_path=".include",
+        ),
+        rule(
             "!has(self.template) || self.format in ['jsonl', 'parquet', 'webdataset']",
             "belongs to records with fields: use it with format jsonl, parquet or webdataset",
             field_path=".template",
-        )
+        ),
     )
 
     name: DnsLabel = Field(description="Name of the source within the dataset.")
     uri: StorageUri = Field(description="s3://bucket/prefix of the raw objects.")
-    format: Literal["text", "jsonl", "chat", "parquet", "webdataset", "html"] = Field(
+    format: Literal["text", "jsonl", "chat", "image-text", "parquet", "webdataset", "html"] = Field(
         default="text",
         description="text: an object is a document. html: it is a page. jsonl: each line is one. parquet: "
         "each row. webdataset: each sample of a tar. chat: each line is a conversation, messages of {role, "
-        "content}; a dataset holds conversations only, or none. Objects that end with .gz or .zst are "
-        "decompressed.",
+        "content}. image-text: each line is a text or a conversation, and images, keys below uri (let "
+        "include match the lines only). A dataset holds one of chat, image-text and the others. Objects that "
+        "end with .gz or .zst are decompressed.",
     )
     text_field: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
         default="text",
@@ -101,11 +107,34 @@ class Tokenizer(SpecModel):
     )
 
 
+class Images(SpecModel):
+    """What becomes of the images of sources in format image-text: RGB squares, cut into patches."""
+
+    model_config = with_rules(
+        rule(
+            "self.imageSize % self.patchSize == 0",
+            "must be divided by patchSize: use 224 with patches of 16 or 14, or 384 with 16",
+            field_path=".imageSize",
+        )
+    )
+
+    image_token: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
+        default="<|image|>",
+        description="Special token of the tokenizer that stands in a text where an image is.",
+    )
+    image_size: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=224, description="Pixels of a side that each image is scaled to."
+    )
+    patch_size: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=16, description="Pixels of a patch's side; a patch is a token."
+    )
+
+
 class DatasetSpec(SpecModel):
     """Which text to prepare, how, and where to write it."""
 
     model_config = with_rules(
-        *(immutable(name) for name in ("sources", "sourceStorage", "tokenizer", "chatTemplate")),
+        *(immutable(name) for name in ("sources", "sourceStorage", "tokenizer", "chatTemplate", "images")),
         *(
             immutable(name)
             for name in ("deduplicate", "heldOutFraction", "shardTokens", "maxBadRecords", "storage")
@@ -120,15 +149,26 @@ class DatasetSpec(SpecModel):
             field_path=".sources",
         ),
         rule(
-            "!self.sources.exists(s, s.format == 'chat') || !has(self.tokenizer.train)",
-            "conversations are prepared in the tokens of a model that exists: name its tokenizer by uri or "
-            "datasetRef",
+            "self.sources.all(s, s.format == 'image-text')"
+            " || !self.sources.exists(s, s.format == 'image-text')",
+            "format image-text and others: prepare texts with images as a dataset of their own",
+            field_path=".sources",
+        ),
+        rule(
+            "!self.sources.exists(s, s.format in ['chat', 'image-text']) || !has(self.tokenizer.train)",
+            "conversations and images are prepared in the tokens of a model that exists: name its tokenizer "
+            "by uri or datasetRef",
             field_path=".tokenizer",
         ),
         rule(
-            "self.sources.exists(s, s.format == 'chat') || !has(self.chatTemplate)",
-            "belongs to sources of format chat",
+            "self.sources.exists(s, s.format in ['chat', 'image-text']) || !has(self.chatTemplate)",
+            "belongs to sources of format chat or image-text",
             field_path=".chatTemplate",
+        ),
+        rule(
+            "self.sources.exists(s, s.format == 'image-text') || !has(self.images)",
+            "belongs to sources of format image-text",
+            field_path=".images",
         ),
         rule(
             "!has(self.pipeline) || self.recipe == 'none'",
@@ -136,8 +176,9 @@ class DatasetSpec(SpecModel):
             field_path=".recipe",
         ),
         rule(
-            "!self.sources.exists(s, s.format == 'chat') || (!has(self.pipeline) && self.recipe == 'none')",
-            "stages are for text: conversations are prepared without recipe and pipeline",
+            "!self.sources.exists(s, s.format in ['chat', 'image-text'])"
+            " || (!has(self.pipeline) && self.recipe == 'none')",
+            "stages are for text: conversations and images are prepared without recipe and pipeline",
             field_path=".pipeline",
         ),
         rule(
@@ -173,6 +214,10 @@ class DatasetSpec(SpecModel):
         default=None,
         description="Jinja template that makes text of messages, for sources of format chat; it travels with "
         "the tokenizer to the models. Absent: a line a message, answers end with the end of a text.",
+    )
+    images: Images | None = Field(
+        default=None,
+        description="What becomes of images, for sources of format image-text. Absent: the defaults.",
     )
     normalization: Literal["none", "nfc", "nfkc"] = Field(
         default="nfc", description="Unicode normalization of the text."

@@ -3,7 +3,7 @@
 It does not know the rules that need arithmetic (`validation`, `plan.rules`).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -15,6 +15,7 @@ from deepseek_operator.api.optimization import Optimizer, PrecisionOverride, Sch
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placement_changes_only_while_suspended
 from deepseek_operator.api.schema import (
     ATOMIC_LIST,
+    SET_LIST,
     Decimal,
     DnsLabel,
     Entrypoint,
@@ -30,6 +31,7 @@ from deepseek_operator.api.schema import (
 from deepseek_operator.api.storage import LocalReference, Storage
 from deepseek_operator.api.training_data import Data
 from deepseek_operator.api.training_job_status import TrainingJobStatus
+from deepseek_operator.api.vision import Vision
 
 
 class InitFrom(SpecModel):
@@ -66,6 +68,15 @@ class Model(SpecModel):
         default=None,
         description="Weights to start from, of a model of this architecture and the data's tokenizer.",
     )
+    vision: Vision | None = Field(
+        default=None,
+        description="An image encoder before the model, for datasets of format image-text; docs/models.md.",
+    )
+
+    def to_overrides(self) -> dict[str, Any]:
+        """Of the preset, as `plan.architecture.resolve` takes them."""
+        overrides = self.architecture.to_overrides() if self.architecture is not None else {}
+        return overrides if self.vision is None else {**overrides, "vision": self.vision.to_overrides()}
 
 
 class Parallelism(SpecModel):
@@ -124,6 +135,9 @@ class Distillation(SpecModel):
     temperature: Decimal = Field(default="2", description="Softens both models' probabilities.")
 
 
+ModelPart = Literal["visionTower", "projector", "languageModel"]
+
+
 class Training(SpecModel):
     """How long and how to train."""
 
@@ -132,7 +146,12 @@ class Training(SpecModel):
     objective: Literal["pretrain", "sft"] = Field(
         default="pretrain",
         description="pretrain: predict every next token. sft: learn the answers of conversations, from "
-        "datasets of format chat.",
+        "datasets of format chat, or words beside images, from those of format image-text.",
+    )
+    freeze: Annotated[list[ModelPart], Field(max_length=3)] | None = Field(
+        default=None,
+        description="Parts of a model with model.vision that stay as they are.",
+        json_schema_extra=SET_LIST,
     )
     lora: Lora | None = Field(
         default=None,

@@ -80,7 +80,7 @@ def _storages(run: AnyRun) -> list[Storage]:
         baseline = run.check.baseline
         return [run.storage, *([baseline.storage] if baseline else [])]
     distillation = run.training.distillation
-    models = [run.init_from, distillation.teacher if distillation else None]
+    models = [run.init_from, run.vision_init_from, distillation.teacher if distillation else None]
     read = [model for model in models if model is not None]
     return [run.storage, *read, *(source.storage for source in run.data.sources)]
 

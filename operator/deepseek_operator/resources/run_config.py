@@ -77,6 +77,7 @@ def render_training_run(
             "backend": spec.backend,
             "architecture": architecture,
             "init_from": init_from,
+            "vision_init_from": _vision_checkpoint(job),
             "data": {
                 "sources": [_source(source, spec=spec, datasets=datasets) for source in spec.data.sources],
                 "sequence_length": spec.data.sequence_length,
@@ -92,6 +93,13 @@ def render_training_run(
             "run_policy": _run_policy(spec.run_policy),
         }
     )
+
+
+def _vision_checkpoint(job: DeepSeekTrainingJob) -> InitialExport | None:
+    vision = job.spec.model.vision
+    if vision is None or vision.init_from is None:
+        return None
+    return export_at(vision.init_from.storage_uri, job)
 
 
 def alerts_of(spec: TrainingJobSpec) -> Alerts:
@@ -124,6 +132,7 @@ def render_dataset_run(
             "tokenizer": spec.tokenizer.train.model_dump() if spec.tokenizer.train else None,
             "tokenizer_uri": given,
             "chat_template": spec.chat_template,
+            "images": spec.images.model_dump() if spec.images else None,
             "normalization": spec.normalization,
             "deduplicate": spec.deduplicate,
             "pipeline": _pipeline(spec),

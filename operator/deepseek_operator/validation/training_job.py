@@ -45,7 +45,7 @@ def training_run_of(
     """The run config of a job that `validate_training_job` let pass; `datasets` by the name in datasetRef,
     `init_from` the export that spec.model.initFrom stands for, `teacher` that of the distillation."""
     spec = job.spec.model
-    architecture = resolve(spec.preset, spec.architecture.to_overrides() if spec.architecture else None)
+    architecture = resolve(spec.preset, spec.to_overrides())
     return render_training_run(
         job, architecture=architecture, datasets=datasets, init_from=init_from, teacher=teacher
     )
@@ -68,6 +68,9 @@ def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
         "spec.model.initFrom": spec.model.init_from,
         "spec.training.distillation.teacher": distillation.teacher if distillation else None,
     }
+    vision = spec.model.vision
+    if vision is not None and vision.init_from is not None:
+        yield from check_uri(vision.init_from.storage_uri, field="spec.model.vision.initFrom.storageUri")
     for field, export in exports.items():
         if export is not None and export.storage_uri is not None:
             yield from check_uri(export.storage_uri, field=f"{field}.storageUri")
@@ -106,7 +109,7 @@ def _nothing_to_roll_out(entrypoint: str) -> Problem:
 def _architecture(job: DeepSeekTrainingJob, problems: list[Problem]) -> Architecture | None:
     model = job.spec.model
     try:
-        return resolve(model.preset, model.architecture.to_overrides() if model.architecture else None)
+        return resolve(model.preset, model.to_overrides())
     except ArchitectureRefused as refused:
         problems += refused.problems
         return None

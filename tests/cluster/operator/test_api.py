@@ -72,6 +72,10 @@ def test_an_unknown_field_is_an_error(kubectl: Kubectl, a_job: Any) -> None:
             {"training": {"globalBatchSize": 8, "steps": 1, "horovod": {"compression": "fp16"}}},
             "belongs to backend horovod",
         ),
+        (
+            {"model": {"preset": "deepseek-v3-tiny", "vision": {"imageTokenId": 2, "imageSize": 100}}},
+            "must be divided by patchSize",
+        ),
     ],
 )
 def test_what_the_schema_can_see_is_refused_at_once(

@@ -18,6 +18,7 @@ from deepseek_operator.api.custom_resource import build_crd, build_schema
 from deepseek_operator.api.kinds import KINDS, Kind
 from deepseek_operator.api.pods import CpuResources
 from deepseek_operator.api.schema import measured
+from deepseek_operator.api.vision import Vision as VisionOverrides
 from deepseek_workloads.contract.architecture import (
     Architecture,
     Attention,
@@ -25,6 +26,7 @@ from deepseek_workloads.contract.architecture import (
     Initialization,
     MoE,
     RopeScaling,
+    Vision,
 )
 
 Schema = dict[str, Any]
@@ -108,12 +110,13 @@ def test_kinds_have_short_names_and_a_category() -> None:
         (InitializationRule, Initialization),
         (MoEOverrides, MoE),
         (RopeScalingOverrides, RopeScaling),
+        (VisionOverrides, Vision),  # beside the architecture: spec.model.vision
     ],
 )
 def test_overrides_name_every_field_of_the_contract(
     overrides: type[BaseModel], contract: type[BaseModel]
 ) -> None:
-    assert set(overrides.model_fields) - {"type"} == set(contract.model_fields)
+    assert set(overrides.model_fields) - {"type", "init_from"} == set(contract.model_fields) - {"vision"}
 
 
 def test_an_unknown_field_is_refused(make_job: Any) -> None:

@@ -29,6 +29,8 @@ def _tiny(**moe: Any) -> dict[str, Any]:
             "tensorParallelDegree",
         ),
         ({"storage": {"uri": "s3:///x"}}, "spec.storage.uri", "must name a bucket"),
+        ({"model": {"vision": {"imageTokenId": 999_999}}}, "spec.model.vision.imageTokenId", "manifest"),
+        ({"training": {"freeze": ["projector"]}}, "spec.training.freeze", "leave freeze away"),
         ({"storage": {"endpointUrl": "http://s3:99999"}}, "spec.storage.endpointUrl", "port"),
         (
             {"data": {"sources": [{"name": "a", "uri": "s3://corpus/a", "endpointUrl": "http://s3:port"}]}},
@@ -96,6 +98,29 @@ def test_all_problems_are_told_at_once(make_job: Any) -> None:
     job = make_job({"storage": {"uri": "s3:///x"}, "model": {"preset": "no-such"}})
     fields = {problem.field for problem in validate_training_job(job, worker_image="worker")}
     assert fields == {"spec.storage.uri", "spec.model.preset"}
+
+
+def test_what_sees_images_is_part_of_the_run(make_job: Any) -> None:
+    vision = {
+        "imageTokenId": 2,
+        "imageSize": 112,
+        "hiddenSize": 192,
+        "numAttentionHeads": 3,
+        "imageStd": ["0.2", "0.3", "0.4"],
+        "initFrom": {"storageUri": "s3://models/vit"},
+    }
+    changes = {"model": {"vision": vision}, "training": {"objective": "sft", "freeze": ["visionTower"]}}
+    job = make_job(changes)
+    assert validate_training_job(job, worker_image="worker") == []
+    run = training_run_of(job, datasets=READY)
+    assert run.architecture.vision is not None
+    assert run.architecture.vision.hidden_size == 192
+    assert run.architecture.vision.image_std == (0.2, 0.3, 0.4)
+    assert run.architecture.vision.num_patches == 49
+    assert run.vision_init_from is not None
+    assert run.vision_init_from.uri == "s3://models/vit"
+    assert run.training.freeze == ["visionTower"]
+    assert parse_run(run.to_json()) == run
 
 
 def test_the_run_config_is_resolved(make_job: Any) -> None:
