@@ -24,6 +24,7 @@ from deepseek_workloads.contract.pipeline import PII_KINDS, PiiKind
 LanguageCode = Annotated[str, StringConstraints(min_length=2, max_length=3, pattern=r"^[a-z]{2,3}$")]
 RegionCode = Annotated[str, StringConstraints(min_length=2, max_length=2, pattern=r"^[A-Z]{2}$")]
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+LexiconWord = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MAX_COUNT: Final = 10**9
 
 
@@ -155,6 +156,30 @@ class Truncate(SpecModel):
     head_share: Decimal = Field(default="0.5", description="Of headAndTail: the head's share.")
 
 
+class Synonyms(SpecModel):
+    """A word and what may stand in its place."""
+
+    word: LexiconWord = Field(description="One word, found whatever its capitals are.")
+    synonyms: list[LexiconWord] = Field(
+        min_length=1, max_length=16, description="Of which one is chosen.", json_schema_extra=ATOMIC_LIST
+    )
+
+
+class ReplaceSynonyms(SpecModel):
+    """Adds copies in which words are replaced; the shards mark them. It must be the last stage."""
+
+    lexicon: list[Synonyms] = Field(
+        min_length=1, max_length=1024, description="Words and their synonyms.", json_schema_extra=ATOMIC_LIST
+    )
+    rate: Decimal = Field(default="0.1", description="Share of the lexicon's words that is replaced.")
+    copies: int = Field(default=1, ge=1, le=8, description="Copies of each record.")
+    seed: int = Field(default=0, ge=0, le=MAX_COUNT, description="Of the choice of words.")
+
+
+class ScoreDifficulty(SpecModel):
+    """Gives each record a number from 0 to 1, by how rare its words are in all records."""
+
+
 class FilterTfIdf(SpecModel):
     """Drops noise: what consists of words that every record has, or of words that no other has."""
 
@@ -216,6 +241,8 @@ _KINDS: Final = (
     "filterRepetition",
     "redactPii",
     "truncate",
+    "replaceSynonyms",
+    "scoreDifficulty",
     "filterTfIdf",
     "deduplicateExact",
     "deduplicateNear",
@@ -248,6 +275,8 @@ class PipelineStage(SpecModel):
     filter_repetition: FilterRepetition | None = Field(default=None, description="Drop repetitive records.")
     redact_pii: RedactPii | None = Field(default=None, description="Replace what names a person.")
     truncate: Truncate | None = Field(default=None, description="Cut what is too long.")
+    replace_synonyms: ReplaceSynonyms | None = Field(default=None, description="Add copies with synonyms.")
+    score_difficulty: ScoreDifficulty | None = Field(default=None, description="Score each record.")
     filter_tf_idf: FilterTfIdf | None = Field(default=None, description="Drop noise by TF-IDF.")
     deduplicate_exact: DeduplicateExact | None = Field(default=None, description="Drop equal records.")
     deduplicate_near: DeduplicateNear | None = Field(default=None, description="Drop near-duplicates.")

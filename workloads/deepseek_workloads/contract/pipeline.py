@@ -99,6 +99,25 @@ class Truncate(WireModel):
     head_share: Share = 0.5  # of headAndTail
 
 
+class Synonyms(WireModel):
+    word: str = Field(max_length=64, pattern=r"^\w+$")
+    synonyms: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(min_length=1, max_length=16)
+
+
+class ReplaceSynonyms(WireModel):
+    """Adds copies of each document in which words of the lexicon are replaced, marked as augmented."""
+
+    lexicon: list[Synonyms] = Field(min_length=1, max_length=1024)
+    rate: Share = 0.1  # of the words that the lexicon has
+    copies: int = Field(default=1, ge=1, le=8)
+    seed: int = Field(default=0, ge=0)
+
+
+class ScoreDifficulty(WireModel):
+    """From 0 to 1: how rare the words of a document are, over all documents (Platanios et al. 2019,
+    arXiv:1903.09848, 3.1)."""
+
+
 class FilterTfIdf(WireModel):
     """By the mean weight of a document's words over all documents: from 0, where each word is in every
     document, to 1, where each is in no other."""
@@ -145,8 +164,11 @@ RecordSettings = (
     | FilterRepetition
     | RedactPii
     | Truncate
+    | ReplaceSynonyms
 )
-GlobalSettings = FilterTfIdf | DeduplicateExact | DeduplicateNear | DeduplicateSubstrings | Decontaminate
+GlobalSettings = (
+    ScoreDifficulty | FilterTfIdf | DeduplicateExact | DeduplicateNear | DeduplicateSubstrings | Decontaminate
+)
 StageSettings = RecordSettings | GlobalSettings
 
 
@@ -165,6 +187,8 @@ class PipelineStage(WireModel):
     filter_repetition: FilterRepetition | None = None
     redact_pii: RedactPii | None = None
     truncate: Truncate | None = None
+    replace_synonyms: ReplaceSynonyms | None = None
+    score_difficulty: ScoreDifficulty | None = None
     filter_tf_idf: FilterTfIdf | None = None
     deduplicate_exact: DeduplicateExact | None = None
     deduplicate_near: DeduplicateNear | None = None

@@ -169,6 +169,7 @@ class Shard(TolerantWireModel):
     chunk_checksums: list[str]  # xxh3-64:<hex> each, over the bytes of a chunk
     document_offsets_key: RelativeKey  # uint64 little-endian token offsets of the documents' starts
     document_offsets_checksum: str
+    facts: FileEntry | None = None  # of each document, document_facts.FACTS_DTYPE
     loss_mask: bool = False  # uint32 whose highest bit says: this token is an answer's, to be predicted
     images: ImageColumn | None = None  # None: text alone
 
@@ -228,6 +229,7 @@ class DatasetManifest(TolerantWireModel):
     empty_documents: int = 0
     duplicates_dropped: int = 0
     bad_records: int = 0
+    augmented_documents: int = 0  # copies that a stage made, of the documents
     report: DatasetReport | None = None
     chat_template: str | None = None  # of conversations: how messages became text
     images: ImageFormat | None = None  # None: text alone

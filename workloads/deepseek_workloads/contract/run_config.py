@@ -265,6 +265,16 @@ class DatasetRun(WireModel):
         return self
 
     @model_validator(mode="after")
+    def _copies_are_made_last(self) -> Self:
+        early = [stage.name for stage in (self.pipeline or [])[:-1] if stage.replace_synonyms]
+        if early:
+            raise ValueError(
+                f"pipeline: {early[0]}: makes copies, which a stage after it would tell from their originals "
+                "no more: make it the last stage"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_kind_of_documents(self) -> Self:
         kinds = {source.format if source.format in _APART else "text" for source in self.raw_sources}
         if len(kinds) > 1:

@@ -11,11 +11,13 @@ from deepseek_workloads.contract.pipeline import (
     DeduplicateNear,
     DeduplicateSubstrings,
     FilterTfIdf,
+    ScoreDifficulty,
 )
 from deepseek_workloads.contract.records import StageReport
 from deepseek_workloads.data.prepare.contamination import collect_ngrams, contaminated_part
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.deduplicate_stage import deduplicate_range, plan_ranges
+from deepseek_workloads.data.prepare.difficulty_stage import score_part
 from deepseek_workloads.data.prepare.document_frequencies import count_part, plan_totals, total_range
 from deepseek_workloads.data.prepare.executor import Executor
 from deepseek_workloads.data.prepare.near_components import drop_near_duplicates
@@ -97,6 +99,8 @@ def run_steps(stages: Stages, steps: Sequence[Step], corpus: Corpus) -> Corpus:
             corpus = _pass(stages, step, corpus)
         elif isinstance(step.stage.settings, DeduplicateSubstrings):
             corpus = _cut(stages, step, corpus, step.stage.settings)
+        elif isinstance(step.stage.settings, ScoreDifficulty):
+            corpus = _score(stages, step, corpus)
         else:
             corpus = _all(stages, step, corpus)
     return corpus
@@ -170,15 +174,25 @@ def _near(stages: Stages, step: GlobalStep, corpus: Corpus, settings: Deduplicat
 
 
 def _noise(stages: Stages, step: GlobalStep, corpus: Corpus, settings: FilterTfIdf) -> list[DropRecord]:
-    counts, totals, name = step.substeps
-    context = stages.context
-    counting = partial(count_part, context, counts, corpus.dropped)
+    totals, documents = _frequencies(stages, step, corpus)
+    task = partial(drop_noise, stages.context, step.name, settings, totals, documents, corpus.dropped)
+    return stages.run(step.name, task, corpus.records, DropRecord)
+
+
+def _score(stages: Stages, step: GlobalStep, corpus: Corpus) -> Corpus:
+    totals, documents = _frequencies(stages, step, corpus)
+    task = partial(score_part, stages.context, step.name, totals, documents, corpus.dropped)
+    return _rewritten(corpus, stages.run(step.name, task, corpus.records, PassRecord))
+
+
+def _frequencies(stages: Stages, step: GlobalStep, corpus: Corpus) -> tuple[list[TotalsRecord], int]:
+    """In how many documents each word is, and of how many."""
+    counts, totals, _ = step.substeps
+    counting = partial(count_part, stages.context, counts, corpus.dropped)
     counted = stages.run(counts, counting, corpus.records, FrequenciesRecord)
-    summing = partial(total_range, context, totals, counted)
+    summing = partial(total_range, stages.context, totals, counted)
     summed = stages.run(totals, summing, plan_totals(len(counted)), TotalsRecord)
-    documents = sum(record.documents for record in counted)
-    task = partial(drop_noise, context, name, settings, summed, documents, corpus.dropped)
-    return stages.run(name, task, corpus.records, DropRecord)
+    return summed, sum(record.documents for record in counted)
 
 
 def _contaminated(

@@ -1,6 +1,7 @@
 """Documents between the stages: decoded, normalised, hashed, in three files a part. Pure; no I/O."""
 
 import hashlib
+import math
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,16 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+# high, low: hash; size: bytes of text; language: its number (0: not known); difficulty: NaN where not known;
+# split: the low half of the hash of the text that this is a copy of, or its own.
 INDEX_DTYPE = np.dtype(
-    [("high", "<u8"), ("low", "<u8"), ("size", "<u8"), ("language", "<u2")]
-)  # hash, bytes of text, number of the language (0: not known)
+    [
+        *(("high", "<u8"), ("low", "<u8"), ("size", "<u8")),
+        *(("language", "<u2"), ("difficulty", "<f4"), ("split", "<u8")),
+    ]
+)
 HASH_DTYPE = np.dtype([("high", "<u8"), ("low", "<u8"), ("document", "<u4")])
+DIFFICULTY_BINS = 20
 BUCKETS = 256  # by the hash's first byte
 
 Index = npt.NDArray[np.void]
@@ -23,6 +30,8 @@ Normalization = Literal["none", "nfc", "nfkc"]
 class Document:
     text: str
     language: str = ""  # as the record names it
+    difficulty: float | None = None  # from 0 to 1
+    made_from: int | None = None  # of an augmented copy: the low half of its original's hash
 
 
 def normalize(text: str, form: Normalization) -> str:
@@ -37,9 +46,10 @@ def content_hash(content: bytes) -> tuple[int, int]:
     return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
 
 
-def is_held_out(low: npt.NDArray[np.uint64], *, fraction: float) -> npt.NDArray[np.bool_]:
-    """By the hash of the text alone: the same text is on the same side in every dataset of one fraction."""
-    return low < np.uint64(int(fraction * 2.0**64))
+def is_held_out(split: npt.NDArray[np.uint64], *, fraction: float) -> npt.NDArray[np.bool_]:
+    """By the hash of the text alone: the same text is on the same side in every dataset of one fraction, and
+    a copy on the side of its original."""
+    return split < np.uint64(int(fraction * 2.0**64))
 
 
 class DocumentWriter:
@@ -47,7 +57,7 @@ class DocumentWriter:
 
     def __init__(self) -> None:
         self._texts: list[bytes] = []
-        self._rows: list[tuple[int, int, int, int]] = []
+        self._rows: list[tuple[int, int, int, int, float, int]] = []
         self.languages: list[str] = []
         self.size = 0  # bytes of text
 
@@ -56,7 +66,10 @@ class DocumentWriter:
         high, low = content_hash(content)
         self._texts.append(content)
         self.size += len(content)
-        self._rows.append((high, low, len(content), self._language_number(document.language)))
+        difficulty = math.nan if document.difficulty is None else document.difficulty
+        split = low if document.made_from is None else document.made_from
+        language = self._language_number(document.language)
+        self._rows.append((high, low, len(content), language, difficulty, split))
 
     @property
     def index(self) -> Index:
@@ -99,6 +112,19 @@ def iter_texts(texts: bytes, index: Index, *, wanted: npt.NDArray[np.bool_]) -> 
 def language_counts(index: Index, languages: Sequence[str], *, kept: npt.NDArray[np.bool_]) -> dict[str, int]:
     counts = np.bincount(index["language"][kept], minlength=len(languages) + 1).tolist()
     return {name: count for name, count in zip(languages, counts[1:], strict=True) if count}
+
+
+def augmented(index: Index) -> npt.NDArray[np.bool_]:
+    """Which documents are copies that a stage made."""
+    copies: npt.NDArray[np.bool_] = index["split"] != index["low"]
+    return copies
+
+
+def difficulty_counts(index: Index, *, kept: npt.NDArray[np.bool_]) -> list[int]:
+    """Number of documents by DIFFICULTY_BINS equal ranges of difficulty; none where it is not known."""
+    known = index["difficulty"][kept & ~np.isnan(index["difficulty"])]
+    counts, _ = np.histogram(known, bins=DIFFICULTY_BINS, range=(0, 1))
+    return counts.tolist() if len(known) else []
 
 
 def length_counts(index: Index, *, kept: npt.NDArray[np.bool_]) -> list[int]:

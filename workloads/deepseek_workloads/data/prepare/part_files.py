@@ -1,5 +1,6 @@
 """The documents of one part in storage: written by `read` and by every pass, read by what comes after."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -46,7 +47,17 @@ def iter_documents(
     languages = ["", *record.languages]
     texts = read_file(store, record.texts)
     for number, text in iter_texts(texts, index, wanted=wanted):
-        yield number, Document(text, languages[index["language"][number]])
+        yield number, _document(text, index[number], languages)
+
+
+def _document(text: str, row: np.void, languages: Sequence[str]) -> Document:
+    difficulty = float(row["difficulty"])
+    return Document(
+        text,
+        languages[row["language"]],
+        difficulty=None if math.isnan(difficulty) else difficulty,
+        made_from=None if row["split"] == row["low"] else int(row["split"]),
+    )
 
 
 def beginning_of(store: ObjectStore, record: DocumentsRecord, number: int, *, characters: int) -> str:

@@ -13,6 +13,7 @@ from deepseek_workloads.contract.pipeline import (
     DeduplicateSubstrings,
     FilterTfIdf,
     PipelineStage,
+    ScoreDifficulty,
     is_global,
 )
 from deepseek_workloads.contract.run_config import DatasetRun
@@ -52,7 +53,7 @@ class GlobalStep:
                 return [f"{self.name}_signatures", f"{self.name}_pairs", self.name]
             case DeduplicateSubstrings():
                 return [f"{self.name}_windows", f"{self.name}_repeats", self.name]
-            case FilterTfIdf():
+            case FilterTfIdf() | ScoreDifficulty():
                 return [f"{self.name}_counts", f"{self.name}_totals", self.name]
             case _:
                 return [f"{self.name}_ngrams", self.name]

@@ -70,6 +70,7 @@ def build_manifest(
         empty_documents=sum(record.empty for record in read),
         duplicates_dropped=sum(each.dropped.get(name, 0) for each in reports for name in DUPLICATES),
         bad_records=sum(record.bad_records for record in read) + sum(record.refused for record in tokenized),
+        augmented_documents=sum(record.augmented for record in tokenized),
         report=report,
         chat_template=chat_template,
         images=_image_format(run, tokenizer),

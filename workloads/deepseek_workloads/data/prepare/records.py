@@ -147,6 +147,8 @@ class TokenizeRecord(StageRecord):
     refused_examples: list[str] = Field(default_factory=list)
     languages: dict[str, int] = Field(default_factory=dict)  # kept documents
     lengths: list[int] = Field(default_factory=list)  # kept documents of 2^i .. 2^(i+1)-1 bytes, by i
+    difficulties: list[int] = Field(default_factory=list)  # kept documents, by documents.DIFFICULTY_BINS
+    augmented: int = 0  # kept documents that are copies
 
 
 class StageManifest(WireModel):

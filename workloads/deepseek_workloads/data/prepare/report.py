@@ -5,7 +5,7 @@ alone, so that a restart writes the same bytes.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 from pydantic import Field
@@ -30,6 +30,8 @@ class PreparationReport(TolerantWireModel):
     stages: list[StageReport]
     languages: dict[str, int] = Field(default_factory=dict)  # documents of the dataset
     lengths: list[int] = Field(default_factory=list)  # documents of 2^i .. 2^(i+1)-1 bytes, by i
+    difficulties: list[int] = Field(default_factory=list)  # documents by equal ranges from 0 to 1
+    augmented_documents: int = 0  # copies that a stage made
 
 
 def build_report(
@@ -49,7 +51,9 @@ def build_report(
         ),
         stages=list(reports),
         languages=dict(sorted(languages.items())),
-        lengths=[sum(column) for column in zip_longest(*(each.lengths for each in tokenized), fillvalue=0)],
+        lengths=_added([each.lengths for each in tokenized]),
+        difficulties=_added([each.difficulties for each in tokenized]),
+        augmented_documents=sum(record.augmented for record in tokenized),
     )
 
 
@@ -62,18 +66,33 @@ def put_report(
     tokenized: Sequence[TokenizeRecord],
 ) -> DatasetReport:
     report = build_report(read=read, reports=reports, tokenized=tokenized)
-    lengths = draw_histogram("bytes of a document", length_bars(report.lengths))
-    languages = draw_histogram("language", language_bars(report.languages, documents=report.documents))
-    page = render_page(report.model_dump(), {"Lengths": lengths, "Languages": languages})
-    document = report.to_json()
+    document, images = report.to_json(), _histograms(report)
     contents = {
         "report.json": document,
-        "report.html": page,
-        "lengths.png": lengths,
-        "languages.png": languages,
+        "report.html": render_page(report.model_dump(), images),
+        **{f"{name}.png": image for name, image in images.items()},
     }
     files = [put_file(store, context.key(f"report/{name}"), each) for name, each in contents.items()]
     return DatasetReport(digest=sha256_digest(document), files=files)
+
+
+def _histograms(report: PreparationReport) -> dict[str, bytes]:
+    """PNG files by what they show."""
+    bars = {
+        "lengths": ("bytes of a document", length_bars(report.lengths)),
+        "languages": ("language", language_bars(report.languages, documents=report.documents)),
+    }
+    if report.difficulties:
+        bars["difficulty"] = ("difficulty", difficulty_bars(report.difficulties))
+    return {name: draw_histogram(title, each) for name, (title, each) in bars.items()}
+
+
+def _added(lists: Iterable[Sequence[int]]) -> list[int]:
+    return [sum(column) for column in zip_longest(*lists, fillvalue=0)]
+
+
+def difficulty_bars(counts: Sequence[int]) -> list[tuple[str, int]]:
+    return [(f"{at / len(counts):.2f}", count) for at, count in enumerate(counts)]
 
 
 def length_bars(lengths: Sequence[int]) -> list[tuple[str, int]]:

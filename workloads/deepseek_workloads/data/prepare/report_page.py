@@ -17,7 +17,8 @@ pre { white-space: pre-wrap; background: #f6f6f6; padding: .6rem }
 </style></head><body>
 <h1>Preparation report</h1>
 <p>{{ report.records }} records were read, {{ report.bad_records }} could not be used,
-{{ report.empty_documents }} had no text; the dataset has {{ report.documents }} documents.</p>
+{{ report.empty_documents }} had no text; the dataset has {{ report.documents }} documents
+{%- if report.augmented_documents %}, {{ report.augmented_documents }} of them augmented copies{% endif %}.</p>
 <h2>Stages</h2>
 <table><tr><th>stage</th><th>documents in</th><th>out</th><th>bytes in</th><th>out</th><th>changed</th></tr>
 {%- for stage in report.stages %}
@@ -27,7 +28,7 @@ pre { white-space: pre-wrap; background: #f6f6f6; padding: .6rem }
 {%- endfor %}
 </table>
 {%- for name, image in images.items() %}
-<h2>{{ name }}</h2>
+<h2>{{ name | capitalize }}</h2>
 <p><img alt="{{ name }}" src="data:image/png;base64,{{ image }}"></p>
 {%- endfor %}
 <h2>What was dropped</h2>
@@ -46,7 +47,7 @@ pre { white-space: pre-wrap; background: #f6f6f6; padding: .6rem }
 
 
 def render_page(report: Mapping[str, Any], images: Mapping[str, bytes]) -> bytes:
-    """`report`: the fields of a PreparationReport; `images`: PNG files by their heading."""
+    """`report`: the fields of a PreparationReport; `images`: PNG files by what they show."""
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_PAGE)
     encoded = {name: base64.b64encode(image).decode() for name, image in images.items()}
     return template.render(report=report, images=encoded).encode()

@@ -11,6 +11,7 @@ from deepseek_workloads.data.prepare.publish import Identity
 from deepseek_workloads.data.prepare.shards import CHUNK_TOKENS
 
 FORMAT = 1  # grows when a stage would write something else for the same input
+_LAYOUT = 2  # of the files between the stages: work that was begun in another one is begun again
 # Of inputs and of the report, then of the stages.
 _LIBRARIES = ("tokenizers", "selectolax", "jinja2", "pillow")
 _LIBRARIES_OF_STAGES = ("ftfy", "py3langid", "phonenumbers", "rensa")
@@ -49,5 +50,6 @@ def attempt_id(identity: Identity, run: DatasetRun) -> str:
     write other bytes."""
     names = (*_LIBRARIES, *(_LIBRARIES_OF_STAGES if run.pipeline else ()))
     libraries = [f"{name}-{version(name)}" for name in names]
+    libraries.append(f"layout-{_LAYOUT}")
     name = f"{identity.raw_fingerprint} {identity.settings_digest} {' '.join(libraries)}"
     return str(uuid.uuid5(_NAMESPACE, name))

@@ -19,6 +19,8 @@ from deepseek_workloads.data.images import PlacedImage
 from deepseek_workloads.data.prepare.context import Context, put_file, read_file
 from deepseek_workloads.data.prepare.documents import (
     INDEX_DTYPE,
+    augmented,
+    difficulty_counts,
     is_held_out,
     iter_texts,
     language_counts,
@@ -26,6 +28,7 @@ from deepseek_workloads.data.prepare.documents import (
 )
 from deepseek_workloads.data.prepare.dropped import dropped_documents
 from deepseek_workloads.data.prepare.encoding import encode_documents
+from deepseek_workloads.data.prepare.facts_column import facts_of, facts_wanted, put_facts
 from deepseek_workloads.data.prepare.records import (
     DocumentsRecord,
     DropRecord,
@@ -54,7 +57,7 @@ def tokenize_part(
         texts = read_file(store, read.texts)
         kept = np.ones(len(index), dtype=bool)
         kept[dropped_documents(store, duplicates, part=read.number)] = False
-        held_out = is_held_out(index["low"], fraction=context.run.held_out_fraction)
+        held_out = is_held_out(index["split"], fraction=context.run.held_out_fraction)
         splits = {"train": kept & ~held_out, "held-out": kept & held_out}
         writers = {name: _writer(context, store, tokenizer, read, name) for name in splits}
         encoder = load_tokenizer(store.read(tokenizer.key), name=tokenizer.key)
@@ -64,6 +67,9 @@ def tokenize_part(
             name: _add_all(writers[name], encode(text for _, text in iter_texts(texts, index, wanted=wanted)))
             for name, wanted in splits.items()
         }
+        if facts_wanted(context.run):
+            for name, wanted in splits.items():
+                writers[name].shards = put_facts(store, writers[name].shards, facts_of(index, wanted=wanted))
         counts = np.stack([writers[name].counts for name in splits]).astype("<u8")
         record = TokenizeRecord(
             number=read.number,
@@ -77,6 +83,8 @@ def tokenize_part(
             refused_examples=[text for total in totals.values() for text in total.examples][:EXAMPLES],
             languages=language_counts(index, read.languages, kept=kept),
             lengths=length_counts(index, kept=kept),
+            difficulties=difficulty_counts(index, kept=kept),
+            augmented=int((augmented(index) & kept).sum()),
         )
         return put_record(store, context, TOKENIZE, record)
 

@@ -119,7 +119,7 @@ def _sample(
     """Training documents only: a tokenizer that has seen the held-out text would flatter the evaluation."""
     for number in sampling.parts:
         index = np.frombuffer(read_file(store, records[number].index), dtype=INDEX_DTYPE)
-        wanted = ~is_held_out(index["low"], fraction=context.run.held_out_fraction)
+        wanted = ~is_held_out(index["split"], fraction=context.run.held_out_fraction)
         wanted[dropped_documents(store, duplicates, part=number)] = False
         if sampling.fraction < 1:
             wanted &= index["high"] < np.uint64(int(sampling.fraction * 2.0**64))

@@ -15,6 +15,7 @@ from deepseek_workloads.contract.pipeline import (
     FilterLength,
     FilterTfIdf,
     PipelineStage,
+    ScoreDifficulty,
     is_global,
     web_recipe,
 )
@@ -32,6 +33,7 @@ KINDS = {
     "deduplicate_exact": DeduplicateExact(),
     "deduplicate_near": DeduplicateNear(),
     "deduplicate_substrings": DeduplicateSubstrings(),
+    "score_difficulty": ScoreDifficulty(),
     "filter_tf_idf": FilterTfIdf(),
     "decontaminate": Decontaminate(uris=["s3://bucket/questions.jsonl"]),
 }

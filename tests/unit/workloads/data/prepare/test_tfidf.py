@@ -23,7 +23,8 @@ from deepseek_workloads.data.prepare.document_frequencies import (
 from deepseek_workloads.data.prepare.documents import Document, DocumentWriter
 from deepseek_workloads.data.prepare.dropped import dropped_documents, put_dropped
 from deepseek_workloads.data.prepare.part_files import put_documents
-from deepseek_workloads.data.prepare.tfidf_stage import drop_noise, word_weights
+from deepseek_workloads.data.prepare.tfidf_stage import drop_noise
+from deepseek_workloads.data.prepare.word_rarity import word_weights
 from deepseek_workloads.store.open import open_store
 
 BOILERPLATE = "all rights reserved"

@@ -1,7 +1,15 @@
 """From the settings of a record stage to its function. The one place that names them all."""
 
 from deepseek_workloads.contract import pipeline
-from deepseek_workloads.data.prepare.stages import cleaning, garbled, language, pii, quality, repetition
+from deepseek_workloads.data.prepare.stages import (
+    cleaning,
+    garbled,
+    language,
+    pii,
+    quality,
+    repetition,
+    synonyms,
+)
 from deepseek_workloads.data.prepare.stages.contract import RecordStage
 
 
@@ -29,3 +37,5 @@ def record_stage(settings: pipeline.RecordSettings) -> RecordStage:
             return repetition.filter_repetition(settings)
         case pipeline.RedactPii():
             return pii.redact_pii(settings)
+        case pipeline.ReplaceSynonyms():
+            return synonyms.replace_synonyms(settings)
