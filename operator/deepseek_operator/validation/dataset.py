@@ -1,10 +1,11 @@
 """Whether a dataset can be prepared, and the run config that it then becomes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pydantic import ValidationError
 
 from deepseek_operator.api.dataset import DeepSeekDataset
+from deepseek_operator.api.pipeline import PipelineStage
 from deepseek_operator.resources.run_config import PreparedDataset, render_dataset_run
 from deepseek_operator.validation.bounds import problems_of
 from deepseek_operator.validation.storage import check_endpoint, check_uri
@@ -38,9 +39,7 @@ def _fields(dataset: DeepSeekDataset, worker_image: str) -> Iterator[Problem]:
         yield from check_endpoint(spec.source_storage.endpoint_url, field="spec.sourceStorage.endpointUrl")
     for index, source in enumerate(spec.sources):
         yield from check_uri(source.uri, field=f"spec.sources[{index}].uri")
-    for index, stage in enumerate(spec.pipeline or ()):
-        for at, uri in enumerate(stage.decontaminate.uris if stage.decontaminate else ()):
-            yield from check_uri(uri, field=f"spec.pipeline[{index}].decontaminate.uris[{at}]")
+    yield from _stages(spec.pipeline or [])
     if spec.tokenizer.uri is not None:
         yield from check_uri(spec.tokenizer.uri, field="spec.tokenizer.uri")
     if not spec.image and not worker_image:
@@ -63,3 +62,18 @@ def _fields(dataset: DeepSeekDataset, worker_image: str) -> Iterator[Problem]:
             remedy="leave out the repeated ones",
             reason="InvalidTokenizer",
         )
+
+
+def _stages(pipeline: Sequence[PipelineStage]) -> Iterator[Problem]:
+    for index, stage in enumerate(pipeline):
+        field = f"spec.pipeline[{index}]"
+        for at, uri in enumerate(stage.decontaminate.uris if stage.decontaminate else ()):
+            yield from check_uri(uri, field=f"{field}.decontaminate.uris[{at}]")
+        if stage.replace_synonyms and index < len(pipeline) - 1:
+            yield Problem(
+                field=f"{field}.replaceSynonyms",
+                value=f"stage {index + 1} of {len(pipeline)}",
+                rule="must be the last stage: one after it would not know copies from their originals",
+                remedy=f"move stage {stage.name!r} to the end",
+                reason="InvalidPipeline",
+            )

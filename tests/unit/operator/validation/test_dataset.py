@@ -37,6 +37,23 @@ def test_a_possible_dataset_has_no_problems(make_dataset: Any) -> None:
             "spec.pipeline[0].deduplicateNear.threshold",
         ),
         (
+            {
+                "pipeline": [
+                    {"name": "more", "replaceSynonyms": {"lexicon": [{"word": "a b", "synonyms": ["c"]}]}}
+                ]
+            },
+            "spec.pipeline[0].replaceSynonyms.lexicon[0].word",
+        ),
+        (
+            {
+                "pipeline": [
+                    {"name": "more", "replaceSynonyms": {"lexicon": [{"word": "a", "synonyms": ["c"]}]}},
+                    {"name": "equal", "deduplicateExact": {}},
+                ]
+            },
+            "spec.pipeline[0].replaceSynonyms",
+        ),
+        (
             {"tokenizer": {"train": {"specialTokens": ["<a>", "<a>"]}}},
             "spec.tokenizer.train.specialTokens",
         ),

@@ -18,7 +18,7 @@ pre { white-space: pre-wrap; background: #f6f6f6; padding: .6rem }
 <h1>Preparation report</h1>
 <p>{{ report.records }} records were read, {{ report.bad_records }} could not be used,
 {{ report.empty_documents }} had no text; the dataset has {{ report.documents }} documents
-{%- if report.augmented_documents %}, {{ report.augmented_documents }} of them augmented copies{% endif %}.</p>
+{%- if report.augmented_documents %}, of them {{ report.augmented_documents }} made copies{% endif %}.</p>
 <h2>Stages</h2>
 <table><tr><th>stage</th><th>documents in</th><th>out</th><th>bytes in</th><th>out</th><th>changed</th></tr>
 {%- for stage in report.stages %}
