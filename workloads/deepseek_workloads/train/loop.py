@@ -4,7 +4,6 @@ It is the same under every launcher. What a step computes is `trainer`, what is 
 the end is told `ending`.
 """
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,6 @@ from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.monitoring import Alerts
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.stream import BatchStream
-from deepseek_workloads.plan.estimate import flops_per_token
 from deepseek_workloads.plan.rules import check_training
 from deepseek_workloads.train.assessment import assess
 from deepseek_workloads.train.context import Preempted, TrainContext
@@ -26,14 +24,14 @@ from deepseek_workloads.train.custom.run import train_custom
 from deepseek_workloads.train.decisions import CheckpointReason, Decision, End, Votes, decide
 from deepseek_workloads.train.ending import complete, numeric_failure, stopped, stopped_by_alert
 from deepseek_workloads.train.keeping import CheckpointKeeper
-from deepseek_workloads.train.reporting import Reporter
+from deepseek_workloads.train.reporting import Reporter, reporting
 from deepseek_workloads.train.requests import Requests
 from deepseek_workloads.train.schedule import learning_rate
 from deepseek_workloads.train.setup import Setup, set_up
 from deepseek_workloads.train.stopwatch import Stopwatch
 from deepseek_workloads.train.trainer import StepResult, Trainer
 from deepseek_workloads.train.watch.guard import Guard
-from deepseek_workloads.train.watch.hardware import GpuMeter, peak_flops
+from deepseek_workloads.train.watch.hardware import GpuMeter, utilisation_of
 from deepseek_workloads.train.watch.memory import memory_share
 from deepseek_workloads.train.watch.profiler import StepProfiler
 
@@ -59,33 +57,9 @@ def train(run: TrainingRun, context: TrainContext) -> Verdict:
         return train_custom(run, context, watch)
     with watch.part("startup"):
         setup = set_up(run, context)
-    reporter = _reporter(setup, context, watch)
-    try:
+    utilisation = utilisation_of(run, setup.group.device, world_size=setup.group.world_size)
+    with reporting(setup, context, watch, utilisation=utilisation) as reporter:
         return TrainingLoop(setup, context, reporter, watch).run()
-    finally:
-        if reporter is not None:
-            reporter.close()
-
-
-def _reporter(setup: Setup, context: TrainContext, watch: Stopwatch) -> Reporter | None:
-    if context.rank != 0:
-        return None
-    return Reporter(
-        context.monitor,
-        setup.store,
-        watch,
-        epoch=setup.epoch.number,
-        total_steps=setup.run.training.steps,
-        data_path=setup.group.data_path,
-        utilisation=_utilisation(setup),
-    )
-
-
-def _utilisation(setup: Setup) -> Callable[[float], float | None]:
-    """From tokens a second to model FLOPs utilisation; None where the peak is not known."""
-    run, peak = setup.run, peak_flops(setup.group.device, setup.run.training.precision)
-    needed = flops_per_token(run.architecture, sequence_length=run.data.sequence_length)
-    return lambda rate: None if peak is None else rate * needed / (peak * setup.group.world_size)
 
 
 def _profiler(setup: Setup, reporter: Reporter) -> StepProfiler | None:

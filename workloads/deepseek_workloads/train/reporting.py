@@ -4,7 +4,8 @@ For display only; it decides nothing.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 
 from torch import nn
 
@@ -13,9 +14,11 @@ from deepseek_workloads.data.checksum import chunk_checksum
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CheckpointEntry
 from deepseek_workloads.train.checkpoint import Position
+from deepseek_workloads.train.context import TrainContext
 from deepseek_workloads.train.json_lines import json_line
 from deepseek_workloads.train.metrics import MetricsWriter
 from deepseek_workloads.train.monitor import Monitor
+from deepseek_workloads.train.opened import Opened
 from deepseek_workloads.train.stopwatch import Stopwatch
 from deepseek_workloads.train.trainer import StepResult
 from deepseek_workloads.train.watch.histograms import histograms
@@ -25,6 +28,31 @@ _MAX_WARNINGS = 8
 _MAX_SAMPLE_IDS = 1024  # in one line of metrics
 _FIGURES = ("loss", "learning_rate", "gradient_norm", "tokens_per_second")  # of a checkpoint's metrics
 _LINE_SECONDS = 1.0  # between lines of steps on stdout
+
+
+@contextmanager
+def reporting(
+    opened: Opened,
+    context: TrainContext,
+    watch: Stopwatch,
+    *,
+    utilisation: Callable[[float], float | None] = lambda _rate: None,
+) -> Iterator["Reporter | None"]:
+    """Rank 0's, until the block ends; the others have none."""
+    if context.rank != 0:
+        yield None
+        return
+    reporter = Reporter(
+        context.monitor,
+        opened.store,
+        watch,
+        epoch=opened.epoch.number,
+        total_steps=opened.run.training.steps,
+        data_path=opened.group.data_path,
+        utilisation=utilisation,
+    )
+    with closing(reporter):
+        yield reporter
 
 
 class Reporter:

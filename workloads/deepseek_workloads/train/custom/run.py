@@ -12,8 +12,8 @@ from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.train.context import TrainContext
 from deepseek_workloads.train.custom.context import NoSteps, NotFinite, RunContext, StopRequested
 from deepseek_workloads.train.ending import place
-from deepseek_workloads.train.opened import Opened, open_run
-from deepseek_workloads.train.reporting import Reporter
+from deepseek_workloads.train.opened import open_run
+from deepseek_workloads.train.reporting import reporting
 from deepseek_workloads.train.stopwatch import Stopwatch
 
 ENTRYPOINT: Final = re.compile(r"^(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)$")
@@ -55,25 +55,8 @@ def train_custom(run: TrainingRun, context: TrainContext, watch: Stopwatch) -> V
         )
     with watch.part("startup"):
         opened = open_run(run, context)
-    reporter = _reporter(opened, context, watch)
-    try:
+    with reporting(opened, context, watch) as reporter:
         return run_entrypoint(function, RunContext(opened, context, reporter, watch))
-    finally:
-        if reporter is not None:
-            reporter.close()
-
-
-def _reporter(opened: Opened, context: TrainContext, watch: Stopwatch) -> Reporter | None:
-    if context.rank != 0:
-        return None
-    return Reporter(
-        context.monitor,
-        opened.store,
-        watch,
-        epoch=opened.epoch.number,
-        total_steps=opened.run.training.steps,
-        data_path=opened.group.data_path,
-    )
 
 
 def run_entrypoint(function: Callable[[RunContext], Any], context: RunContext) -> Verdict:

@@ -3,10 +3,14 @@
 Without a GPU, or without the NVML bindings in the image, there is less to say, and nothing fails.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
 import torch
+
+from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.estimate import flops_per_token
 
 # Dense bf16 FLOP/s by the name that CUDA reports, from NVIDIA's data sheets (without sparsity).
 _PEAKS: Final = {
@@ -31,6 +35,15 @@ def peak_flops(device: torch.device, precision: str) -> float | None:
     name = torch.cuda.get_device_name(device)
     peak = next((peak for known, peak in _PEAKS.items() if known in name), None)
     return None if peak is None else peak * _OF_PRECISION[precision]
+
+
+def utilisation_of(
+    run: TrainingRun, device: torch.device, *, world_size: int
+) -> Callable[[float], float | None]:
+    """From tokens a second, over all ranks, to model FLOPs utilisation; None where the peak is not known."""
+    peak = peak_flops(device, run.training.precision)
+    needed = flops_per_token(run.architecture, sequence_length=run.data.sequence_length)
+    return lambda rate: None if peak is None else rate * needed / (peak * world_size)
 
 
 class GpuMeter:
