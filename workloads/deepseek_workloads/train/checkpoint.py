@@ -14,7 +14,13 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from torch.optim import Optimizer
@@ -179,8 +185,10 @@ def load_latest(
 
 
 def state_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """Every tensor of the state under a flat name. Hyperparameters are the run config's, and not stored."""
-    weights, moments = get_state_dict(model, optimizer, options=_OPTIONS)
+    """Every tensor of the state under a flat name; an optimizer that has taken no step yet has none.
+    Hyperparameters are the run config's, and not stored."""
+    weights = get_model_state_dict(model, options=_OPTIONS)
+    moments = get_optimizer_state_dict(model, optimizer, options=_OPTIONS) if optimizer.state else {}
     named = {
         **{f"model.{name}": value for name, value in weights.items()},
         **{f"optimizer.{name}": value for name, value in moments.items()},
@@ -217,6 +225,8 @@ def _load(
     parts: Sequence[StatePart],
 ) -> None:
     index = group.on_rank_zero(lambda: _read_index(store, record))
+    stepped = any(tensor.name.startswith("optimizer.") for tensor in index.tensors)
+    _make_room(model, optimizer, stepped=stepped)
     tensors = state_tensors(model, optimizer) | part_tensors(parts)
 
     def read() -> None:
@@ -234,17 +244,24 @@ def _load(
     else:
         group.on_rank_zero(read)
         group.broadcast(tensors[name] for name in sorted(tensors))
-    weights, moments = get_state_dict(model, optimizer, options=_OPTIONS)
-    loaded: dict[str, Any] = {name: tensors[f"optimizer.{name}"] for name in moments if _is_state(name)}
-    set_state_dict(
-        model,
-        optimizer,
-        model_state_dict={name: tensors[f"model.{name}"] for name in weights},
-        optim_state_dict={**moments, **loaded},
-        options=_OPTIONS,
-    )
+    weights = get_model_state_dict(model, options=_OPTIONS)
+    set_model_state_dict(model, {name: tensors[f"model.{name}"] for name in weights}, options=_OPTIONS)
+    if stepped:
+        moments = get_optimizer_state_dict(model, optimizer, options=_OPTIONS)
+        loaded: dict[str, Any] = {name: tensors[f"optimizer.{name}"] for name in moments if _is_state(name)}
+        set_optimizer_state_dict(model, optimizer, {**moments, **loaded}, options=_OPTIONS)
     for part in parts:
         part.load({name: tensors[f"part.{name}"] for name in part.state()})
+
+
+def _make_room(model: nn.Module, optimizer: Optimizer, *, stepped: bool) -> None:
+    """For what the checkpoint has of an optimizer: nothing where no step had been taken, as when float16's
+    gradients overflow at first. What torch makes beforehand would count as a step."""
+    if not stepped:
+        optimizer.state.clear()
+    elif not optimizer.state:
+        optimizer.zero_grad(set_to_none=True)  # torch makes states only where there are no gradients
+        get_optimizer_state_dict(model, optimizer, options=_OPTIONS)
 
 
 def _is_state(name: str) -> bool:
