@@ -7,28 +7,22 @@ nothing but the probe object of `store.probe`.
 """
 
 import importlib.util
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
 from importlib.machinery import PathFinder
-
-import pydantic
 
 from deepseek_workloads.contract import environment, reasons
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.recipe import differences, recipe_of
-from deepseek_workloads.contract.records import DatasetManifest, ExportManifest, FileEntry, Shard
+from deepseek_workloads.contract.records import DatasetManifest, Shard
 from deepseek_workloads.contract.run_config import (
     AnyRun,
     DatasetRun,
     ServingRun,
     Source,
-    Storage,
     TrainingRun,
     parse_run,
 )
@@ -38,52 +32,23 @@ from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.evaluation_sets import evaluation_fingerprint
 from deepseek_workloads.data.prepare.raw import check_readable, list_raw
 from deepseek_workloads.data.prepare.rendering import check_templates
-from deepseek_workloads.export.folder import CONFIG
 from deepseek_workloads.launch.arguments import parse_arguments, write_verdict
 from deepseek_workloads.launch.initial_model import initial_model_problems, teacher_problems
 from deepseek_workloads.launch.initial_vision import initial_vision_problems
-from deepseek_workloads.plan.architecture_rules import served_by_no_engine
-from deepseek_workloads.plan.hugging_face_config import architecture_of
-from deepseek_workloads.store.interface import NotFound, ObjectStore, StoreError
+from deepseek_workloads.launch.refusals import OpenStore, Refusal, Refusals
+from deepseek_workloads.launch.served_exports import check_served_exports
+from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CommitLog, live_checkpoints, recipe_of_newest_checkpoint
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.store.probe import check_conditional_writes
-
-EXPORT_MANIFEST = "manifest.json"
-OpenStore = Callable[[Storage], ObjectStore]
-
-
-@dataclass(frozen=True)
-class Refusal:
-    reason: str  # CamelCase
-    message: str  # the object, what is wrong with it, what to do
-    transient: bool = False  # asking again later can help
-
-
-@dataclass
-class _Refusals:
-    found: list[Refusal] = field(default_factory=list)
-
-    @contextmanager
-    def collected(self, what: str) -> Iterator[None]:
-        """An error of storage or data ends the block, and becomes a refusal that says what it is about."""
-        try:
-            yield
-        except StoreError as error:
-            self.add(error.reason, f"{what}: {error}", transient=error.transient)
-        except DatasetError as error:
-            self.add(error.reason, f"{what}: {error}")
-
-    def add(self, reason: str, message: str, *, transient: bool = False) -> None:
-        self.found.append(Refusal(reason, message, transient))
 
 
 def preflight(run: AnyRun, open_store: OpenStore, *, first_start: bool = True) -> list[Refusal]:
     """Everything that stands in the way of the run; empty: it may start. `first_start`: it has had no
     coordinator before."""
-    refusals = _Refusals()
+    refusals = Refusals()
     if isinstance(run, ServingRun):  # it reads only, and its credentials may allow no more
-        _check_served_exports(run, open_store, refusals, first_start=first_start)
+        check_served_exports(run, open_store, refusals, first_start=first_start)
         return refusals.found
     goes_on = False
     with refusals.collected("spec.storage"), closing(open_store(run.storage)) as store:
@@ -102,7 +67,7 @@ def preflight(run: AnyRun, open_store: OpenStore, *, first_start: bool = True) -
     return refusals.found
 
 
-def _check_image(run: TrainingRun, refusals: _Refusals) -> None:
+def _check_image(run: TrainingRun, refusals: Refusals) -> None:
     """Workers have the coordinator's image."""
     if run.backend == "horovod" and importlib.util.find_spec("horovod") is None:
         refusals.add(
@@ -112,7 +77,7 @@ def _check_image(run: TrainingRun, refusals: _Refusals) -> None:
         )
 
 
-def _check_entrypoint(run: TrainingRun, refusals: _Refusals) -> None:
+def _check_entrypoint(run: TrainingRun, refusals: Refusals) -> None:
     """Whether the image has the module; it is imported by the workers only."""
     entrypoint = run.training.entrypoint
     if entrypoint is None:
@@ -140,7 +105,7 @@ def _has_module(name: str) -> bool:
     return spec is not None
 
 
-def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: _Refusals) -> bool:
+def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: Refusals) -> bool:
     """Whether there is a checkpoint. A job may go on from what lies in its storage only with the same model,
     data and training: it would else report the steps of another run as its own."""
     entries = CommitLog(store).records()
@@ -165,7 +130,7 @@ def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: _Refusals
     return True
 
 
-def _check_sources(run: TrainingRun, open_store: OpenStore, refusals: _Refusals) -> list[DatasetManifest]:
+def _check_sources(run: TrainingRun, open_store: OpenStore, refusals: Refusals) -> list[DatasetManifest]:
     """The manifests of the sources that are in order."""
     before = len(refusals.found)
     manifests = []
@@ -183,7 +148,7 @@ def _check_sources(run: TrainingRun, open_store: OpenStore, refusals: _Refusals)
 
 
 def _check_source(
-    run: TrainingRun, source: Source, store: ObjectStore, refusals: _Refusals
+    run: TrainingRun, source: Source, store: ObjectStore, refusals: Refusals
 ) -> DatasetManifest:
     manifest = load_manifest(store, source.digest)
     if manifest.vocab_size > run.architecture.vocab_size:
@@ -226,7 +191,7 @@ def _check_initial_model(
     run: TrainingRun,
     manifests: list[DatasetManifest],
     open_store: OpenStore,
-    refusals: _Refusals,
+    refusals: Refusals,
     *,
     goes_on: bool,
 ) -> None:
@@ -240,7 +205,7 @@ def _check_initial_model(
 
 
 def _check_initial_vision(
-    run: TrainingRun, open_store: OpenStore, refusals: _Refusals, *, goes_on: bool
+    run: TrainingRun, open_store: OpenStore, refusals: Refusals, *, goes_on: bool
 ) -> None:
     wanted, field = run.vision_init_from, "spec.model.vision.initFrom"
     if wanted is None:
@@ -251,7 +216,7 @@ def _check_initial_vision(
 
 
 def _check_teacher(
-    run: TrainingRun, manifests: list[DatasetManifest], open_store: OpenStore, refusals: _Refusals
+    run: TrainingRun, manifests: list[DatasetManifest], open_store: OpenStore, refusals: Refusals
 ) -> None:
     wanted, field = run.training.distillation, "spec.training.distillation.teacher"
     if wanted is None:
@@ -261,75 +226,7 @@ def _check_teacher(
             refusals.add(reasons.CHECKPOINT_MISMATCH, f"{field}: {problem}")
 
 
-def _check_served_exports(
-    run: ServingRun, open_store: OpenStore, refusals: _Refusals, *, first_start: bool
-) -> None:
-    """The baseline is of use to a candidate. A cluster that had a coordinator before may be the active one:
-    it must come up again whatever has become of the export that it once replaced."""
-    _check_export(f"revision {run.revision.name!r}", run.storage, run.revision.digest, open_store, refusals)
-    baseline = run.check.baseline
-    if first_start and baseline is not None and not _is_gone(baseline.storage, open_store):
-        _check_export("the active revision", baseline.storage, baseline.digest, open_store, refusals)
-
-
-def _is_gone(storage: Storage, open_store: OpenStore) -> bool:
-    """An export that was replaced long ago may be deleted: pods of its successor must start all the same."""
-    with closing(open_store(storage)) as store:
-        try:
-            store.stat(EXPORT_MANIFEST)
-        except NotFound:
-            return True
-        except StoreError:  # told by the check
-            return False
-    return False
-
-
-def _check_export(
-    what: str, storage: Storage, digest: str, open_store: OpenStore, refusals: _Refusals
-) -> None:
-    """The manifest is the one that was recorded, and every file is there in its size; replicas, which read
-    the files anyway, hold them against their checksums."""
-    with refusals.collected(what), closing(open_store(storage)) as store:
-        document = store.read(EXPORT_MANIFEST)
-        if (found := sha256_digest(document)) != digest:
-            refusals.add(
-                reasons.EXPORT_INVALID,
-                f"{what}: {storage.uri}/{EXPORT_MANIFEST}: its digest is {found}, the revision records "
-                f"{digest}: restore the export, or serve another revision",
-            )
-            return
-        try:
-            manifest = ExportManifest.model_validate_json(document)
-        except pydantic.ValidationError as error:
-            message = f"{what}: {storage.uri}/{EXPORT_MANIFEST}: no manifest of this version: {error}"
-            refusals.add(reasons.EXPORT_INVALID, f"{message}: export the model again")
-            return
-        sizes = {info.key: info.size for info in store.list("")}
-        for entry in manifest.files:
-            if sizes.get(entry.key) != entry.size:
-                refusals.add(reasons.EXPORT_INVALID, _not_as_recorded(what, storage, entry, sizes))
-                return
-        if CONFIG in sizes:
-            for problem in _not_served(store.read(CONFIG)):
-                refusals.add(reasons.EXPORT_INVALID, f"{what}: {storage.uri}/{CONFIG}: {problem}")
-
-
-def _not_served(config: bytes) -> Iterator[str]:
-    try:
-        yield from served_by_no_engine(architecture_of(json.loads(config)))
-    except ValueError as error:
-        yield f"{error}: export the model again"
-
-
-def _not_as_recorded(what: str, storage: Storage, entry: FileEntry, sizes: Mapping[str, int]) -> str:
-    found = f"has {sizes[entry.key]} bytes" if entry.key in sizes else "does not exist"
-    return (
-        f"{what}: {storage.uri}/{entry.key}: {found}, the manifest says {entry.size} bytes: restore the "
-        "export, or serve another revision"
-    )
-
-
-def _check_raw_objects(run: DatasetRun, open_store: OpenStore, refusals: _Refusals) -> None:
+def _check_raw_objects(run: DatasetRun, open_store: OpenStore, refusals: Refusals) -> None:
     context = Context(run=run, attempt="", open_store=open_store)
     with refusals.collected("spec.sources"):
         check_templates(run)

@@ -17,7 +17,8 @@ from deepseek_workloads.contract.run_config import (
     Storage,
     Workers,
 )
-from deepseek_workloads.launch.preflight import Refusal, preflight
+from deepseek_workloads.launch.preflight import preflight
+from deepseek_workloads.launch.refusals import Refusal
 from deepseek_workloads.store.open import open_store
 
 WEIGHTS = "model.safetensors"
