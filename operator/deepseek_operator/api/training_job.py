@@ -3,222 +3,27 @@
 It does not know the rules that need arithmetic (`validation`, `plan.rules`).
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from deepseek_operator.api.architecture import ArchitectureOverrides
 from deepseek_operator.api.meta import NAME_RULES, Resource
+from deepseek_operator.api.model import Model
 from deepseek_operator.api.monitoring import Alerts, Monitoring
-from deepseek_operator.api.objective import Consolidation, CurriculumStage, Lora, Pruning, Quantisation
-from deepseek_operator.api.optimization import Optimizer, PrecisionOverride, Schedule
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placement_changes_only_while_suspended
 from deepseek_operator.api.schema import (
     ATOMIC_LIST,
-    SET_LIST,
-    Decimal,
-    DnsLabel,
-    Entrypoint,
     Image,
     SpecModel,
-    StorageUri,
-    exactly_one_of,
     immutable,
     list_map,
     rule,
     with_rules,
 )
 from deepseek_operator.api.storage import LocalReference, Storage
+from deepseek_operator.api.training import Training
 from deepseek_operator.api.training_data import Data
 from deepseek_operator.api.training_job_status import TrainingJobStatus
-from deepseek_operator.api.vision import Vision
-
-
-class InitFrom(SpecModel):
-    """An export: its weights. The optimizer, the schedule and the steps begin anew."""
-
-    model_config = with_rules(exactly_one_of("revisionRef", "modelName", "storageUri"))
-
-    revision_ref: LocalReference | None = Field(
-        default=None,
-        description="DeepSeekModelRevision of the namespace; the job waits until it exists.",
-    )
-    model_name: DnsLabel | None = Field(
-        default=None,
-        description="The newest DeepSeekModelRevision whose spec.modelName is this, at the job's start.",
-    )
-    storage_uri: StorageUri | None = Field(
-        default=None, description="Prefix of an export (.../exports/sha256-...), or of a Hugging Face folder."
-    )
-
-
-class Model(SpecModel):
-    """What is trained."""
-
-    preset: DnsLabel = Field(
-        description=(
-            "Named architecture: transformer-5m, moe-30m, deepseek-v3-tiny, -small, -128m, -1b, -16b, -236b, "
-            "deepseek-v3 itself (671B) or deepseek-v32."
-        ),
-    )
-    architecture: ArchitectureOverrides | None = Field(
-        default=None, description="Fields of the preset to change."
-    )
-    init_from: InitFrom | None = Field(
-        default=None,
-        description="Weights to start from, of a model of this architecture and the data's tokenizer.",
-    )
-    vision: Vision | None = Field(
-        default=None,
-        description="An image encoder before the model, for datasets of format image-text; docs/models.md.",
-    )
-
-    def to_overrides(self) -> dict[str, Any]:
-        """Of the preset, as `plan.architecture.resolve` takes them."""
-        overrides = self.architecture.to_overrides() if self.architecture is not None else {}
-        return overrides if self.vision is None else {**overrides, "vision": self.vision.to_overrides()}
-
-
-class Parallelism(SpecModel):
-    """How the model is laid out over the processes."""
-
-    zero_stage: Annotated[int, Field(ge=0, le=3)] | None = Field(
-        default=None,
-        description="0: replicas (DDP, Horovod). 1 to 3: sharded optimizer, gradients, weights (FSDP2). "
-        "Absent: 2, or 0 with backend horovod.",
-    )
-    cpu_offload: bool = Field(
-        default=False,
-        description="Keep shards of weights and optimizer states in host memory: GPUs with little memory.",
-    )
-    data_parallel_replicate_degree: int = Field(
-        default=1,
-        ge=1,
-        le=4096,
-        description="Copies of the shards (HSDP): shards lie within a copy, gradients are averaged over all.",
-    )
-    expert_parallel_degree: int = Field(
-        default=1,
-        ge=1,
-        le=4096,
-        description="Processes sharing the experts, out of those that the other degrees use.",
-    )
-    tensor_parallel_degree: int = Field(
-        default=1, ge=1, le=4096, description="Processes sharing each matrix."
-    )
-    pipeline_parallel_degree: int = Field(
-        default=1, ge=1, le=4096, description="Processes through which the layers are spread."
-    )
-    pipeline_parallel_schedule: Literal["1F1B", "Interleaved1F1B", "ZBVZeroBubble", "DualPipeV"] = Field(
-        default="1F1B",
-        description="Order of the micro-batches. All but 1F1B give each process two stages of layers.",
-    )
-    context_parallel_degree: int = Field(
-        default=1, ge=1, le=4096, description="Processes sharing each sequence."
-    )
-
-
-class Horovod(SpecModel):
-    """How Horovod carries gradients."""
-
-    compression: Literal["none", "fp16"] = Field(
-        default="none",
-        description="fp16: half the bytes, rounded; it pays where the network is slower than the processors.",
-    )
-
-
-class Distillation(SpecModel):
-    """alpha * T^2 * KL at temperature T + (1 - alpha) * cross-entropy, against a teacher that runs beside."""
-
-    teacher: InitFrom = Field(description="The model to learn from: any size, the data's tokenizer.")
-    alpha: Decimal = Field(default="0.7", description="Share of the teacher in the loss; at most 1.")
-    temperature: Decimal = Field(default="2", description="Softens both models' probabilities.")
-
-
-ModelPart = Literal["visionTower", "projector", "languageModel"]
-
-
-class Training(SpecModel):
-    """How long and how to train."""
-
-    model_config = with_rules(exactly_one_of("tokens", "steps"))
-
-    objective: Literal["pretrain", "sft"] = Field(
-        default="pretrain",
-        description="pretrain: predict every next token. sft: learn the answers of conversations, from "
-        "datasets of format chat, or words beside images, from those of format image-text.",
-    )
-    freeze: Annotated[list[ModelPart], Field(max_length=3)] | None = Field(
-        default=None,
-        description="Parts of a model with model.vision that stay as they are.",
-        json_schema_extra=SET_LIST,
-    )
-    lora: Lora | None = Field(
-        default=None,
-        description="Train small matrices beside the frozen ones of model.initFrom; merged at the export.",
-    )
-    quantisation: Quantisation | None = Field(
-        default=None, description="Train for a quantised model: matrices are rounded in every pass."
-    )
-    pruning: Pruning | None = Field(
-        default=None, description="Close the inner channels of gated networks that weigh least."
-    )
-    consolidation: Consolidation | None = Field(
-        default=None, description="Keep what model.initFrom has learnt of older data."
-    )
-    distillation: Distillation | None = Field(
-        default=None, description="Learn from another model's probabilities, too."
-    )
-    curriculum: list[CurriculumStage] = Field(
-        default_factory=list,
-        max_length=16,
-        description="Shorter sequences first, by rising steps; after the last stage they are whole.",
-        json_schema_extra=ATOMIC_LIST,
-    )
-    entrypoint: Entrypoint | None = Field(
-        default=None,
-        description="module:function of spec.image that trains in place of the built-in loop; "
-        "docs/custom-training.md.",
-    )
-    global_batch_size: int = Field(
-        ge=1,
-        le=1_048_576,
-        description="Sequences of a step over all processes; gradient accumulation absorbs the world size.",
-    )
-    micro_batch_size: int | None = Field(
-        default=None, ge=1, le=65_536, description="Sequences of one pass of a process; absent is chosen."
-    )
-    tokens: int | None = Field(
-        default=None, ge=1, le=10**15, description="Tokens to train on, rounded up to whole steps."
-    )
-    steps: int | None = Field(default=None, ge=1, le=10**9, description="Steps to train.")
-    optimizer: Optimizer = Field(default=Optimizer(), description="How weights are changed.")
-    schedule: Schedule = Field(default=Schedule(), description="The learning rate over the steps.")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto",
-        description="Numbers of the matrix products. auto: bf16 on GPUs, fp32 on CPU. fp16 scales the loss.",
-    )
-    precision_overrides: list[PrecisionOverride] = Field(
-        default_factory=list,
-        max_length=16,
-        description="Modules whose numbers are others.",
-        json_schema_extra=list_map("modules"),
-    )
-    activation_checkpointing: Literal["none", "selective", "full"] = Field(
-        default="none",
-        description="Less memory for more computation. full: layers are computed twice; selective: all but "
-        "their products and attention.",
-    )
-    parallelism: Parallelism = Field(
-        default=Parallelism(), description="How the model is laid out over the processes."
-    )
-    gradient_clip_norm: Decimal = Field(default="1.0", description="Largest norm of a step's gradient.")
-    deterministic: bool = Field(
-        default=False, description="Refuse operations whose result may differ between runs; slower."
-    )
-    horovod: Horovod | None = Field(
-        default=None, description="How Horovod carries gradients; of backend horovod only."
-    )
 
 
 class Checkpoint(SpecModel):

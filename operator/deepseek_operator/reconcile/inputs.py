@@ -7,7 +7,8 @@ from functools import partial
 from pydantic import ValidationError
 
 from deepseek_operator.api.dataset import DeepSeekDataset
-from deepseek_operator.api.training_job import DeepSeekTrainingJob, InitFrom
+from deepseek_operator.api.model import InitFrom
+from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.cluster.interface import Cluster
 from deepseek_operator.cluster.kinds import DATASET, MODEL_REVISION
 from deepseek_operator.reconcile.key import Key
