@@ -32,8 +32,12 @@ class Lora(SpecModel):
 
 
 class Quantisation(SpecModel):
-    """Quantisation-aware training: matrices are rounded in every forward pass, and in the export."""
+    """Matrices of few numbers, in the export and, as the mode says, in training already."""
 
+    mode: Literal["aware", "postTraining"] = Field(
+        default="aware",
+        description="aware: every forward pass rounds. postTraining: rounded at the end, evaluated again.",
+    )
     bits: Literal[4, 8] = Field(
         default=8, description="8: a scale a row. 4: a scale for each 32 columns of a row."
     )

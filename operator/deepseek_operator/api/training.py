@@ -100,7 +100,7 @@ class Training(SpecModel):
         description="Train small matrices beside the frozen ones of model.initFrom; merged at the export.",
     )
     quantisation: Quantisation | None = Field(
-        default=None, description="Train for a quantised model: matrices are rounded in every pass."
+        default=None, description="Train for a quantised model, or quantise the trained one."
     )
     pruning: Pruning | None = Field(
         default=None, description="Close the inner channels of gated networks that weigh least."

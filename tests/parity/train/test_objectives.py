@@ -66,6 +66,21 @@ def test_a_rounded_model_is_exported_as_it_was_trained(
     )
 
 
+def test_a_trained_model_is_rounded_at_the_end_and_measured_before_and_after(
+    folder: Path, dataset: str, plain: Verdict
+) -> None:
+    verdict = trained(folder, dataset, "afterwards", quantisation={"bits": 4, "mode": "postTraining"})
+    curves = (final_curve(f"file://{folder}/{name}") for name in ("plain", "afterwards"))
+    assert next(curves) == next(curves), "training is as always"
+    before, after = state(plain), state(verdict)
+    name = "model.layers.0.self_attn.o_proj.weight"
+    torch.testing.assert_close(after[name], quantised(before[name], 4))
+    assert verdict.evaluation["exact_held_out_loss"] == plain.evaluation["held_out_loss"]
+    assert verdict.evaluation["held_out_loss"] != plain.evaluation["held_out_loss"]
+    model = DeepseekV3ForCausalLM(ARCHITECTURE).eval()
+    model.load_state_dict(after)
+
+
 def test_what_the_export_rounds_the_training_had_rounded(folder: Path, dataset: str) -> None:
     """The same text, the same loss: rounding twice changes nothing."""
     verdict = trained(folder, dataset, "rounded", quantisation={"bits": 4})

@@ -22,8 +22,9 @@ class Lora(WireModel):
 
 
 class Quantisation(WireModel):
-    """Matrices are rounded in every forward pass, and in the export."""
+    """Matrices are rounded in the export; of mode `aware` in every forward pass, too."""
 
+    mode: Literal["aware", "postTraining"] = "aware"
     bits: Literal[4, 8] = 8
     modules: list[str] = Field(  # shell patterns of names
         default=["model.layers.*.self_attn.*", "model.layers.*.mlp.*"], min_length=1, max_length=16

@@ -41,7 +41,7 @@ def adapt_model(model: DeepseekV3ForCausalLM, training: Training) -> None:
     freeze(model, training.freeze or [])
     if training.lora is not None:
         add_lora(model, training.lora)
-    if training.quantisation is not None:
+    if training.quantisation is not None and training.quantisation.mode == "aware":
         quantise_weights(model, training.quantisation)
     for override in training.precision_overrides:
         override_precision(model, override)

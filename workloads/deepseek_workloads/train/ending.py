@@ -1,7 +1,7 @@
 """How a run ends: evaluation and export of what was trained, and the verdict that says so."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from tokenizers import Tokenizer
@@ -21,11 +21,13 @@ from deepseek_workloads.store.log import CheckpointEntry, LogEntry
 from deepseek_workloads.train.assessment import assess
 from deepseek_workloads.train.checkpoint import Position
 from deepseek_workloads.train.lora import merge
-from deepseek_workloads.train.quantise import round_state
+from deepseek_workloads.train.quantise import quantise_weights, round_state
 from deepseek_workloads.train.reporting import Reporter
 from deepseek_workloads.train.setup import Setup
 from deepseek_workloads.train.stopwatch import Stopwatch
 from deepseek_workloads.train.trainer import StepResult
+
+_COMPARED: Final = {"held_out_loss", "held_out_bits_per_byte"}
 
 
 def complete(
@@ -42,7 +44,7 @@ def complete(
     verdict = setup.group.on_rank_zero(lambda: _exported_before(setup, position, entry))
     if verdict is not None:
         return verdict
-    figures = assess(setup, position, reporter, watch)
+    figures = _final_figures(setup, position, reporter, watch)
     if reporter is not None:
         reporter.phase("Exporting")
     with watch.part("export"):
@@ -50,6 +52,19 @@ def complete(
     if reporter is not None:
         reporter.phase("Done")
     return _completed(setup, position, entry, digest=export.digest, uri=export.uri, figures=figures)
+
+
+def _final_figures(
+    setup: Setup, position: Position, reporter: Reporter | None, watch: Stopwatch
+) -> dict[str, float]:
+    """Of the model that is exported; where it is rounded only now, also of the one before, as `exact_*`."""
+    figures = assess(setup, position, reporter, watch)
+    quantisation = setup.run.training.quantisation
+    if quantisation is None or quantisation.mode == "aware":
+        return figures
+    exact = {f"exact_{name}": figures[name] for name in _COMPARED & figures.keys()}
+    quantise_weights(setup.model.plain, quantisation)
+    return assess(setup, position, reporter, watch) | exact
 
 
 def stopped(setup: Setup, position: Position, entry: CheckpointEntry | None) -> Verdict:
