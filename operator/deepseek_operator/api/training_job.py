@@ -40,6 +40,13 @@ class Evaluation(SpecModel):
         default=None, ge=1, le=10**9, description="Steps between two evaluations; absent is at the end only."
     )
     max_samples: int = Field(default=64, ge=1, le=1_000_000, description="Held-out sequences to use.")
+    answers: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Held-out conversations whose last answer the model writes itself at each evaluation, "
+        "for BLEU and token F1; with objective sft.",
+    )
     prompts: list[Annotated[str, StringConstraints(min_length=1, max_length=1024)]] = Field(
         default_factory=list,
         max_length=8,

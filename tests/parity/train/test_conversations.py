@@ -76,6 +76,10 @@ def fine_tuning(
     return run.model_copy(update={"data": run.data.model_copy(update={"sequence_length": 63})})
 
 
+def answering(run: TrainingRun) -> TrainingRun:
+    return run.model_copy(update={"evaluation": run.evaluation.model_copy(update={"answers": 2})})
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
@@ -83,7 +87,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(folder: Path, chats: str) -> Verdict:
-    return train_alone(fine_tuning(folder, chats, "alone"))
+    return train_alone(answering(fine_tuning(folder, chats, "alone")))
 
 
 def test_a_packed_document_is_read_as_if_it_were_alone(chats: str, folder: Path) -> None:
@@ -111,7 +115,7 @@ def test_the_loss_is_the_mean_over_answers_whatever_the_passes_and_ranks(
 ) -> None:
     runs = [
         fine_tuning(folder, chats, "passes", world_size=2, micro_batch_size=1),
-        fine_tuning(folder, chats, "shards", world_size=2, parallelism={"zero_stage": 3}),
+        answering(fine_tuning(folder, chats, "shards", world_size=2, parallelism={"zero_stage": 3})),
     ]
     spread = train_group(runs, folder / "ranks")
     expected = final_curve(f"file://{folder}/alone")
@@ -122,6 +126,8 @@ def test_the_loss_is_the_mean_over_answers_whatever_the_passes_and_ranks(
         assert verdict.evaluation["held_out_loss"] == pytest.approx(
             alone.evaluation["held_out_loss"], abs=2e-6
         )
+    answers = [{name: each.evaluation[name] for name in ("token_f1", "bleu")} for each in (alone, spread[1])]
+    assert answers[0] == pytest.approx(answers[1])
 
 
 def test_the_export_brings_the_chat_template(alone: Verdict, folder: Path) -> None:

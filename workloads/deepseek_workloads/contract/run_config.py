@@ -119,6 +119,7 @@ class Checkpoint(WireModel):
 class Evaluation(WireModel):
     every_steps: int | None = Field(default=None, ge=1)  # None: at the end only
     max_samples: int = Field(default=64, ge=1)  # sequences of the held-out split
+    answers: int | None = Field(default=None, ge=1)  # held-out conversations that the model answers; None: 0
     prompts: list[str] = Field(default_factory=list, max_length=8)
 
 

@@ -50,6 +50,7 @@ _RULES = (
     training_rules.consolidation,
     training_rules.profile,
     training_rules.conversations,
+    training_rules.answers,
     vision_rules.learns_from_conversations,
     vision_rules.not_with,
     vision_rules.freeze,

@@ -244,6 +244,18 @@ def conversations(run: TrainingRun) -> Iterator[Problem]:
         )
 
 
+def answers(run: TrainingRun) -> Iterator[Problem]:
+    wanted = run.evaluation.answers
+    if wanted is not None and run.training.objective != "sft":
+        yield Problem(
+            "spec.evaluation.answers",
+            str(wanted),
+            f"must be absent with objective {run.training.objective}, whose text has no questions",
+            "leave it away, or use objective sft",
+            INVALID_TRAINING,
+        )
+
+
 def mixes_conversations(architecture: Architecture) -> str | None:
     """What of its attention does not keep to the conversations of a packed row: only plain latent attention
     does. None: nothing."""

@@ -1,8 +1,9 @@
-"""One look at the model between steps: held-out figures and continued prompts, measured, reported.
+"""One look at the model between steps: held-out figures, answers and continued prompts, measured, reported.
 
 It decides nothing: when it happens is the loop's business, what follows from it nobody's.
 """
 
+from deepseek_workloads.train.answers import score_answers
 from deepseek_workloads.train.checkpoint import Position
 from deepseek_workloads.train.evaluate import evaluate
 from deepseek_workloads.train.prompts import continue_prompts
@@ -25,10 +26,23 @@ def assess(setup: Setup, position: Position, reporter: Reporter | None, watch: S
             micro_batch_size=setup.micro_batch_size,
             max_samples=evaluation.max_samples,
         )
+        if evaluation.answers is not None:
+            figures |= _answered(setup, evaluation.answers)
         texts = _continued(setup) if evaluation.prompts else {}
     if reporter is not None:
         reporter.evaluation(position, figures, texts)
     return figures
+
+
+def _answered(setup: Setup, conversations: int) -> dict[str, float]:
+    return score_answers(
+        setup.model,
+        setup.group,
+        plan=setup.data.plan,
+        stores=setup.data.stores,
+        tokenizer_document=setup.group.on_rank_zero(setup.data.tokenizer_document),
+        conversations=conversations,
+    )
 
 
 def _continued(setup: Setup) -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from tokenizers import Tokenizer
 
+from deepseek_workloads.model.images import Images
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.parallelise import ParallelModel
 
@@ -29,23 +30,33 @@ def continue_prompts(
     texts = {}
     for prompt in prompts:
         ids = tokenizer.encode(prompt, add_special_tokens=False).ids
-        new = _continue(model, group, ids, eos_token_id=eos_token_id)
+        new = continue_tokens(model, group, ids, eos_token_id=eos_token_id, max_new_tokens=MAX_NEW_TOKENS)
         # Decoded together: the first new token may end a character that the prompt's last one began.
         texts[prompt] = tokenizer.decode(ids + new)[len(tokenizer.decode(ids)) :]
     model.release()
     return texts
 
 
-def _continue(model: ParallelModel, group: Group, ids: Sequence[int], *, eos_token_id: int) -> list[int]:
-    """Nothing for a prompt without tokens, or one that leaves no position free."""
+@torch.no_grad()
+def continue_tokens(
+    model: ParallelModel,
+    group: Group,
+    ids: Sequence[int],
+    *,
+    eos_token_id: int,
+    max_new_tokens: int,
+    images: Images | None = None,
+) -> list[int]:
+    """A collective. The most probable tokens after `ids`, up to the end of the text; `images` are those of
+    `ids`. Nothing for a prompt without tokens, or one that leaves no position free."""
     free = model.plain.architecture.max_position_embeddings - len(ids)
     if not ids:
         return []
     caches = model.plain.caches()
     pending, position = list(ids), 0
     new: list[int] = []
-    while len(new) < min(MAX_NEW_TOKENS, free):
-        with model.compute(group.device):
+    while len(new) < min(max_new_tokens, free):
+        with model.compute(group.device), model.plain.images.within(None if new else images):
             logits = model.logits(torch.tensor([pending], device=group.device), start=position, caches=caches)
         position += len(pending)
         token = int(group.sum((logits[0, -1].argmax() if group.rank == 0 else logits.new_zeros(())).long()))

@@ -11,6 +11,7 @@ from deepseek_workloads.contract.optimization import PrecisionOverride, Schedule
 from deepseek_workloads.contract.run_config import (
     Data,
     Distillation,
+    Evaluation,
     InitialExport,
     Owner,
     Parallelism,
@@ -514,6 +515,13 @@ def test_a_curriculum_rises_and_leaves_no_token_out() -> None:
 def test_a_trace_begins_at_a_step_of_the_run(first: int, fields: list[str]) -> None:
     monitoring = Monitoring(profile=Profile(from_step=first))
     assert [problem.field for problem in check_training(run(monitoring=monitoring))] == fields
+
+
+def test_running_text_has_nothing_to_answer() -> None:
+    asked = Evaluation(answers=8)
+    (problem,) = check_training(run(evaluation=asked))
+    assert problem.field == "spec.evaluation.answers"
+    assert check_training(run(evaluation=asked, training=training(objective="sft"))) == []
 
 
 def test_conversations_are_not_cut() -> None:

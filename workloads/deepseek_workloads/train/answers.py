@@ -1,0 +1,107 @@
+"""The model's own answers to held-out conversations, held against those that were given: BLEU and token F1.
+
+It writes what it finds most probable, token by token. All ranks answer the same conversations together, as
+shards of a model need it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer
+
+from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.data.held_out import held_out_batches
+from deepseek_workloads.data.rows import Rows
+from deepseek_workloads.model.head import IGNORED
+from deepseek_workloads.model.images import Images
+from deepseek_workloads.store.interface import ObjectStore
+from deepseek_workloads.train.group import Group
+from deepseek_workloads.train.parallelise import ParallelModel
+from deepseek_workloads.train.prompts import continue_tokens
+from deepseek_workloads.train.text_scores import bleu, token_f1
+
+MAX_ANSWER_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Question:
+    prompt: list[int]  # the conversation up to its last answer
+    answer: list[int]  # without what ends it
+    images: Images | None  # those of the prompt
+
+
+def score_answers(
+    model: ParallelModel,
+    group: Group,
+    *,
+    plan: SamplePlan,
+    stores: Sequence[ObjectStore],
+    tokenizer_document: bytes,
+    conversations: int,
+) -> dict[str, float]:
+    """A collective. Empty when no held-out conversation has a whole answer. Raises the StoreErrors of
+    reading."""
+    tokenizer = Tokenizer.from_str(tokenizer_document.decode())
+    eos = plan.manifests[0].eos_token_id
+    batches = held_out_batches(
+        plan, stores, rank=0, world_size=1, micro_batch_size=1, max_samples=conversations
+    )
+    model.module.eval()
+    found: list[list[int]] = []
+    wanted: list[list[int]] = []
+    for question in _questions((batch.rows for batch in batches), eos_token_id=eos):
+        images = question.images.to(group.device) if question.images is not None else None
+        found.append(
+            continue_tokens(
+                model,
+                group,
+                question.prompt,
+                eos_token_id=eos,
+                max_new_tokens=MAX_ANSWER_TOKENS,
+                images=images,
+            )
+        )
+        wanted.append(question.answer)
+    model.release()
+    if not wanted:
+        return {}
+    texts, references = ([tokenizer.decode(ids).strip() for ids in each] for each in (found, wanted))
+    overlaps = [token_f1(mine, given) for mine, given in zip(found, wanted, strict=True)]
+    return {"bleu": bleu(texts, references), "token_f1": sum(overlaps) / len(overlaps)}
+
+
+def _questions(rows: Iterator[Rows], *, eos_token_id: int) -> Iterator[Question]:
+    for of_window in rows:
+        question = last_question(of_window, eos_token_id=eos_token_id)
+        if question is not None:
+            yield question
+
+
+def last_question(rows: Rows, *, eos_token_id: int) -> Question | None:
+    """Of the first conversation of the first row its last answer, and what leads to it. None where the
+    row cuts it, or where all is to be predicted: a text, and no answer."""
+    if rows.documents is None:
+        return None
+    size = int((rows.documents[0] == rows.documents[0, 0]).sum())
+    ids, labels = rows.input_ids[0, :size], rows.labels[0, : size - 1]
+    predicted = (labels != IGNORED).nonzero().flatten()
+    if not len(predicted) or int(ids[-1]) != eos_token_id:
+        return None
+    end = int(predicted[-1]) + 1
+    gaps = (labels[:end] == IGNORED).nonzero().flatten()
+    if not len(gaps):
+        return None
+    begin = int(gaps[-1]) + 1
+    answer = labels[begin:end].tolist()
+    if answer[-1] == eos_token_id:
+        answer.pop()
+    return Question(ids[: begin + 1].tolist(), answer, _images_before(rows, begin))
+
+
+def _images_before(rows: Rows, begin: int) -> Images | None:
+    if rows.images is None:
+        return None
+    here = (rows.images.rows == 0) & (rows.images.columns <= begin)
+    count = int(here.sum())
+    return Images(rows.images.patches[here], torch.zeros(count, dtype=torch.int64), rows.images.columns[here])
