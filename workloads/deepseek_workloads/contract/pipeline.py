@@ -3,6 +3,7 @@
 Types only: what a stage does is in `data/prepare/stages`. A share is a number from 0 to 1.
 """
 
+from collections import Counter
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -13,6 +14,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 PiiKind = Literal["email", "phone", "ipAddress", "idNumber"]
 RESERVED_NAMES: Final = ("read", "tokenizer", "tokenize")  # stages of every dataset
 PII_KINDS: Final[tuple[PiiKind, ...]] = ("email", "phone", "ipAddress", "idNumber")
+
+
+def _check_named_once(what: str, names: list[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{what} {repeated[0]!r}: is named more than once: leave out all but one")
 
 
 class RepairEncoding(WireModel):
@@ -99,9 +106,28 @@ class Truncate(WireModel):
     head_share: Share = 0.5  # of headAndTail
 
 
+class EntityPhrases(WireModel):
+    type: str = Field(max_length=32, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
+    phrases: list[Annotated[str, Field(min_length=1, max_length=64, pattern=r"\S")]] = Field(
+        min_length=1, max_length=256
+    )
+
+
+class AnnotateEntities(WireModel):
+    """A document becomes its words, one a line, each with its BIO tag."""
+
+    entities: list[EntityPhrases] = Field(min_length=1, max_length=16)
+    case_sensitive: bool = True
+
+    @model_validator(mode="after")
+    def _one_type_a_phrase(self) -> Self:
+        _check_named_once("phrase", [phrase for each in self.entities for phrase in each.phrases])
+        return self
+
+
 class Synonyms(WireModel):
     word: str = Field(max_length=64, pattern=r"^\w+$")
-    synonyms: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(min_length=1, max_length=16)
+    synonyms: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(min_length=1, max_length=8)
 
 
 class ReplaceSynonyms(WireModel):
@@ -111,6 +137,11 @@ class ReplaceSynonyms(WireModel):
     rate: Share = 0.1  # of the words that the lexicon has
     copies: int = Field(default=1, ge=1, le=8)
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_entry_a_word(self) -> Self:
+        _check_named_once("word", [entry.word.casefold() for entry in self.lexicon])
+        return self
 
 
 class ScoreDifficulty(WireModel):
@@ -164,6 +195,7 @@ RecordSettings = (
     | FilterRepetition
     | RedactPii
     | Truncate
+    | AnnotateEntities
     | ReplaceSynonyms
 )
 GlobalSettings = (
@@ -187,6 +219,7 @@ class PipelineStage(WireModel):
     filter_repetition: FilterRepetition | None = None
     redact_pii: RedactPii | None = None
     truncate: Truncate | None = None
+    annotate_entities: AnnotateEntities | None = None
     replace_synonyms: ReplaceSynonyms | None = None
     score_difficulty: ScoreDifficulty | None = None
     filter_tf_idf: FilterTfIdf | None = None

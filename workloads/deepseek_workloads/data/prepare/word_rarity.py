@@ -18,18 +18,18 @@ def rarity_scorer(
     context: Context, totals: Sequence[TotalsRecord], *, documents: int
 ) -> Callable[[str], float | None]:
     """`documents`: those that `totals` are of. None where there is nothing to compare with, or by."""
-    weights, buckets = word_weights(read_totals(context, totals), documents=documents), WordBuckets()
+    frequencies, buckets = read_totals(context, totals), WordBuckets()
 
     def score(text: str) -> float | None:
         of_text = buckets.of(text)
-        return float(weights[of_text].mean()) if documents > 1 and len(of_text) else None
+        if documents < 2 or not len(of_text):
+            return None
+        return float(word_weights(frequencies[of_text], documents=documents).mean())
 
     return score
 
 
 def word_weights(frequencies: npt.NDArray[np.uint32], *, documents: int) -> npt.NDArray[np.float64]:
-    """By bucket; of one that does not occur 1."""
-    if documents < 2:
-        return np.zeros(len(frequencies))
+    """Of words that so many documents hold; of one that none holds 1. `documents`: 2 or more."""
     weights: npt.NDArray[np.float64] = 1 - np.log(np.maximum(frequencies, 1)) / np.log(documents)
     return weights

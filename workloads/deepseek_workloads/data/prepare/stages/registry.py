@@ -3,6 +3,7 @@
 from deepseek_workloads.contract import pipeline
 from deepseek_workloads.data.prepare.stages import (
     cleaning,
+    entities,
     garbled,
     language,
     pii,
@@ -37,5 +38,7 @@ def record_stage(settings: pipeline.RecordSettings) -> RecordStage:
             return repetition.filter_repetition(settings)
         case pipeline.RedactPii():
             return pii.redact_pii(settings)
+        case pipeline.AnnotateEntities():
+            return entities.annotate_entities(settings)
         case pipeline.ReplaceSynonyms():
             return synonyms.replace_synonyms(settings)

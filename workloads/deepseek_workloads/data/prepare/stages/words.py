@@ -11,12 +11,18 @@ from functools import lru_cache
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _SPACELESS_EXTENDED = "\U00020000-\U0003ffff"
 _WORD = re.compile(rf"[{_SPACELESS}{_SPACELESS_EXTENDED}]|[^\s{_SPACELESS}{_SPACELESS_EXTENDED}]+")
+_TOKEN = re.compile(rf"[^\W{_SPACELESS}{_SPACELESS_EXTENDED}]+|\S")
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*")
 
 
 def words_of(text: str) -> list[str]:
     """Runs without white space; punctuation stays at its word."""
     return _WORD.findall(text)
+
+
+def tokens_of(text: str) -> list[str]:
+    """Words without punctuation, and each other character that is no white space."""
+    return _TOKEN.findall(text)
 
 
 def word_starts(text: str) -> list[int]:

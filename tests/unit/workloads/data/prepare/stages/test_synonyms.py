@@ -53,6 +53,11 @@ def test_capitals_are_kept(word: str, expected: str) -> None:
     assert written_like(word, "large") == expected
 
 
+def test_a_word_with_two_entries_is_refused() -> None:
+    with pytest.raises(ValueError, match="'big': is named more than once"):
+        ReplaceSynonyms(lexicon=[LEXICON[0], Synonyms(word="BIG", synonyms=["vast"])])
+
+
 @pytest.mark.parametrize("word", ["", "two words", "-"])
 def test_what_is_no_word_is_refused(word: str) -> None:
     with pytest.raises(ValueError, match="word"):
