@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from deepseek_operator.api.schema import Decimal, Fraction, SpecModel, rule, with_rules
+from deepseek_operator.api.schema import Decimal, Entrypoint, Fraction, SpecModel, rule, with_rules
 
 ModulePattern = Annotated[
     str, StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.*?\[\]!-]+$")
@@ -37,6 +37,11 @@ class Optimizer(SpecModel):
     epsilon: Decimal = Field(default="1e-8", description="Added to the denominator.")
     momentum: Fraction | None = Field(
         default=None, description="Of muon (absent: 0.95) and of amf's buffer (absent: 0.9)."
+    )
+    function: Entrypoint | None = Field(
+        default=None,
+        description="module:function of spec.image that makes the optimizer in place of name; "
+        "docs/custom-training.md.",
     )
 
 

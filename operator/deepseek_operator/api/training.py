@@ -122,6 +122,10 @@ class Training(SpecModel):
         description="module:function of spec.image that trains in place of the built-in loop; "
         "docs/custom-training.md.",
     )
+    loss_function: Entrypoint | None = Field(
+        default=None,
+        description="module:function of spec.image in place of the cross-entropy; docs/custom-training.md.",
+    )
     global_batch_size: int = Field(
         ge=1,
         le=1_048_576,

@@ -15,6 +15,7 @@ class Optimizer(WireModel):
     beta2: float = Field(default=0.95, ge=0, lt=1)
     epsilon: float = Field(default=1e-8, gt=0)
     momentum: float | None = Field(default=None, ge=0, lt=1)  # of muon and amf; None: the algorithm's own
+    function: str | None = None  # module:function of the user's image, in place of `name`
 
     def momentum_or(self, default: float) -> float:
         return default if self.momentum is None else self.momentum

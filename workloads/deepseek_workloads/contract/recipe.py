@@ -10,6 +10,7 @@ from deepseek_workloads.contract.run_config import TrainingRun
 _TRAINING_FIELDS = (
     "objective",
     "entrypoint",
+    "loss_function",
     "freeze",
     "lora",
     "quantisation",

@@ -97,6 +97,7 @@ class Training(WireModel):
     distillation: Distillation | None = None
     curriculum: list[CurriculumStage] = Field(default_factory=list, max_length=16)  # by rising steps
     entrypoint: str | None = None  # module:function of the user's image, in place of the loop
+    loss_function: str | None = None  # likewise, in place of the cross-entropy
     steps: int = Field(ge=1)
     global_batch_size: int = Field(ge=1)  # sequences; accumulation absorbs the world size
     micro_batch_size: int | None = Field(default=None, ge=1)  # sequences a rank and pass; None: chosen

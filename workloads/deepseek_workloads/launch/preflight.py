@@ -57,7 +57,7 @@ def preflight(run: AnyRun, open_store: OpenStore, *, first_start: bool = True) -
             goes_on = _check_checkpoints(run, store, refusals)
     if isinstance(run, TrainingRun):
         _check_image(run, refusals)
-        _check_entrypoint(run, refusals)
+        _check_own_code(run, refusals)
         manifests = _check_sources(run, open_store, refusals)
         _check_initial_model(run, manifests, open_store, refusals, goes_on=goes_on)
         _check_initial_vision(run, open_store, refusals, goes_on=goes_on)
@@ -77,18 +77,21 @@ def _check_image(run: TrainingRun, refusals: Refusals) -> None:
         )
 
 
-def _check_entrypoint(run: TrainingRun, refusals: Refusals) -> None:
-    """Whether the image has the module; it is imported by the workers only."""
-    entrypoint = run.training.entrypoint
-    if entrypoint is None:
-        return
-    module = entrypoint.partition(":")[0]
-    if not _has_module(module):
-        refusals.add(
-            reasons.INVALID_RUN_CONFIG,
-            f"spec.training.entrypoint: {entrypoint!r}: spec.image has no module {module!r}: put it on the "
-            "image's PYTHONPATH, or name the image that has it",
-        )
+def _check_own_code(run: TrainingRun, refusals: Refusals) -> None:
+    """Whether the image has the modules; they are imported by the workers only."""
+    named = {
+        "entrypoint": run.training.entrypoint,
+        "lossFunction": run.training.loss_function,
+        "optimizer.function": run.training.optimizer.function,
+    }
+    for field, entrypoint in named.items():
+        module = entrypoint.partition(":")[0] if entrypoint is not None else None
+        if module is not None and not _has_module(module):
+            refusals.add(
+                reasons.INVALID_RUN_CONFIG,
+                f"spec.training.{field}: {entrypoint!r}: spec.image has no module {module!r}: put it on the "
+                "image's PYTHONPATH, or name the image that has it",
+            )
 
 
 def _has_module(name: str) -> bool:

@@ -42,6 +42,7 @@ _RULES = (
     module_rules.pruning,
     training_rules.undivided,
     training_rules.entrypoint,
+    training_rules.own_loss,
     training_rules.lora,
     training_rules.quantisation,
     training_rules.curriculum,

@@ -17,7 +17,7 @@ _TENSOR, _PIPELINE, _CONTEXT, _EXPERT = (
 )
 _OF_THE_LOOP = (
     *("objective", "lora", "quantisation", "pruning", "distillation", "consolidation", "curriculum"),
-    *("freeze", "precision_overrides", "activation_checkpointing"),
+    *("freeze", "precision_overrides", "activation_checkpointing", "loss_function"),
 )
 _ALL = (_TENSOR, _PIPELINE, _CONTEXT, _EXPERT)
 
@@ -57,6 +57,8 @@ def _of_whole(t: Training) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         yield "lora", f"rank {t.lora.rank}", _ALL
     if t.entrypoint is not None:  # it lays out its model itself
         yield "entrypoint", repr(t.entrypoint), _ALL
+    if t.loss_function is not None:  # it is given whole rows of the head
+        yield "lossFunction", repr(t.loss_function), (_TENSOR,)
     if t.quantisation is not None:
         yield "quantisation", f"{t.quantisation.bits} bits", _ALL
     if t.pruning is not None:
@@ -91,6 +93,26 @@ def entrypoint(run: TrainingRun) -> Iterator[Problem]:
             value if isinstance(value, str) else "given",
             f"belongs to the built-in loop, which entrypoint {run.training.entrypoint} replaces",
             f"leave {field.rpartition('.')[2]} away: the code of the entrypoint decides it",
+            INVALID_TRAINING,
+        )
+
+
+def own_loss(run: TrainingRun) -> Iterator[Problem]:
+    own = run.training.loss_function
+    if own is not None and run.training.distillation is not None:
+        yield Problem(
+            "spec.training.lossFunction",
+            own,
+            "does not go with distillation, which has a loss of its own",
+            "leave one of them away",
+            INVALID_TRAINING,
+        )
+    if own is not None and run.training.precision == "fp16":
+        yield Problem(
+            "spec.training.lossFunction",
+            own,
+            "does not go with precision fp16: its numbers' range is not known",
+            "use bf16 or fp32",
             INVALID_TRAINING,
         )
 

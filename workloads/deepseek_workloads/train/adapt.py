@@ -14,11 +14,13 @@ from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selectiv
 from deepseek_workloads.contract.optimization import PrecisionOverride
 from deepseek_workloads.contract.run_config import Training
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.model.head import LanguageModelHead
 from deepseek_workloads.plan.modules import examples, fitting, outermost
 from deepseek_workloads.train.freeze import freeze
 from deepseek_workloads.train.lora import add_lora
 from deepseek_workloads.train.quantise import quantise_weights
 from deepseek_workloads.train.refused import SettingRefused
+from deepseek_workloads.train.user_code import load_loss
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _aten = torch.ops.aten
@@ -43,6 +45,8 @@ def adapt_model(model: DeepseekV3ForCausalLM, training: Training) -> None:
         add_lora(model, training.lora)
     if training.quantisation is not None and training.quantisation.mode == "aware":
         quantise_weights(model, training.quantisation)
+    if training.loss_function is not None and isinstance(model.lm_head, LanguageModelHead):
+        model.lm_head.loss = load_loss(training.loss_function)
     for override in training.precision_overrides:
         override_precision(model, override)
     checkpoint_activations(model, training.activation_checkpointing)

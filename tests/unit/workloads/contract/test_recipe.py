@@ -52,6 +52,7 @@ OBJECTIVES = {
     "entrypoint": "research.loop:train",
     "freeze": ["projector"],
     "lora": Lora(),
+    "loss_function": "research.losses:focal",
     "pruning": Pruning(sparsity=0.5, at_step=1),
     "quantisation": Quantisation(),
 }

@@ -177,6 +177,18 @@ def test_the_module_of_an_entrypoint_is_looked_for_and_not_imported(
     assert problems == ([] if found else [reasons.INVALID_RUN_CONFIG])
 
 
+def test_modules_of_a_loss_and_an_optimizer_are_looked_for_too(make_run: MakeRun) -> None:
+    run = make_run()
+    optimizer = run.training.optimizer.model_copy(update={"function": "silent.code:optimizer"})
+    own = {"loss_function": "silent.code:loss", "optimizer": optimizer}
+    run = run.model_copy(update={"training": run.training.model_copy(update=own)})
+    messages = [refusal.message for refusal in preflight(run, QUICK)]
+    assert [message.partition(":")[0] for message in messages] == [
+        "spec.training.lossFunction",
+        "spec.training.optimizer.function",
+    ]
+
+
 def test_a_bucket_that_does_not_exist(make_run: MakeRun, s3: str) -> None:
     storage = Storage(uri="s3://no-such-bucket/tiny", endpoint_url=s3)
     assert only_reason(make_run(storage=storage)) == reasons.BUCKET_NOT_FOUND

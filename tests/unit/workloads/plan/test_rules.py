@@ -543,6 +543,7 @@ def test_conversations_are_not_cut() -> None:
         ({"objective": "sft"}, "objective", "pipelineParallelDegree"),
         ({"lora": Lora()}, "lora", "pipelineParallelDegree"),
         ({"entrypoint": "own.code:train"}, "entrypoint", "pipelineParallelDegree"),
+        ({"loss_function": "own.code:loss"}, "lossFunction", "tensorParallelDegree"),
         ({"quantisation": Quantisation()}, "quantisation", "expertParallelDegree"),
         ({"pruning": Pruning(sparsity=0.5, at_step=10)}, "pruning", "expertParallelDegree"),
         (
@@ -569,6 +570,17 @@ def test_what_works_on_whole_layers_and_rows_is_refused_where_they_are_divided(
     assert (problem.field, problem.reason) == (f"spec.training.parallelism.{degree}", "InvalidParallelism")
     assert f"training.{setting}" in problem.rule
     assert f"use {degree} 1" in problem.remedy
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"distillation": Distillation(teacher=InitialExport(uri="s3://models/large"))}, {"precision": "fp16"}],
+)
+def test_a_loss_of_the_users_own_is_refused_beside_what_does_not_know_it(changes: dict[str, object]) -> None:
+    own = training(loss_function="own.code:loss")
+    assert check_training(run(training=own)) == []
+    (problem,) = check_training(run(training=own.model_copy(update=changes)))
+    assert (problem.field, problem.value) == ("spec.training.lossFunction", "own.code:loss")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """Runs a user's training function in place of our loop, and tells how it ended."""
 
-import importlib
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,44 +13,15 @@ from deepseek_workloads.train.ending import place
 from deepseek_workloads.train.opened import open_run
 from deepseek_workloads.train.reporting import reporting
 from deepseek_workloads.train.stopwatch import Stopwatch
+from deepseek_workloads.train.user_code import load_entrypoint
 
-ENTRYPOINT: Final = re.compile(r"^(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)$")
-
-
-class EntrypointInvalid(Exception):
-    """What `module:function` names is not there, or cannot be called."""
-
-
-def load_entrypoint(entrypoint: str, *, field: str) -> Callable[..., Any]:
-    """Imports the module. Raises EntrypointInvalid, which names `field`."""
-    match = ENTRYPOINT.match(entrypoint)
-    if match is None:
-        raise EntrypointInvalid(f"{field}: {entrypoint!r}: must be module:function, such as my.code:train")
-    try:
-        module = importlib.import_module(match["module"])
-    except Exception as error:  # whatever it runs into would be there at the next start, too
-        raise EntrypointInvalid(
-            f"{field}: {entrypoint!r}: its module cannot be imported: {type(error).__name__}: {error}: "
-            "put it, in order, on the PYTHONPATH of spec.image"
-        ) from error
-    function = getattr(module, match["name"], None)
-    if not callable(function):
-        raise EntrypointInvalid(f"{field}: {entrypoint!r}: the module has no function {match['name']!r}")
-    return function  # type: ignore[no-any-return]
+FIELD: Final = "spec.training.entrypoint"
 
 
 def train_custom(run: TrainingRun, context: TrainContext, watch: Stopwatch) -> Verdict:
-    """On every rank of the group; all return the same verdict. Raises as `loop.train`, and what the function
-    raises."""
-    try:
-        function = load_entrypoint(run.training.entrypoint or "", field="spec.training.entrypoint")
-    except EntrypointInvalid as error:
-        return Verdict(
-            outcome="Failed",
-            reason=reasons.INVALID_RUN_CONFIG,
-            message=str(error),
-            exit_code=ExitCode.BAD_INPUT,
-        )
+    """On every rank of the group; all return the same verdict. Raises EntrypointInvalid, as `loop.train`, and
+    what the function raises."""
+    function = load_entrypoint(run.training.entrypoint or "", field=FIELD)
     with watch.part("startup"):
         opened = open_run(run, context)
     with reporting(opened, context, watch) as reporter:

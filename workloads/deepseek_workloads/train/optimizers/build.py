@@ -10,6 +10,7 @@ from deepseek_workloads.model.head import LanguageModelHead
 from deepseek_workloads.model.vision import PatchEmbeddings
 from deepseek_workloads.train.optimizers.amf import AMF
 from deepseek_workloads.train.optimizers.muon import Muon
+from deepseek_workloads.train.user_code import load_optimizer
 
 _FUSED_DEVICES = ("cpu", "cuda")  # elsewhere the foreach form
 
@@ -31,6 +32,9 @@ def build_optimizer(model: nn.Module, config: Optimizer) -> torch.optim.Optimize
         "betas": (config.beta1, config.beta2),
         "eps": config.epsilon,
     }
+    if config.function is not None:
+        groups = [{**group, "lr": config.learning_rate} for group in _filled(matrices, vectors)]
+        return load_optimizer(config.function, groups, config)
     if config.name == "amf":
         return AMF(_filled(matrices, vectors), momentum=config.momentum_or(AMF.MOMENTUM), **common)
     fused = all(parameter.device.type in _FUSED_DEVICES for parameter in trained)
