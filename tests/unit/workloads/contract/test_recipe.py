@@ -90,8 +90,9 @@ def test_a_run_without_a_setting_is_another_one_than_with_it(name: str) -> None:
     plain, other = run_of(), run_of(**{name: OBJECTIVES[name]})
     (added,) = differences(recorded(plain), recipe_of(other))
     (removed,) = differences(recorded(other), recipe_of(plain))
-    assert added.startswith(f"training.{name}: None there, ")
-    assert removed.startswith(f"training.{name}: ")
+    path = f"training.{Training.model_fields[name].alias or name}"
+    assert added.startswith(f"{path}: None there, ")
+    assert removed.startswith(f"{path}: ")
     assert removed.endswith(" there, None here")
 
 
