@@ -46,9 +46,16 @@ def _columns(file: pq.ParquetFile, source: RawSource) -> list[str]:
         raise ValueError(f"it has no column {joined(missing)}; its columns are {joined(schema.names)}")
     wanted = [*fields_of(source), *(["language"] if "language" in schema.names else [])]
     for name in wanted:
-        if isinstance(schema.field(name).type, pa.BaseExtensionType):
+        if _is_extended(schema.field(name).type):
             raise ValueError(f"column {name!r} is of an extension type: write it as its storage type")
     return wanted
+
+
+def _is_extended(kind: pa.DataType) -> bool:
+    """Itself, or what it is made of."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return True
+    return any(_is_extended(kind.field(child).type) for child in range(kind.num_fields))
 
 
 def _rows(file: pq.ParquetFile, columns: list[str], piece: RawSlice) -> Iterator[tuple[int, Row]]:

@@ -16,7 +16,6 @@ from deepseek_workloads.data.prepare.documents import Document, DocumentWriter, 
 from deepseek_workloads.data.prepare.parquet_input import iter_rows
 from deepseek_workloads.data.prepare.part_files import put_documents
 from deepseek_workloads.data.prepare.part_images import Decoded, PartImages
-from deepseek_workloads.data.prepare.raw import can_be_cut
 from deepseek_workloads.data.prepare.reading import (
     MAX_RECORD_BYTES,
     QUARANTINED_BYTES,
@@ -88,10 +87,11 @@ def _check_size(context: Context, part: Part, size: int) -> None:
                 "the lines uncompressed, in smaller objects",
                 reasons.OBJECT_TOO_LARGE,
             )
-        if source.format in ("jsonl", "chat", "webdataset") and not can_be_cut(piece, source):
+        if compression_of(piece.key) is not None or source.format in ("webdataset", "parquet"):
             raise DatasetError(
-                f"spec.sources[{source.name}]: {piece.key}: more than {MAX_PART_BYTES} bytes of text in an "
-                "object that is compressed or a tar, and so read as a whole: split it into smaller objects",
+                f"spec.sources[{source.name}]: {piece.key}: more than {MAX_PART_BYTES} bytes of text in one "
+                "part, of objects that are compressed or tars: split them into smaller objects, or lower "
+                "spec.shardTokens, by which parts are planned",
                 reasons.OBJECT_TOO_LARGE,
             )
 

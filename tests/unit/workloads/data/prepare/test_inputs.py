@@ -167,16 +167,27 @@ def test_what_was_read_before_the_damage_stays(read) -> None:
     assert (texts, record.bad_records) == (TEXTS, 1)
 
 
-def test_columns_of_extension_types_are_refused(read) -> None:
+@pytest.mark.parametrize("nested", [False, True])
+def test_columns_of_extension_types_are_refused(read, nested) -> None:
     array = pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a": 1}']))
-    _, [record] = read({"a.parquet": _parquet(text=array)}, format="parquet")
+    column = pa.ListArray.from_arrays([0, 1], array) if nested else array
+    _, [record] = read({"a.parquet": _parquet(text=column)}, format="parquet")
     assert "'text' is of an extension type" in record.bad_examples[0]
 
 
-def test_more_text_than_a_task_holds_names_the_object(read, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("key", "content", "kind"),
+    [
+        ("a.jsonl.gz", gzip.compress(_jsonl()), "jsonl"),
+        ("a.txt.gz", gzip.compress(b"text " * 30), "text"),
+        ("a.parquet", _parquet(), "parquet"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_more_text_than_a_task_holds_names_the_object(read, monkeypatch, key, content, kind) -> None:
     monkeypatch.setattr(read_stage, "MAX_PART_BYTES", 100)
-    with pytest.raises(DatasetError, match=r"spec\.sources\[a\]: a\.jsonl\.gz: more than 100 bytes of text"):
-        read({"a.jsonl.gz": gzip.compress(_jsonl())}, format="jsonl")
+    with pytest.raises(DatasetError, match=rf"spec\.sources\[a\]: {key}: more than 100 bytes of text"):
+        read({key: content}, format=kind)
 
 
 @given(st.lists(st.integers(1, 100_000), max_size=6))
