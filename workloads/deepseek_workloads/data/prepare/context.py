@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from deepseek_workloads.contract.layout import data_prefix
 from deepseek_workloads.contract.records import FileEntry
@@ -22,8 +23,9 @@ class Context:
     def key(self, name: str) -> str:
         return f"{data_prefix(self.attempt)}{name}"
 
-    def quarantine_key(self, part: int) -> str:
-        return f"quarantine/{self.attempt}/part-{part:05d}.jsonl"
+    def quarantine_key(self, part: int, kind: Literal["part", "refused"] = "part") -> str:
+        """`part`: what could not be read; `refused`: what could not become tokens."""
+        return f"quarantine/{self.attempt}/{kind}-{part:05d}.jsonl"
 
     @contextmanager
     def output(self) -> Iterator[ObjectStore]:

@@ -145,11 +145,11 @@ def _check_tokenizer(context: Context) -> str | None:
 def _check_bad_records(context: Context, read: Sequence[ReadRecord]) -> None:
     bad = sum(record.bad_records for record in read)
     if bad > context.run.max_bad_records:
-        quarantine = join_uri(context.run.storage.uri, f"quarantine/{context.attempt}/")
         examples = "; ".join([example for record in read for example in record.bad_examples][:3])
         raise DatasetError(
             f"spec.maxBadRecords: {bad} records cannot be read and {context.run.max_bad_records} may: "
-            f"{examples}. All are at {quarantine}: correct the raw objects, exclude them or raise the limit",
+            f"{examples}. All are at {_quarantine(context)}: correct the raw objects, exclude them or raise "
+            "the limit",
             reasons.TOO_MANY_BAD_RECORDS,
         )
     if not any(record.documents for record in read):
@@ -178,9 +178,14 @@ def _check_refused(context: Context, read: Sequence[ReadRecord], tokenized: Sequ
         examples = "; ".join([example for record in tokenized for example in record.refused_examples][:3])
         raise DatasetError(
             f"spec.maxBadRecords: {bad} records cannot be used and {context.run.max_bad_records} may: "
-            f"{examples}. Correct the conversations or the chat template, or raise the limit",
+            f"{examples}. They are at {_quarantine(context)}refused-*.jsonl: correct the conversations or "
+            "the chat template, or raise the limit",
             reasons.TOO_MANY_BAD_RECORDS,
         )
+
+
+def _quarantine(context: Context) -> str:
+    return join_uri(context.run.storage.uri, f"quarantine/{context.attempt}/")
 
 
 def _check_train_split(context: Context, tokenized: Sequence[TokenizeRecord]) -> None:

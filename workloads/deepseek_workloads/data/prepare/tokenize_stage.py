@@ -1,5 +1,6 @@
 """The stage `tokenize`: the kept documents of one part -> token shards of both splits, counted."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,7 @@ from deepseek_workloads.data.prepare.documents import (
 from deepseek_workloads.data.prepare.dropped import dropped_documents
 from deepseek_workloads.data.prepare.encoding import encode_documents
 from deepseek_workloads.data.prepare.facts_column import facts_of, facts_wanted, put_facts
+from deepseek_workloads.data.prepare.reading import QUARANTINED_BYTES
 from deepseek_workloads.data.prepare.records import (
     DocumentsRecord,
     DropRecord,
@@ -42,7 +44,7 @@ from deepseek_workloads.data.prepare.tokenizer import load_tokenizer
 from deepseek_workloads.store.interface import ObjectStore
 
 EXAMPLES: Final = 3
-EXAMPLE_CHARACTERS: Final = 120
+QUARANTINED_RECORDS: Final = 1000  # of a part and split; the others are counted only
 Mask = npt.NDArray[np.bool_]
 
 
@@ -71,6 +73,10 @@ def tokenize_part(
             for name, wanted in splits.items():
                 writers[name].shards = put_facts(store, writers[name].shards, facts_of(index, wanted=wanted))
         counts = np.stack([writers[name].counts for name in splits]).astype("<u8")
+        quarantined = [each for total in totals.values() for each in total.quarantined]
+        if quarantined:
+            lines = b"".join(each.to_json() for each in quarantined)
+            store.put(context.quarantine_key(read.number, "refused"), lines)
         record = TokenizeRecord(
             number=read.number,
             train=writers["train"].shards,
@@ -80,7 +86,7 @@ def tokenize_part(
             counts=put_file(store, context.key(f"counts/{read.number:05d}"), counts.tobytes()),
             dropped=int((~kept).sum()),
             refused=sum(total.refused for total in totals.values()),
-            refused_examples=[text for total in totals.values() for text in total.examples][:EXAMPLES],
+            refused_examples=[each.reason for each in quarantined[:EXAMPLES]],
             languages=language_counts(index, read.languages, kept=kept),
             lengths=length_counts(index, kept=kept),
             difficulties=difficulty_counts(index, kept=kept),
@@ -100,14 +106,26 @@ def sum_counts(
 
 
 @dataclass(frozen=True)
+class Refused:
+    """What it says is for the quarantine only: status, Events and logs are read by more people."""
+
+    document: str
+    reason: str
+
+    def to_json(self) -> bytes:
+        kept = self.document[:QUARANTINED_BYTES]
+        return json.dumps({"reason": self.reason, "document": kept}, ensure_ascii=False).encode() + b"\n"
+
+
+@dataclass(frozen=True)
 class _Encoded:
-    """One document; without ids it was refused, and `problem` says why."""
+    """One document; without ids it was refused."""
 
     ids: npt.NDArray[np.uint32] | None
     text_bytes: int = 0
     predicted: Mask | None = None
     predicted_bytes: int = 0
-    problem: str = ""
+    refused: "Refused | None" = None
     images: tuple[PlacedImage, ...] = ()
 
 
@@ -117,7 +135,7 @@ class _Total:
 
     statistics: SplitStatistics
     refused: int
-    examples: list[str]
+    quarantined: "list[Refused]"
 
 
 def _encode(
@@ -147,7 +165,7 @@ def _encode_conversations(
         try:
             done = conversations.encode(from_document(text))
         except (ConversationRefused, TemplateError) as error:
-            yield _Encoded(None, problem=f"{text[:EXAMPLE_CHARACTERS]}: {error}")
+            yield _Encoded(None, refused=Refused(text, str(error)))
             continue
         yield _Encoded(done.ids, done.text_bytes, done.predicted, done.predicted_bytes)
 
@@ -171,7 +189,7 @@ def _encode_image_texts(
         try:
             found = image_texts.encode(document)
         except (ConversationRefused, TemplateError) as error:
-            yield _Encoded(None, problem=f"{text[:EXAMPLE_CHARACTERS]}: {error}")
+            yield _Encoded(None, refused=Refused(text, str(error)))
             continue
         done = found.conversation
         placed = [
@@ -212,11 +230,12 @@ def _special_tokens(encoder: Tokenizer, tokenizer: TokenizerRecord) -> dict[str,
 def _add_all(writer: ShardWriter, documents: Iterable[_Encoded]) -> _Total:
     """Writes a split to its end."""
     count = size = predicted = predicted_size = refused = 0
-    examples: list[str] = []
+    quarantined: list[Refused] = []
     for document in documents:
         if document.ids is None:
             refused += 1
-            examples += [document.problem] if len(examples) < EXAMPLES else []
+            if document.refused is not None and len(quarantined) < QUARANTINED_RECORDS:
+                quarantined.append(document.refused)
             continue
         writer.add(document.ids, document.predicted, document.images)
         count += 1
@@ -231,7 +250,7 @@ def _add_all(writer: ShardWriter, documents: Iterable[_Encoded]) -> _Total:
     if writer.loss_mask:
         answers = {"predicted_tokens": predicted, "predicted_bytes": predicted_size}
         statistics = statistics.model_copy(update=answers)
-    return _Total(statistics, refused, examples)
+    return _Total(statistics, refused, quarantined)
 
 
 def _writer(

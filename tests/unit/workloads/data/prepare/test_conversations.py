@@ -65,11 +65,14 @@ def test_answers_are_marked_in_the_shards(make_chat_run, prepare) -> None:
     assert "assistant" in manifest.chat_template
 
 
-def test_a_conversation_that_cannot_be_text_is_a_bad_record(make_chat_run, prepare) -> None:
+def test_a_conversation_that_cannot_be_text_is_a_bad_record(make_chat_run, prepare, tmp_path) -> None:
     records = [chat(number) for number in range(CHATS)] + [chat(99, "<|end_of_text|>")]
     refused = prepare(make_chat_run(records))
     assert (refused.outcome, refused.reason) == ("Failed", reasons.TOO_MANY_BAD_RECORDS)
     assert "<|end_of_text|>" in refused.message
+    assert "What comes after" not in refused.message, "what is said is for the quarantine only"
+    (kept,) = tmp_path.rglob("refused-*.jsonl")
+    assert "What comes after 99?" in json.loads(kept.read_text())["document"]
     allowed = prepare(make_chat_run(records, max_bad_records=1))
     assert allowed.statistics["badRecords"] == 1
 
