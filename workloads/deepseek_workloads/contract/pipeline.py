@@ -22,6 +22,11 @@ def _check_named_once(what: str, names: list[str]) -> None:
         raise ValueError(f"{what} {repeated[0]!r}: is named more than once: leave out all but one")
 
 
+def _check_order(least: str, low: float, most: str, high: float | None) -> None:
+    if high is not None and low > high:
+        raise ValueError(f"{least} {low} is more than {most} {high}: nothing would be left: exchange them")
+
+
 class RepairEncoding(WireModel):
     """UTF-8 that was once decoded as something else, lost control characters and line ends."""
 
@@ -43,6 +48,12 @@ class FilterLength(WireModel):
     min_words: int = Field(default=0, ge=0)
     max_words: int | None = Field(default=None, ge=1)
 
+    @model_validator(mode="after")
+    def _some_length_is_left(self) -> Self:
+        _check_order("minCharacters", self.min_characters, "maxCharacters", self.max_characters)
+        _check_order("minWords", self.min_words, "maxWords", self.max_words)
+        return self
+
 
 class FilterGarbled(WireModel):
     max_replacement_share: Share = 0.001  # U+FFFD, private-use and unassigned characters
@@ -62,6 +73,14 @@ class GopherQuality(WireModel):
     max_ellipsis_line_share: Share = 0.3
     min_alphabetic_word_share: Share = 0.8
     min_stop_words: int = Field(default=2, ge=0)
+
+    @model_validator(mode="after")
+    def _some_length_is_left(self) -> Self:
+        _check_order("minWords", self.min_words, "maxWords", self.max_words)
+        _check_order(
+            "minMeanWordLength", self.min_mean_word_length, "maxMeanWordLength", self.max_mean_word_length
+        )
+        return self
 
 
 class C4Quality(WireModel):
@@ -155,6 +174,11 @@ class FilterTfIdf(WireModel):
 
     min_mean_weight: Share = 0.02
     max_mean_weight: Share = 0.95
+
+    @model_validator(mode="after")
+    def _some_weight_is_left(self) -> Self:
+        _check_order("minMeanWeight", self.min_mean_weight, "maxMeanWeight", self.max_mean_weight)
+        return self
 
 
 class DeduplicateExact(WireModel):

@@ -32,6 +32,7 @@ from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.evaluation_sets import evaluation_fingerprint
 from deepseek_workloads.data.prepare.raw import check_readable, list_raw
 from deepseek_workloads.data.prepare.rendering import check_templates
+from deepseek_workloads.data.prepare.stage_checks import check_stages
 from deepseek_workloads.launch.arguments import parse_arguments, write_verdict
 from deepseek_workloads.launch.initial_model import initial_model_problems, teacher_problems
 from deepseek_workloads.launch.initial_vision import initial_vision_problems
@@ -235,6 +236,7 @@ def _check_raw_objects(run: DatasetRun, open_store: OpenStore, refusals: Refusal
         check_templates(run)
         check_readable(context, list_raw(context))
     with refusals.collected("spec.pipeline"):
+        check_stages(run)
         evaluation_fingerprint(context, run)
     if run.tokenizer_uri is not None:
         folder, _, name = run.tokenizer_uri.rpartition("/")

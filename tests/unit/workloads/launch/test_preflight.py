@@ -16,6 +16,7 @@ from deepseek_workloads.contract.architecture import Attention, HeadGate, Indexe
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.objective import Quantisation
+from deepseek_workloads.contract.pipeline import Decontaminate, PipelineStage, RedactPii
 from deepseek_workloads.contract.records import DatasetManifest, ExportManifest, Provenance, Shard
 from deepseek_workloads.contract.run_config import (
     Data,
@@ -485,6 +486,19 @@ def test_a_tokenizer_that_is_not_there(dataset_run: DatasetRun, tmp_path: Path) 
         update={"tokenizer": None, "tokenizer_uri": f"file://{tmp_path}/tok/tokenizer.json"}
     )
     assert only_reason(run) == reasons.OBJECT_NOT_FOUND
+
+
+def test_what_the_stages_of_a_dataset_cannot_use_is_told(dataset_run: DatasetRun, tmp_path: Path) -> None:
+    (tmp_path / "raw/a.txt").write_text("hello")
+    missing = Decontaminate(uris=[f"file://{tmp_path}/questions.jsonl"])
+    unseen = PipelineStage(name="unseen", decontaminate=missing)
+    private = PipelineStage(name="private", redact_pii=RedactPii(phone_regions=["ZZ"]))
+    [refusal] = preflight(dataset_run.model_copy(update={"pipeline": [private]}), QUICK)
+    assert "redactPii.phoneRegions: 'ZZ'" in refusal.message
+    [refusal] = preflight(dataset_run.model_copy(update={"pipeline": [unseen]}), QUICK)
+    assert refusal.reason == reasons.OBJECT_NOT_FOUND
+    assert "spec.pipeline: " in refusal.message
+    assert "questions.jsonl" in refusal.message
 
 
 # ---- the verdict

@@ -25,6 +25,7 @@ from deepseek_workloads.data.prepare.rendering import check_templates
 from deepseek_workloads.data.prepare.report import put_report
 from deepseek_workloads.data.prepare.settings import attempt_id, settings_digest
 from deepseek_workloads.data.prepare.stage import READ, TOKENIZE, TOKENIZER, OnDone
+from deepseek_workloads.data.prepare.stage_checks import check_stages
 from deepseek_workloads.data.prepare.tokenize_stage import sum_counts, tokenize_part
 from deepseek_workloads.data.prepare.tokenizer import (
     check_training,
@@ -62,6 +63,7 @@ def _publish(
     run: DatasetRun, open_store: OpenStore, executor: Executor, reporter: StageReporter
 ) -> PinnedManifest:
     check_templates(run)
+    check_stages(run)
     context = Context(run=run, attempt="", open_store=open_store)
     slices = list_raw(context)
     identity = publish.Identity(

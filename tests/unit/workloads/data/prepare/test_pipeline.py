@@ -23,6 +23,7 @@ from deepseek_workloads.contract.pipeline import (
     FilterTfIdf,
     NormalizeUnicode,
     PipelineStage,
+    RedactPii,
     RepairEncoding,
 )
 from deepseek_workloads.contract.run_config import Owner, RawSource, Storage, TokenizerTraining
@@ -356,6 +357,13 @@ def test_a_pipeline_that_drops_everything_names_the_stage(make_run, prepare) -> 
     verdict = prepare(make_run(pipeline=[long]))
     assert (verdict.outcome, verdict.reason) == ("Failed", reasons.EMPTY_DATASET)
     assert "'only-books'" in verdict.message
+
+
+def test_a_region_without_phone_numbers_is_told_before_any_work(make_run) -> None:
+    stage = PipelineStage(name="private", redact_pii=RedactPii(phone_regions=["US", "ZZ"]))
+    verdict = _run(make_run(pipeline=[stage]), open_store, _Refusing(), lambda _: None)
+    assert (verdict.outcome, verdict.reason) == ("Failed", reasons.INVALID_RUN_CONFIG)
+    assert "spec.pipeline[0].redactPii.phoneRegions: 'ZZ'" in verdict.message
 
 
 def test_an_evaluation_set_that_is_missing_is_told_before_any_work(make_run, tmp_path) -> None:
