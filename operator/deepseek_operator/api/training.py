@@ -134,6 +134,11 @@ class Training(SpecModel):
     micro_batch_size: int | None = Field(
         default=None, ge=1, le=65_536, description="Sequences of one pass of a process; absent is chosen."
     )
+    find_micro_batch_size: bool | None = Field(
+        default=None,
+        description="Whether passes are measured before the first step: microBatchSize becomes 80 % of the "
+        "largest that fits a process's memory. On CPU it needs workers.resources.memory.",
+    )
     tokens: int | None = Field(
         default=None, ge=1, le=10**15, description="Tokens to train on, rounded up to whole steps."
     )

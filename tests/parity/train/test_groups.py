@@ -50,6 +50,11 @@ ON_TWO_RANKS: dict[str, dict[str, Any]] = {
     "zero 3, amf": {**ALONE["amf"], "parallelism": {"zero_stage": 3}},
     "zero 3, recomputed": {"activation_checkpointing": "full", "parallelism": {"zero_stage": 3}},
     "zero 0, recomputed": {"activation_checkpointing": "selective", "parallelism": {"zero_stage": 0}},
+    "zero 3, found passes": {
+        "parallelism": {"zero_stage": 3},
+        "find_micro_batch_size": True,
+        "memory_bytes": 2**36,
+    },
     "zero 0, from an export": {"parallelism": {"zero_stage": 0}, "init_from": "plain"},
     "zero 3, from an export": {"parallelism": {"zero_stage": 3}, "init_from": "plain"},
 }

@@ -117,6 +117,7 @@ def run_config(
     keep_last: int = 3,
     architecture: Architecture = ARCHITECTURE,
     init_from: dict[str, str] | None = None,
+    memory_bytes: int | None = None,
     **training: Any,
 ) -> TrainingRun:
     return TrainingRun.model_validate(
@@ -138,7 +139,7 @@ def run_config(
             },
             "checkpoint": {"every_steps": checkpoint_every, "keep_last": keep_last},
             "evaluation": {"max_samples": 8, "prompts": ["t1 t2"]},
-            "workers": {"num_nodes": world_size},
+            "workers": {"num_nodes": world_size, "memory_bytes": memory_bytes},
             "storage": {"uri": storage},
         }
     )

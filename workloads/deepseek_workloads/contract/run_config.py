@@ -101,6 +101,7 @@ class Training(WireModel):
     steps: int = Field(ge=1)
     global_batch_size: int = Field(ge=1)  # sequences; accumulation absorbs the world size
     micro_batch_size: int | None = Field(default=None, ge=1)  # sequences a rank and pass; None: chosen
+    find_micro_batch_size: bool | None = None  # by measured passes before the first step; None: no
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # the spec's `auto` is resolved before

@@ -40,6 +40,28 @@ def passes(run: TrainingRun) -> Iterator[Problem]:
     )
 
 
+def found(run: TrainingRun) -> Iterator[Problem]:
+    """Whether passes can be measured, and decide."""
+    if not run.training.find_micro_batch_size:
+        return
+    ways = {
+        "microBatchSize is given": (run.training.micro_batch_size is not None, "leave one of the two away"),
+        "the passes of a pipeline fill each other's gaps": (
+            run.training.parallelism.pipeline_parallel_degree > 1,
+            "use pipelineParallelDegree 1, or microBatchSize",
+        ),
+        "a process of a pod without a GPU knows no limit of its memory": (
+            run.workers.gpus_per_node == 0 and run.workers.memory_bytes is None,
+            "set spec.workers.resources.memory, or use microBatchSize",
+        ),
+    }
+    for why, (refused, remedy) in ways.items():
+        if refused:
+            yield Problem(
+                "spec.training.findMicroBatchSize", "true", f"cannot be: {why}", remedy, INVALID_BATCH_SIZE
+            )
+
+
 def batch(run: TrainingRun) -> Iterator[Problem]:
     """Whether every data-parallel process gets whole micro-batches."""
     p, batch = run.training.parallelism, run.training.global_batch_size

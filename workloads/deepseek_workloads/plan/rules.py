@@ -32,6 +32,7 @@ _RULES = (
     layout_rules.horovod,
     batch_rules.batch,
     batch_rules.passes,
+    batch_rules.found,
     batch_rules.sequence,
     architecture_rules.room_to_look_ahead,
     architecture_rules.room_for_an_image,

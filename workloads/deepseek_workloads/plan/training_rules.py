@@ -18,6 +18,7 @@ _TENSOR, _PIPELINE, _CONTEXT, _EXPERT = (
 _OF_THE_LOOP = (
     *("objective", "lora", "quantisation", "pruning", "distillation", "consolidation", "curriculum"),
     *("freeze", "precision_overrides", "activation_checkpointing", "loss_function"),
+    "find_micro_batch_size",
 )
 _ALL = (_TENSOR, _PIPELINE, _CONTEXT, _EXPERT)
 

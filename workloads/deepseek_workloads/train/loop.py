@@ -18,6 +18,7 @@ from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.stream import BatchStream
 from deepseek_workloads.plan.rules import check_training
 from deepseek_workloads.train.assessment import assess
+from deepseek_workloads.train.batch_size import find_micro_batch_size
 from deepseek_workloads.train.context import Preempted, TrainContext
 from deepseek_workloads.train.curriculum import sequence_length
 from deepseek_workloads.train.custom.run import train_custom
@@ -76,17 +77,6 @@ class TrainingLoop:
     def __init__(
         self, setup: Setup, context: TrainContext, reporter: Reporter | None, watch: Stopwatch
     ) -> None:
-        self._setup, self._context, self._reporter, self._watch = setup, context, reporter, watch
-        self._position = setup.loaded.position
-        self._keeper = CheckpointKeeper(
-            setup, setup.model.module, setup.optimizer, reporter, watch, parts=setup.parts
-        )
-        self._requests = Requests(context)
-        self._metrics: dict[str, float] = {}
-        self._read_latency: float | None = None  # of what was read during the newest step
-        self._guard = Guard(self._rules, partial(memory_share, setup.group.device))
-        self._meter = GpuMeter(setup.group.device)
-        self._profiler = _profiler(setup, reporter) if reporter is not None else None
         training = setup.run.training
         self._trainer = Trainer(
             setup.model,
@@ -100,6 +90,25 @@ class TrainingLoop:
             pruning=setup.pruning,
             anchor=setup.anchor,
         )
+        self._micro_batch_size = setup.micro_batch_size
+        if training.find_micro_batch_size and setup.loaded.position.step < training.steps:
+            with watch.part("startup"):
+                self._micro_batch_size = find_micro_batch_size(setup, self._trainer)
+            if reporter is not None:
+                reporter.found_micro_batch_size(self._micro_batch_size)
+            # Evaluations may take as many as were planned, where these are fewer.
+            setup = replace(setup, micro_batch_size=min(setup.micro_batch_size, self._micro_batch_size))
+        self._setup, self._context, self._reporter, self._watch = setup, context, reporter, watch
+        self._position = setup.loaded.position
+        self._keeper = CheckpointKeeper(
+            setup, setup.model.module, setup.optimizer, reporter, watch, parts=setup.parts
+        )
+        self._requests = Requests(context)
+        self._metrics: dict[str, float] = {}
+        self._read_latency: float | None = None  # of what was read during the newest step
+        self._guard = Guard(self._rules, partial(memory_share, setup.group.device))
+        self._meter = GpuMeter(setup.group.device)
+        self._profiler = _profiler(setup, reporter) if reporter is not None else None
 
     def run(self) -> Verdict:
         cleaner = self._keeper.begin(self._setup.loaded)
@@ -149,7 +158,7 @@ class TrainingLoop:
             self._position,
             rank=layout.data_rank(setup.group.rank),
             world_size=layout.data,
-            micro_batch_size=setup.micro_batch_size,
+            micro_batch_size=self._micro_batch_size,
         )
 
     def _step(self, stream: BatchStream) -> tuple[StepResult, float]:

@@ -84,6 +84,9 @@ class Reporter:
         self._say("warning", message=warning)
         self._publish(warnings=self._with(warning))
 
+    def found_micro_batch_size(self, sequences: int) -> None:
+        self._say("microBatchSize", sequences=sequences)
+
     def resumed(self, position: Position, live: Sequence[CheckpointEntry]) -> None:
         self._say("resumed", step=position.step, consumedSamples=position.consumed_samples)
         at = [entry.record.metrics for entry in live if entry.record.step == position.step]

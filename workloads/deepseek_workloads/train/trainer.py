@@ -107,6 +107,14 @@ class Trainer:
             self._pruning.after_step(step)
         return result
 
+    def rehearse(self, batch: Batch) -> None:
+        """A collective: forward and backward of one micro-batch, of which nothing stays but memory that steps
+        need as well."""
+        self._model.plain.dropout_stream.begin_step(seed=self._seed, step=0)
+        self._model.module.train()
+        self._passes([batch], [1.0], None)
+        self._optimizer.zero_grad(set_to_none=True)
+
     def _ranges(self) -> tuple[float, ...]:
         """By layer, the largest of all ranks."""
         values = self._activations.values(self._group.device)

@@ -517,6 +517,22 @@ def test_a_trace_begins_at_a_step_of_the_run(first: int, fields: list[str]) -> N
     assert [problem.field for problem in check_training(run(monitoring=monitoring))] == fields
 
 
+@pytest.mark.parametrize(
+    ("changes", "workers", "said"),
+    [
+        ({}, Workers(num_nodes=2, memory_bytes=2**30), None),
+        ({}, Workers(num_nodes=2, gpus_per_node=1), None),
+        ({}, Workers(num_nodes=2), "knows no limit"),
+        ({"micro_batch_size": 2}, Workers(num_nodes=2, gpus_per_node=1), "microBatchSize is given"),
+    ],
+)
+def test_passes_are_measured_where_that_can_decide(
+    changes: dict[str, int], workers: Workers, said: str | None
+) -> None:
+    problems = check_training(run(training=training(find_micro_batch_size=True, **changes), workers=workers))
+    assert [said in problem.rule for problem in problems] == ([True] if said else [])
+
+
 def test_running_text_has_nothing_to_answer() -> None:
     asked = Evaluation(answers=8)
     (problem,) = check_training(run(evaluation=asked))
