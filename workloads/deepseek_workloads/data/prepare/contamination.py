@@ -14,7 +14,7 @@ from deepseek_workloads.contract.pipeline import Decontaminate
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.compression import without_compression
 from deepseek_workloads.data.prepare.context import Context, put_file, read_file
-from deepseek_workloads.data.prepare.evaluation_sets import MAX_EVALUATION_BYTES
+from deepseek_workloads.data.prepare.evaluation_sets import MAX_EVALUATION_BYTES, line_of
 from deepseek_workloads.data.prepare.judging import drop_judged
 from deepseek_workloads.data.prepare.records import DocumentsRecord, DropRecord, NgramsRecord
 from deepseek_workloads.data.prepare.shingles import hash_ngrams, ngrams_of
@@ -33,14 +33,18 @@ Hashes = npt.NDArray[np.uint64]
 def collect_ngrams(context: Context, stage: str, settings: Decontaminate, _task: int) -> NgramsRecord:
     hashes = [np.empty(0, dtype=np.uint64)]
     documents = 0
+    sets = []
     for uri in settings.uris:
-        for text in evaluation_texts(_content_of(context, uri), name=uri, fields=settings.text_fields):
+        content, line = _read(context, uri)
+        sets.append(line)
+        for text in evaluation_texts(content, name=uri, fields=settings.text_fields):
             hashes.append(hash_ngrams(ngrams_of(text, n=settings.ngram)))
             documents += 1
     every = np.unique(np.concatenate(hashes)).astype("<u8")
     with context.output() as output:
         key = context.key(f"duplicates/{stage}/00000")
-        record = NgramsRecord(number=0, hashes=put_file(output, key, every.tobytes()), documents=documents)
+        file = put_file(output, key, every.tobytes())
+        record = NgramsRecord(number=0, hashes=file, documents=documents, sets=sets)
         return put_record(output, context, stage, record)
 
 
@@ -71,8 +75,8 @@ def known_among(hashes: Hashes, known: Hashes) -> npt.NDArray[np.intp]:
     return np.flatnonzero(known[at] == hashes)
 
 
-def _content_of(context: Context, uri: str) -> bytes:
-    """Decompressed. Raises DatasetError."""
+def _read(context: Context, uri: str) -> tuple[bytes, str]:
+    """Decompressed, and which object it is. Raises DatasetError."""
     folder, _, name = uri.rpartition("/")
     with context.open(context.run.raw_storage.model_copy(update={"uri": folder})) as store:
         info = store.stat(name)
@@ -82,7 +86,7 @@ def _content_of(context: Context, uri: str) -> bytes:
 
         with open_stored(read, key=name, size=info.size) as file:
             try:
-                return _whole(chunks_of(file), uri=uri)
+                return _whole(chunks_of(file), uri=uri), line_of(uri, info)
             except CannotDecompress as error:
                 raise DatasetError(
                     f"evaluation set {uri}: {error}: give it whole, or as it is without .gz and .zst",

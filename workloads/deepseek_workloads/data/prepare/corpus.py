@@ -86,11 +86,15 @@ class Stages:
         )
 
 
-def read_evaluation_sets(stages: Stages, steps: Sequence[Step]) -> None:
-    """Before any other work, since they may turn out to be unusable. Raises DatasetError."""
-    for step in steps:
-        if isinstance(step, GlobalStep) and isinstance(step.stage.settings, Decontaminate):
-            _ngrams(stages, step, step.stage.settings)
+def read_evaluation_sets(stages: Stages, steps: Sequence[Step]) -> list[str]:
+    """Before any other work, since they may turn out to be unusable. Returns evaluation_sets.line_of each.
+    Raises DatasetError."""
+    return [
+        line
+        for step in steps
+        if isinstance(step, GlobalStep) and isinstance(step.stage.settings, Decontaminate)
+        for line in _ngrams(stages, step, step.stage.settings).sets
+    ]
 
 
 def run_steps(stages: Stages, steps: Sequence[Step], corpus: Corpus) -> Corpus:

@@ -1,9 +1,12 @@
 """The evaluation sets of a run, as objects: what a dataset was held against. It does not read them."""
 
+from collections.abc import Sequence
+
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.context import Context
+from deepseek_workloads.store.interface import ObjectChanged, ObjectInfo
 
 MAX_EVALUATION_BYTES = 1024**3  # of one object: it is read as a whole
 
@@ -25,5 +28,18 @@ def evaluation_fingerprint(context: Context, run: DatasetRun) -> list[str]:
                     f"evaluation set may have {MAX_EVALUATION_BYTES}: split it into several objects",
                     reasons.INVALID_RUN_CONFIG,
                 )
-            lines.append(f"{uri}\t{found.etag}\t{found.size}")
+            lines.append(line_of(uri, found))
     return lines
+
+
+def line_of(uri: str, info: ObjectInfo) -> str:
+    return f"{uri}\t{info.etag}\t{info.size}"
+
+
+def check_unchanged(read: Sequence[str], expected: Sequence[str]) -> None:
+    """`read`: as the sets were when their n-grams were taken. Raises ObjectChanged."""
+    changed = [line.partition("\t")[0] for line in read if line not in expected]
+    if changed:
+        raise ObjectChanged(
+            f"evaluation set {changed[0]}: was changed after the preparation began, which now begins again"
+        )

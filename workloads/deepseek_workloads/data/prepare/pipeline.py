@@ -14,7 +14,7 @@ from deepseek_workloads.data.manifest import DatasetError, PinnedManifest
 from deepseek_workloads.data.prepare import publish
 from deepseek_workloads.data.prepare.context import Context, OpenStore
 from deepseek_workloads.data.prepare.corpus import Corpus, Stages, read_evaluation_sets, run_steps
-from deepseek_workloads.data.prepare.evaluation_sets import evaluation_fingerprint
+from deepseek_workloads.data.prepare.evaluation_sets import check_unchanged, evaluation_fingerprint
 from deepseek_workloads.data.prepare.executor import Executor
 from deepseek_workloads.data.prepare.plan import plan_steps, stages_of
 from deepseek_workloads.data.prepare.progress import StageReporter
@@ -66,8 +66,9 @@ def _publish(
     check_stages(run)
     context = Context(run=run, attempt="", open_store=open_store)
     slices = list_raw(context)
+    evaluation_sets = evaluation_fingerprint(context, run)
     identity = publish.Identity(
-        raw_fingerprint=fingerprint(run, slices, evaluation_sets=evaluation_fingerprint(context, run)),
+        raw_fingerprint=fingerprint(run, slices, evaluation_sets=evaluation_sets),
         settings_digest=settings_digest(run, tokenizer_digest=_check_tokenizer(context)),
         owner_uid=run.owner.uid,
     )
@@ -80,7 +81,14 @@ def _publish(
             return found
         try:
             parts = plan_parts(run, slices)
-            return _run_stages(context, parts, identity, executor=executor, on_done=reporter.on_done)
+            return _run_stages(
+                context,
+                parts,
+                identity,
+                evaluation_sets=evaluation_sets,
+                executor=executor,
+                on_done=reporter.on_done,
+            )
         except NotFound:
             # Another process that prepared the same (we were taken for dead) has published and cleared up.
             found = publish.find_published(store, identity)
@@ -94,11 +102,12 @@ def _run_stages(
     parts: Sequence[Part],
     identity: publish.Identity,
     *,
+    evaluation_sets: Sequence[str],
     executor: Executor,
     on_done: OnDone,
 ) -> PinnedManifest:
     stages, steps = Stages(context, executor, on_done), plan_steps(stages_of(context.run))
-    read_evaluation_sets(stages, steps)
+    check_unchanged(read_evaluation_sets(stages, steps), evaluation_sets)
     read = stages.run(READ, partial(read_part, context), parts, ReadRecord)
     _check_bad_records(context, read)
     corpus = run_steps(stages, steps, Corpus(tuple(read)))

@@ -124,6 +124,7 @@ class NgramsRecord(StageRecord):
 
     hashes: FileEntry  # uint64, sorted, each once
     documents: int
+    sets: list[str]  # evaluation_sets.line_of each, as it was read
 
 
 class TokenizerRecord(StageRecord):

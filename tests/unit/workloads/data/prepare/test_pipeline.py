@@ -393,6 +393,23 @@ def test_an_evaluation_set_that_cannot_be_used_costs_no_work(make_run, tmp_path,
     assert executor.ran == ["collect_ngrams 0"]
 
 
+def test_an_evaluation_set_that_changes_after_the_beginning_is_begun_again_with(make_run, tmp_path) -> None:
+    questions = tmp_path / "questions.txt"
+    questions.write_text("one")
+
+    class Changing(_Recording):
+        def run(self, task, items):
+            questions.write_text("another one")
+            return super().run(task, items)
+
+    stage = PipelineStage(name="unseen", decontaminate=Decontaminate(uris=[f"file://{questions}"]))
+    dataset_run = make_run(pipeline=[stage])
+    verdict = _run(dataset_run, open_store, Changing(), lambda _: None)
+    assert (verdict.outcome, verdict.reason) == ("Retry", X)
+    assert "questions.txt" in verdict.message
+    assert _run(dataset_run, open_store, _Recording(), lambda _: None).outcome == "Succeeded"
+
+
 def test_a_compressed_evaluation_set_is_compared_like_any(make_run, prepare, tmp_path) -> None:
     note = ENGLISH.format(n=7, m=49)
     (tmp_path / "questions.txt.gz").write_bytes(gzip.compress(note.encode()))
