@@ -405,7 +405,7 @@ def test_an_evaluation_set_that_changes_after_the_beginning_is_begun_again_with(
     stage = PipelineStage(name="unseen", decontaminate=Decontaminate(uris=[f"file://{questions}"]))
     dataset_run = make_run(pipeline=[stage])
     verdict = _run(dataset_run, open_store, Changing(), lambda _: None)
-    assert (verdict.outcome, verdict.reason) == ("Retry", X)
+    assert (verdict.outcome, verdict.reason) == ("Retry", "ObjectChanged")
     assert "questions.txt" in verdict.message
     assert _run(dataset_run, open_store, _Recording(), lambda _: None).outcome == "Succeeded"
 
