@@ -34,15 +34,17 @@ demo-down: setup ## Remove all that the demo made (PURGE=1: also the caches)
 	@python -m deepseek_demo down $(if $(PURGE),--purge)
 
 # ---- the local Kubernetes ---------------------------------------------------------------------------------
+NAMED = $(if $(NAME),--name $(NAME))
+
 .PHONY: cluster cluster-down cluster-status
 cluster: setup ## Boot a local Kubernetes: two real nodes, one of them a GPU pool (MODE=control-plane: no nodes)
-	@python -m local_kubernetes up $(if $(MODE),--mode $(MODE))
+	@python -m local_kubernetes up $(NAMED) $(if $(MODE),--mode $(MODE))
 
 cluster-down: setup ## Remove it
-	@python -m local_kubernetes down
+	@python -m local_kubernetes down $(NAMED)
 
-cluster-status: setup ## What it is and how to reach it
-	@python -m local_kubernetes status
+cluster-status: setup ## What it is and how to reach it (NAME=demo: the demo's)
+	@python -m local_kubernetes status $(NAMED)
 
 # ---- tests -------------------------------------------------------------------------------------------------
 # `test` goes through every tier, also after a failure. What needs a cluster is built and tested beside what needs

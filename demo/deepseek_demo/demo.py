@@ -3,6 +3,7 @@
 It knows the order of the steps; each step is a module of its own.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,6 +107,7 @@ def read_manifests(root: Path) -> Manifests:
 def _train_and_serve(console: Console, where: Place, store: ObjectStore, manifests: Manifests) -> Outcome:
     """Train and serve; train on, and see the service switch."""
     watch = Watch(where.kubectl, console, namespace=manifests.namespace["metadata"]["name"])
+    _follow_again(console, where.kubectl, manifests.service)
     _apply(console, where.kubectl, manifests.first)
     watch.prepared(manifests.dataset)
     job = watch.trained(manifests.job)
@@ -244,6 +246,23 @@ def _apply(console: Console, kubectl: Kubectl, resources: Sequence[Object]) -> N
         except StepFailed as error:
             remedy = "if manifests/demo changed since the last run, begin anew: make demo-down && make demo"
             raise StepFailed(f"{error}\n{remedy}", log=error.log) from error
+
+
+def _follow_again(console: Console, kubectl: Kubectl, service: Object) -> None:
+    """The demo's service follows the model's name, also after a rollback, which names a revision."""
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    found = kubectl.get("deepseekmodelservice", name, namespace=namespace)
+    wanted = service["spec"]["model"]
+    added = found["spec"]["model"].keys() - wanted.keys() if found is not None else set()
+    if not added:
+        return
+    with console.step(f"DeepSeekModelService {name}: without {', '.join(sorted(added))} of a rollback"):
+        model = {**wanted, **dict.fromkeys(sorted(added))}
+        patch = json.dumps({"spec": {"model": model}})
+        kubectl.run(
+            *("patch", "deepseekmodelservice", name, "--namespace", namespace),
+            *("--type=merge", f"--patch={patch}"),
+        )
 
 
 def _forget_failed(console: Console, kubectl: Kubectl, manifests: Manifests) -> None:

@@ -14,6 +14,7 @@ from deepseek_operator.api.training_job_status import (
 from deepseek_operator.resources.quantity import format_bytes
 from deepseek_operator.status import conditions, text
 from deepseek_operator.status.observed import Observed
+from deepseek_operator.status.pod_state import verdict_of
 from deepseek_operator.status.run_status import CONDITIONS, common_fields
 from deepseek_operator.status.view import View
 from deepseek_workloads.contract.messages import Progress, Verdict
@@ -36,7 +37,7 @@ _MAX_MEASUREMENTS = 32
 def compute_status(job: DeepSeekTrainingJob, observed: Observed) -> TrainingJobStatus:
     """The whole new status; equal inputs give equal outputs but for times of transitions."""
     view = View(job, observed)
-    verdict = view.outcome.verdict if view.outcome is not None else None
+    verdict = view.outcome.verdict if view.outcome is not None else _at_rest(view)
     fields = common_fields(view, _CONDITIONS) | _from_run(job, observed)
     if observed.progress is not None:
         fields |= _from_progress(observed.progress, training=view.phase == "Training")
@@ -47,6 +48,12 @@ def compute_status(job: DeepSeekTrainingJob, observed: Observed) -> TrainingJobS
     status = job.status.model_copy(update=fields)
     progress = text.percent(status.step, status.total_steps)
     return status.model_copy(update={"progress": progress if status.total_steps else ""})
+
+
+def _at_rest(view: View) -> Verdict | None:
+    """Where a suspended run stopped: its last checkpoint comes after the last look at its progress."""
+    verdict = verdict_of(view.coordinator) if view.coordinator is not None else None
+    return verdict if verdict is not None and verdict.outcome == "Stopped" else None
 
 
 def build_plan(run: TrainingRun) -> PlanStatus:

@@ -242,6 +242,18 @@ def test_failure_tells_the_verdict(make_job: Any, make_ended: Any, running: Obse
     assert _message(status, "Failed") == "loss is NaN"
 
 
+def test_the_last_checkpoint_before_a_suspension_is_shown(
+    make_job: Any, make_ended: Any, running: Observed
+) -> None:
+    """It is written after the last look at the run's progress."""
+    verdict = Verdict(outcome="Stopped", reason="Stopped", message="as asked", step=41, checkpoint_step=41)
+    job = _after(make_job({"suspend": True}), running)
+    job = _after(job, replace(running, pods=(make_ended(verdict),)))
+    job = _after(job, replace(running, pods=(), progress=None))
+    assert job.status.state == "Suspended"
+    assert (job.status.step, job.status.last_checkpoint_step) == (41, 41)
+
+
 def test_suspending_and_suspended(make_job: Any, running: Observed) -> None:
     job = _after(make_job({"suspend": True}), running)
     assert job.status.state == "Suspending"
