@@ -38,6 +38,17 @@ def revision(platform: Platform, undisturbed: str) -> Object:
 
 
 @pytest.fixture(scope="module")
+def successor(platform: Platform, dataset: str, revision: Object) -> Object:
+    """Of a job that went on from that one's model: other weights, as good."""
+    start = {"initFrom": {"revisionRef": {"name": revision["metadata"]["name"]}}}
+    training = {"steps": 2, "optimizer": {"learningRate": "1e-6"}}
+    job = platform.wait_until_finished(
+        platform.apply_job("successor", dataset, {"model": start, "training": training})
+    )
+    return platform.get("dsrev", job["status"]["export"]["revision"])
+
+
+@pytest.fixture(scope="module")
 def api_key(platform: Platform) -> str:
     """One of two that the service takes."""
     keys = {"team-a": secrets.token_hex(24), "team-b": secrets.token_hex(24)}
@@ -46,8 +57,8 @@ def api_key(platform: Platform) -> str:
 
 
 @pytest.fixture(scope="module")
-def served(platform: Platform, revision: Object, api_key: str) -> Iterator[Object]:
-    """The service, with that revision active."""
+def served(platform: Platform, revision: Object, successor: Object, api_key: str) -> Iterator[Object]:
+    """The service, with that revision active. Its successor is trained before, while there is room."""
     name = revision["metadata"]["name"]
     platform.kubectl.apply(service_of(name))
     yield wait_for_active(platform, NAME, revision=name)
@@ -62,8 +73,7 @@ async def test_the_model_of_a_job_answers_in_openais_terms(
     assert status == 200, answer
     assert 0 < answer["usage"]["completion_tokens"] <= 8
     assert answer["model"] == NAME
-    digest = revision["spec"]["digest"].removeprefix("sha256:")
-    assert digest.startswith(answer["system_fingerprint"].removeprefix("fp_"))
+    assert is_of(answer["system_fingerprint"], revision)
 
 
 @pytest.mark.parametrize("key", ["", "wrong"])
@@ -127,16 +137,28 @@ def test_a_revision_whose_export_was_altered_gets_no_request(
     assert "ExportInvalid" in [event["reason"] for event in platform.kubectl.events(NAME)]
 
 
-def test_a_switch_under_constant_load_loses_no_request_and_no_stream(
-    platform: Platform, served: Object, revision: Object, api_key: str
+async def test_a_switch_under_constant_load_loses_no_request_and_no_stream(
+    platform: Platform, served: Object, revision: Object, successor: Object, api_key: str
 ) -> None:
-    report = dict[str, Any]()
-    platform.kubectl.apply(model_revision("second", of=revision))
+    report, old, new = dict[str, Any](), revision["metadata"]["name"], successor["metadata"]["name"]
     with constant_load(platform, NAME, report=report, api_key=api_key):
-        platform.kubectl.apply(service_of("second"))
-        status = wait_for_active(platform, NAME, revision="second")["status"]
-    assert [switch["revision"] for switch in status["history"]] == ["second", revision["metadata"]["name"]]
+        platform.kubectl.apply(service_of(new))
+        status = wait_for_active(platform, NAME, revision=new)["status"]
+    assert [switch["revision"] for switch in status["history"]] == [new, old]
     assert lost(report) == {}
     for name, tally in report.items():
         assert tally["requests"] >= REQUESTS_BEFORE_THE_SWITCH, name
         assert sum(tally["fingerprints"].values()) == tally["requests"], name
+        known = [fingerprint for fingerprint in tally["fingerprints"] if is_of(fingerprint, revision)]
+        assert known, "the old model answered until the switch"
+        others = tally["fingerprints"].keys() - set(known)
+        assert all(is_of(fingerprint, successor) for fingerprint in others), name
+    body = {"model": NAME, "prompt": "The", "max_tokens": 1}
+    _, answer = await post(f"{base_url(platform, NAME)}/v1/completions", body, api_key=api_key)
+    assert is_of(answer["system_fingerprint"], successor)
+
+
+def is_of(fingerprint: str, revision: Object) -> bool:
+    """Whether an answer is of the model of that revision."""
+    digest: str = revision["spec"]["digest"].removeprefix("sha256:")
+    return digest.startswith(fingerprint.removeprefix("fp_"))

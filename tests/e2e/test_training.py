@@ -88,6 +88,7 @@ def test_a_suspended_job_frees_its_nodes_and_goes_on_where_it_was(platform: Plat
     platform.kubectl.patch("dsjob", name, {"spec": {"suspend": True}})
     job = platform.wait_for_condition(name, "Suspended", deadline_seconds=60)
     assert platform.pods(name) == [], conditions_in_words(job)
+    assert job["status"]["lastCheckpointStep"] == job["status"]["step"], "where it will go on"
     platform.kubectl.patch("dsjob", name, {"spec": {"suspend": False}})
     job = platform.wait_until_finished(name)
     assert condition(job, "Succeeded")["status"] == "True", conditions_in_words(job)
