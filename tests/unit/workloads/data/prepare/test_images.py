@@ -1,5 +1,6 @@
 """A dataset of texts with images, prepared over real files in the tokens of another dataset."""
 
+import gzip
 import io
 import json
 from pathlib import Path
@@ -14,6 +15,7 @@ from deepseek_workloads.data.document_offsets import read_document_starts
 from deepseek_workloads.data.images import ImageReader, read_image_index
 from deepseek_workloads.data.loss_mask import ids_of, predicted_of
 from deepseek_workloads.data.manifest import load_manifest
+from deepseek_workloads.data.prepare import read_stage
 from deepseek_workloads.data.prepare.patches import to_patches
 from deepseek_workloads.store.interface import ObjectChanged
 from deepseek_workloads.store.open import open_store
@@ -89,6 +91,27 @@ def test_every_document_brings_its_own_images_in_their_places(make_image_run, pr
             assert len(images) == 1 + (number % 3 == 0)
             documents += 1
     assert documents == RECORDS
+
+
+def test_more_images_than_a_task_holds_are_told_of(make_image_run, prepare, monkeypatch) -> None:
+    monkeypatch.setattr(read_stage, "MAX_PART_BYTES", RECORDS * SETTINGS.image_bytes)
+    verdict = prepare(make_image_run([record(number) for number in range(RECORDS)]))
+    assert verdict.reason == reasons.OBJECT_TOO_LARGE
+    assert "0.jsonl: more than 7680 bytes of images" in verdict.message
+
+
+def test_compressed_lines_bring_their_images(make_image_run, prepare) -> None:
+    run = make_image_run([record(number) for number in range(RECORDS)], held_out_fraction=0.0)
+    source = run.raw_sources[0]
+    lines = Path(source.uri.removeprefix("file://")) / "0.jsonl"
+    lines.with_suffix(".jsonl.gz").write_bytes(gzip.compress(lines.read_bytes()))
+    lines.unlink()
+    verdict = prepare(
+        run.model_copy(update={"raw_sources": [source.model_copy(update={"include": ["*.jsonl.gz"]})]})
+    )
+    assert verdict.outcome == "Succeeded", verdict.message
+    manifest = load_manifest(open_store(run.storage), verdict.digest)
+    assert sum(shard.images.images for shard in manifest.train if shard.images) == RECORDS + 14
 
 
 def test_only_words_count_as_text(make_image_run, prepare) -> None:
