@@ -23,6 +23,9 @@ SUCCEEDED: Final = "Succeeded"
 FAILED: Final = "Failed"
 DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
 STARTUP_DEADLINE_EXCEEDED: Final = "StartupDeadlineExceeded"
+# What a worker pod of the demo holds beside the estimate: raylet and supervisor; Python and torch of a rank.
+_POD_BYTES: Final = 200 * 2**20
+_RANK_BYTES: Final = 600 * 2**20
 
 RunResource = DeepSeekTrainingJob | DeepSeekDataset
 
@@ -122,10 +125,13 @@ def memory_words(resource: RunResource, observed: Observed, *, role: str) -> str
     words = f"its limit is {resource.spec.workers.resources.memory}"
     if not isinstance(observed.run, TrainingRun):
         return f"{words}: raise spec.workers.resources.memory"
-    needed = estimate(observed.run).memory.total * observed.run.workers.num_proc_per_node
+    processes = observed.run.workers.num_proc_per_node
+    model = estimate(observed.run).memory.total * processes
+    programs = _POD_BYTES + _RANK_BYTES * processes
     return (
-        f"{words}, the estimate of the model and its activations {format_bytes(needed)}, to which the "
-        "processes themselves come: raise spec.workers.resources.memory, or lower microBatchSize"
+        f"{words}, the estimate of the model and its activations {format_bytes(model)}, and Python, torch "
+        f"and Ray need about {format_bytes(programs)}: raise spec.workers.resources.memory to at least "
+        f"{format_bytes(model + programs)}, or lower microBatchSize"
     )
 
 

@@ -186,6 +186,7 @@ def test_out_of_memory_is_told_at_the_first_time(make_job: Any, make_pod: Any, r
     status = compute_status(make_job(), replace(running, pods=(*running.pods[:2], killed)))
     assert status.failures == 1
     assert "its limit is 3Gi" in status.last_failure
+    assert "Python, torch and Ray need about 800Mi" in status.last_failure
 
 
 def test_success_keeps_what_was_learnt(make_job: Any, make_ended: Any, running: Observed) -> None:
