@@ -3,6 +3,7 @@
 It decides what kind of ending it was, not what is done about it (`supervise.coordinator_machine`).
 """
 
+import re
 import traceback
 
 from deepseek_workloads.contract import reasons
@@ -16,6 +17,7 @@ from deepseek_workloads.train.context import Preempted
 from deepseek_workloads.train.refused import SettingRefused
 
 MAX_MESSAGE = 1000
+_ADDRESS = re.compile(r"\[([0-9a-fA-F.:]+)\]:\d+")  # of a peer, as gloo writes it
 # What gloo, NCCL and torch.distributed say when a peer went away. They raise plain RuntimeErrors.
 _PEER_LOST_TEXTS = (
     "Connection closed by peer",
@@ -35,7 +37,8 @@ _PEER_LOST_TEXTS = (
 def failure_of(error: BaseException, *, rank: int) -> Failure:
     """Of an exception that ended a rank."""
     kind, reason, exit_code = _classify(error)
-    message = f"rank {rank}: {error or type(error).__name__}"
+    said = _peer_lost(str(error)) if reason == reasons.PEER_LOST else str(error)
+    message = f"rank {rank}: {said or type(error).__name__}"
     if kind == "failed":
         message += f" ({_place(error)})"
     return Failure.model_validate(
@@ -67,6 +70,16 @@ def _classify(error: BaseException) -> tuple[str, str, int]:
     if "out of memory" in text:
         return "failed", reasons.OUT_OF_MEMORY, 1
     return "failed", reasons.TRAINING_FAILED, 1
+
+
+def _peer_lost(text: str) -> str:
+    """In our words where gloo says no more than that; NCCL's own tell more."""
+    if "NCCL" in text:
+        return text
+    what = next(part for part in _PEER_LOST_TEXTS if part in text)
+    address = _ADDRESS.search(text)
+    to = f" to {address[1]}" if address is not None else ""
+    return f"its connection{to} was lost ({what}): another rank, its pod or its node has ended"
 
 
 def _is_peer_error(error: BaseException) -> bool:

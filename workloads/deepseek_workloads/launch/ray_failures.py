@@ -3,6 +3,7 @@
 It decides what kind of ending it was, not what is done about it (`supervise.coordinator_machine`).
 """
 
+import re
 from collections.abc import Mapping
 
 from ray.exceptions import ActorUnavailableError, RayActorError
@@ -13,6 +14,7 @@ from deepseek_workloads.contract.messages import Failure
 from deepseek_workloads.launch.failures import MAX_MESSAGE, failure_of
 from deepseek_workloads.supervise.outcomes import most_telling
 
+_FACTS = re.compile(r"\s*(class_name|actor_id|pid|name|namespace|job_id): ")  # lines of Ray's description
 _NODE_LOST_TEXTS = ("node has died", "node died", "raylet", "node is dead", "The node was")
 
 
@@ -43,7 +45,7 @@ def _of_worker(error: BaseException, rank: int) -> Failure:
     cause = getattr(error, "health_check_failure", error)  # Ray Train wraps the death of an actor
     if not isinstance(cause, RayActorError):
         return failure_of(error, rank=rank)
-    text = str(cause)
+    text = _in_a_line(str(cause))
     if cause.preempted or any(part in text for part in _NODE_LOST_TEXTS):
         return _lost(rank, text)
     if isinstance(
@@ -63,6 +65,12 @@ def _of_worker(error: BaseException, rank: int) -> Failure:
         exit_code=1,
         rank=rank,
     )
+
+
+def _in_a_line(text: str) -> str:
+    """Without the numbers of an actor that nobody can look up any more."""
+    lines = (line.strip() for line in text.splitlines() if not _FACTS.match(line))
+    return " ".join(line for line in lines if line)
 
 
 def _lost(rank: int, text: str) -> Failure:

@@ -49,8 +49,32 @@ PREEMPTED_NODE = WorkerHealthCheckFailedError(
 def test_what_ended_a_rank_is_classified(error: Exception, kind: str, reason: str, exit_code: int) -> None:
     failure = failure_of(error, rank=3)
     assert (failure.kind, failure.reason, failure.exit_code) == (kind, reason, exit_code)
-    assert str(error) in failure.message
+    assert str(error) in failure.message or error is GLOO
     assert failure.rank == 3
+
+
+def test_a_lost_connection_is_told_in_words() -> None:
+    assert failure_of(GLOO, rank=3).message == (
+        "rank 3: its connection to 10.0.0.7 was lost (Connection closed by peer): another rank, its pod or "
+        "its node has ended"
+    )
+    nccl = RuntimeError(
+        "NCCL error in: ProcessGroupNCCL.cpp:1691, remote process exited or there was a network error"
+    )
+    assert failure_of(nccl, rank=3).message == f"rank 3: {nccl}"
+
+
+def test_what_ray_says_of_an_actor_is_one_line_without_its_numbers() -> None:
+    told = (
+        "The actor died unexpectedly before finishing this task.\n\tclass_name: RayTrainWorker\n"
+        "\tactor_id: 5c2f\n\tpid: 411\n\tnamespace: 1f0e\n\tip: 10.0.0.7\n"
+        "The actor died because its node has died."
+    )
+    dead = WorkerHealthCheckFailedError("failed", failure=RayActorError(error_msg=told))
+    assert failure_of_group({1: dead}).message == (
+        "rank 1: its node is gone: The actor died unexpectedly before finishing this task. ip: 10.0.0.7 "
+        "The actor died because its node has died."
+    )
 
 
 def test_the_runs_own_error_names_its_place() -> None:
