@@ -41,7 +41,7 @@ def revision(platform: Platform, undisturbed: str) -> Object:
 def successor(platform: Platform, dataset: str, revision: Object) -> Object:
     """Of a job that went on from that one's model: other weights, as good."""
     start = {"initFrom": {"revisionRef": {"name": revision["metadata"]["name"]}}}
-    training = {"steps": 2, "optimizer": {"learningRate": "1e-6"}}
+    training = {"steps": 2, "optimizer": {"learningRate": "1e-6"}, "schedule": {"warmupSteps": 0}}
     job = platform.wait_until_finished(
         platform.apply_job("successor", dataset, {"model": start, "training": training})
     )
