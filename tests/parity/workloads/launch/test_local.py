@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from deepseek_workloads.contract.exit_codes import ExitCode
@@ -44,17 +45,20 @@ def test_two_ranks_print_their_verdict(folder_run: TrainingRun, tmp_path: Path) 
 
 
 def test_an_interrupted_run_goes_on_where_it_was(folder_run: TrainingRun, tmp_path: Path) -> None:
-    process = start(with_steps(folder_run, 1_000_000), tmp_path, ranks=2)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("{") and json.loads(line).get("event") == "step":
-            break
-    os.killpg(process.pid, signal.SIGINT)  # Ctrl-C reaches the whole group
-    output, _ = process.communicate(timeout=SECONDS)
+    output: list[str] = []  # read by one reader: communicate() does not see what another has read ahead
+    with start(with_steps(folder_run, 1_000_000), tmp_path, ranks=2) as process:
+        deadline = threading.Timer(SECONDS, process.kill)
+        deadline.start()
+        assert process.stdout is not None
+        for line in process.stdout:
+            if '"event": "step"' in line and not any('"event": "step"' in earlier for earlier in output):
+                os.killpg(process.pid, signal.SIGINT)  # Ctrl-C reaches the whole group
+            output.append(line)
+    deadline.cancel()
     assert process.returncode == ExitCode.TRY_AGAIN
-    assert Verdict.model_validate_json(output.splitlines()[-1]).outcome == "Retry"
-    reached = max(json.loads(line)["step"] for line in output.splitlines() if '"event": "checkpoint"' in line)
+    assert Verdict.model_validate_json(output[-1]).outcome == "Retry"
+    reached = max(json.loads(line)["step"] for line in output if '"event": "checkpoint"' in line)
     finished = start(with_steps(folder_run, reached + 2), tmp_path, ranks=2)
-    output, _ = finished.communicate(timeout=SECONDS)
-    resumed = next(json.loads(line) for line in output.splitlines() if '"event": "resumed"' in line)
+    text, _ = finished.communicate(timeout=SECONDS)
+    resumed = next(json.loads(line) for line in text.splitlines() if '"event": "resumed"' in line)
     assert (resumed["step"], finished.returncode) == (reached, 0)
