@@ -1,7 +1,8 @@
 """`make bench-gpu`: a model of the 1B class on one GPU: tokens a second and MFU, against Hugging Face's.
 
 As `train`, in bfloat16 (float32 weights under autocast on both sides), with the peer's fastest setting found
-by trying. MFU is the step's floating-point operations over those of the fastest square product measured here.
+by trying; then precision fp8 beside our own bfloat16. MFU is the step's floating-point operations over those
+of the fastest square product measured here.
 Without a GPU it says so and exits with 3.
 """
 
@@ -14,6 +15,7 @@ from report import Point, emit, say
 from roofline import peak_flops, synchronize
 from training_step import PEER_SETTINGS, PeerSetting, Step, batch, our_step, peer_step
 
+from deepseek_workloads.model.float8 import has_float8
 from deepseek_workloads.plan.estimate import flops_per_token
 from deepseek_workloads.plan.presets import PRESETS
 
@@ -21,7 +23,7 @@ RUNS, WARM_UP = 5, 2
 STEPS = 5  # of a run: what starts and ends it is small beside them
 SEQUENCES, LENGTH = 8, 2048
 EDGE = 8192
-FASTER, MFU, LESS_MEMORY = 2.0, 0.4, 0.6
+FASTER, MFU, LESS_MEMORY, FP8_FASTER = 2.0, 0.4, 0.6, 1.2
 NO_GPU = 3
 DEVICE = "cuda"
 
@@ -49,6 +51,11 @@ def main() -> None:
     emit(Point("gpu", f"{name}-mfu", ours, rate, MFU, "peak", [roof] * runs, higher_is_better=True))
     memory = [our_memory / 2**20], [their_memory / 2**20]
     emit(Point("gpu", f"{name}-memory", memory[0], "MiB", 1 / LESS_MEMORY, str(setting), memory[1]))
+    if not has_float8(torch.device(DEVICE)):
+        say("this GPU has no float8 products with scales for rows: no fp8 point")
+        return
+    rounded, _ = _measured(our_step(ONE_BILLION, torch.bfloat16, device=DEVICE, float8=True), ids, runs)
+    emit(Point("gpu", f"1B-{LENGTH}-fp8", rounded, rate, FP8_FASTER, "bf16", ours, higher_is_better=True))
 
 
 def _peer_rate(setting: PeerSetting, ids: torch.Tensor) -> float:

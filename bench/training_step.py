@@ -17,6 +17,7 @@ from deepseek_workloads.contract.optimization import Optimizer
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.plan.architecture import resolve
 from deepseek_workloads.plan.hugging_face_config import config_json
+from deepseek_workloads.train.float8 import use_float8
 from deepseek_workloads.train.optimizers.build import build_optimizer
 
 CLIP_NORM = 1.0
@@ -61,9 +62,14 @@ PEER_SETTINGS = tuple(
 )
 
 
-def our_step(architecture: Architecture, dtype: torch.dtype, *, device: str = "cpu") -> Step:
-    """`dtype` is what is computed in: weights, gradients and optimizer states are float32."""
+def our_step(
+    architecture: Architecture, dtype: torch.dtype, *, device: str = "cpu", float8: bool = False
+) -> Step:
+    """`dtype` is what is computed in: weights, gradients and optimizer states are float32. `float8`: but for
+    the products of the layers, as with precision fp8."""
     model = our_model(architecture, device=device)
+    if float8:
+        use_float8(model, [], device=torch.device(device))
     optimizer = build_optimizer(model, Optimizer(learning_rate=1e-4))
     parameters = list(model.parameters())
 

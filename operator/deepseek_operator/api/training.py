@@ -145,9 +145,11 @@ class Training(SpecModel):
     steps: int | None = Field(default=None, ge=1, le=10**9, description="Steps to train.")
     optimizer: Optimizer = Field(default=Optimizer(), description="How weights are changed.")
     schedule: Schedule = Field(default=Schedule(), description="The learning rate over the steps.")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp8"] = Field(
         default="auto",
-        description="Numbers of the matrix products. auto: bf16 on GPUs, fp32 on CPU. fp16 scales the loss.",
+        description="Numbers of the matrix products. auto: bf16 on GPUs, fp32 on CPU. fp16 scales the "
+        "loss. fp8: those of the layers in float8 with scales for rows, the rest in bf16; it needs GPUs of "
+        "compute capability 9.0 or more.",
     )
     precision_overrides: list[PrecisionOverride] = Field(
         default_factory=list,

@@ -24,7 +24,7 @@ from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 
 LOSS_TOLERANCE = 2e-6  # nats; float32
-HALF_TOLERANCE = 2e-3  # bf16, fp16
+HALF_TOLERANCE = 2e-3  # bf16, fp16, fp8
 TIED = ARCHITECTURE.model_copy(update={"tie_word_embeddings": True})
 
 ALONE: dict[str, dict[str, Any]] = {
@@ -32,6 +32,7 @@ ALONE: dict[str, dict[str, Any]] = {
     "tied": {"architecture": TIED},
     "bf16": {"precision": "bf16"},
     "fp16": {"precision": "fp16"},
+    "fp8": {"precision": "fp8"},
     "muon": {"optimizer": {"name": "muon", "learning_rate": 3e-3}},
     "amf": {"optimizer": {"name": "amf", "learning_rate": 3e-4}},
     "from an export": {"init_from": "plain"},
@@ -44,6 +45,7 @@ ON_TWO_RANKS: dict[str, dict[str, Any]] = {
     "zero 3": {"parallelism": {"zero_stage": 3}},
     "zero 2, tied": {"parallelism": {"zero_stage": 2}, "architecture": TIED},
     "zero 3, bf16": {"parallelism": {"zero_stage": 3}, "precision": "bf16"},
+    "zero 3, fp8": {"parallelism": {"zero_stage": 3}, "precision": "fp8"},
     "zero 0, fp16": {"precision": "fp16", "parallelism": {"zero_stage": 0}},
     "zero 3, fp16": {"precision": "fp16", "parallelism": {"zero_stage": 3}},
     "zero 3, muon": {**ALONE["muon"], "parallelism": {"zero_stage": 3}},
@@ -108,13 +110,17 @@ def uri(folder: Path, name: str) -> str:
 
 def reference(name: str) -> str:
     return next(
-        (alone for alone in ("tied", "bf16", "fp16", "muon", "amf", "from an export") if alone in name),
+        (
+            alone
+            for alone in ("tied", "bf16", "fp16", "fp8", "muon", "amf", "from an export")
+            if alone in name
+        ),
         "plain",
     )
 
 
 def tolerance_of(name: str) -> float:
-    return HALF_TOLERANCE if "bf16" in name or "fp16" in name else LOSS_TOLERANCE
+    return HALF_TOLERANCE if "bf16" in name or "fp16" in name or "fp8" in name else LOSS_TOLERANCE
 
 
 NAMES = [*ON_TWO_RANKS, *ON_FOUR_RANKS, *(name for name in CONTINUED if name.endswith("alone"))]

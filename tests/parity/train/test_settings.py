@@ -42,6 +42,7 @@ ARCHITECTURES = {
 }
 SETTINGS: dict[str, Callable[[str], Settings]] = {
     "fp16": lambda _: {"precision": "fp16"},
+    "fp8": lambda _: {"precision": "fp8"},
     "overrides": lambda _: {
         "precision": "bf16",
         "precision_overrides": [{"modules": "model.layers.1.*", "precision": "fp32"}],

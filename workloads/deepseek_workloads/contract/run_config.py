@@ -104,7 +104,7 @@ class Training(WireModel):
     find_micro_batch_size: bool | None = None  # by measured passes before the first step; None: no
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # the spec's `auto` is resolved before
+    precision: Literal["fp32", "bf16", "fp16", "fp8"] = "fp32"  # the spec's `auto` is resolved before
     precision_overrides: list[PrecisionOverride] = Field(default_factory=list, max_length=16)
     activation_checkpointing: Literal["none", "selective", "full"] = "none"
     parallelism: Parallelism = Parallelism()

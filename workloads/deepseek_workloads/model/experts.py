@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from deepseek_workloads.contract.architecture import MoE
-from deepseek_workloads.model.grouped_network import grouped_network
+from deepseek_workloads.model.grouped_network import GroupedLinear, grouped_network
 
 
 class RoutedExperts(nn.Module):
@@ -21,6 +21,7 @@ class RoutedExperts(nn.Module):
         super().__init__()
         inner = moe.moe_intermediate_size
         self.limited = moe.expert_capacity_factor is not None
+        self.linear: GroupedLinear | None = None  # in place of the products in the dtype of the tokens
         self.gate_up_proj = nn.Parameter(torch.empty(moe.n_routed_experts, 2 * inner, hidden))
         self.down_proj = nn.Parameter(torch.empty(moe.n_routed_experts, hidden, inner))
         nn.init.normal_(self.gate_up_proj, std=hidden**-0.5)
@@ -50,7 +51,7 @@ class RoutedExperts(nn.Module):
     def _products(self, grouped: Tensor, counts: Tensor) -> Tensor:
         """[M, H] sorted by expert -> [M, H]."""
         gate_up, down = (_local(part).to(grouped.dtype) for part in (self.gate_up_proj, self.down_proj))
-        return grouped_network(grouped, gate_up, down, counts)
+        return grouped_network(grouped, gate_up, down, counts, self.linear)
 
 
 def permuted(rows: Tensor, forth: Tensor, back: Tensor) -> Tensor:

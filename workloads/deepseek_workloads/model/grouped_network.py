@@ -4,6 +4,7 @@ On a GPU one kernel makes a grouped product; on a CPU, where sizes are at hand, 
 The backward pass keeps the rows and what the first product made; the gate is made again.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,36 +17,45 @@ _ROW_ALIGNMENT = 16  # bytes: what `F.grouped_mm` asks of every row
 # would have code generated in every step. So they are rounded to multiples of this.
 _ROWS = 32
 
+# From `rows` [M, in] sorted by group, `matrices` [E, in, out] and counts [E] to [M, out].
+GroupedLinear = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-def grouped_network(rows: Tensor, gate_up: Tensor, down: Tensor, counts: Tensor) -> Tensor:
+
+def grouped_network(
+    rows: Tensor, gate_up: Tensor, down: Tensor, counts: Tensor, linear: GroupedLinear | None = None
+) -> Tensor:
     """`rows` [M, H] of which the first counts[0] pass network 0 and so on, `gate_up` [E, 2I, H], `down`
-    [E, H, I], `counts` int64 [E] with the sum M -> [M, H]. One dtype."""
-    outputs: Tensor = _GroupedNetwork.apply(rows, gate_up, down, counts)  # type: ignore[no-untyped-call]
+    [E, H, I], `counts` int64 [E] with the sum M -> [M, H]. One dtype. `linear`: what makes the products of
+    activations and of their gradients in place of `grouped_linear`; those of weights stay as they are."""
+    outputs: Tensor = _GroupedNetwork.apply(rows, gate_up, down, counts, linear or grouped_linear)  # type: ignore[no-untyped-call]
     return outputs
 
 
 class _GroupedNetwork(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, gate_up: Tensor, down: Tensor, counts: Tensor) -> Tensor:
-        inner = grouped_linear(rows, gate_up.transpose(1, 2), counts)
+    def forward(
+        ctx: Any, rows: Tensor, gate_up: Tensor, down: Tensor, counts: Tensor, linear: GroupedLinear
+    ) -> Tensor:
+        ctx.linear = linear
+        inner = linear(rows, gate_up.transpose(1, 2), counts)
         gate, up = inner.chunk(2, dim=-1)
         ctx.save_for_backward(rows, gate_up, down, counts, inner)
-        return grouped_linear(F.silu(gate).mul_(up), down.transpose(1, 2), counts)
+        return linear(F.silu(gate).mul_(up), down.transpose(1, 2), counts)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         rows, gate_up, down, counts, inner = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         gate, up = inner.chunk(2, dim=-1)
         activated = F.silu(gate)
         of_down = grouped_outer(gradient, activated * up, counts)
-        of_product = grouped_linear(gradient, down, counts)
+        of_product = ctx.linear(gradient, down, counts)
         of_inner = torch.empty_like(inner)
         of_gate, of_up = of_inner.chunk(2, dim=-1)
         torch.mul(of_product, activated, out=of_up)
         torch.ops.aten.silu_backward.grad_input(of_product.mul_(up), gate, grad_input=of_gate)
         of_gate_up = grouped_outer(of_inner, rows, counts)
-        return grouped_linear(of_inner, gate_up, counts), of_gate_up, of_down, None
+        return ctx.linear(of_inner, gate_up, counts), of_gate_up, of_down, None, None
 
 
 def grouped_linear(rows: Tensor, matrices: Tensor, counts: Tensor) -> Tensor:

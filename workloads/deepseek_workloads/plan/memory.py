@@ -15,7 +15,12 @@ from deepseek_workloads.plan.vision_tensors import vision_shapes
 
 MASTER_BYTES = 4  # weights, gradients and each moment are kept in float32
 _MOMENTS = {"adamw": 2, "amf": 3}  # of every parameter
-COMPUTE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+COMPUTE_BYTES = {
+    "fp32": 4,
+    "bf16": 2,
+    "fp16": 2,
+    "fp8": 2,
+}  # float8 is of operands, while they are multiplied
 # A CPU's allocator (glibc) cannot give back what lies between activations that are still kept. Measured by
 # bench/memory.py beyond what the tensors are: from nothing (large blocks, 60M parameters) to a third (8M); to
 # map each large block by itself would avoid it, and make steps half as long again. A GPU's caching allocator

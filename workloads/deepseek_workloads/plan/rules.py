@@ -44,6 +44,7 @@ _RULES = (
     training_rules.undivided,
     training_rules.entrypoint,
     training_rules.own_loss,
+    training_rules.float8,
     training_rules.lora,
     training_rules.quantisation,
     training_rules.curriculum,

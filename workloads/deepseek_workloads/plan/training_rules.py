@@ -48,6 +48,8 @@ def _of_whole(t: Training) -> Iterator[tuple[str, object, tuple[str, ...]]]:
     """Of each setting in use its field, its value and the degrees that it has no implementation for."""
     if t.precision == "fp16":  # the sliced head's gradients are too small for it
         yield "precision", "fp16", (_TENSOR,)
+    if t.precision == "fp8":  # its matrices are whole, and so are its passes
+        yield "precision", "fp8", (_TENSOR, _PIPELINE)
     if t.precision_overrides:
         yield "precisionOverrides", f"{len(t.precision_overrides)} patterns", (_TENSOR, _PIPELINE, _EXPERT)
     if t.activation_checkpointing != "none":  # schedules divide the backward pass of a stage
@@ -94,6 +96,23 @@ def entrypoint(run: TrainingRun) -> Iterator[Problem]:
             value if isinstance(value, str) else "given",
             f"belongs to the built-in loop, which entrypoint {run.training.entrypoint} replaces",
             f"leave {field.rpartition('.')[2]} away: the code of the entrypoint decides it",
+            INVALID_TRAINING,
+        )
+
+
+def float8(run: TrainingRun) -> Iterator[Problem]:
+    """Matrices that are seen in other numbers, or that little is trained beside."""
+    t = run.training
+    if t.precision != "fp8":
+        return
+    aware = t.quantisation is not None and t.quantisation.mode == "aware"
+    beside = {"lora": t.lora is not None, "quantisation": aware, "entrypoint": t.entrypoint is not None}
+    for setting in (setting for setting, is_set in beside.items() if is_set):
+        yield Problem(
+            "spec.training.precision",
+            "fp8",
+            f"does not go with training.{setting}",
+            f"use bf16, or leave {setting} away",
             INVALID_TRAINING,
         )
 

@@ -22,7 +22,8 @@ from deepseek_workloads.train.quantise import quantise_weights
 from deepseek_workloads.train.refused import SettingRefused
 from deepseek_workloads.train.user_code import load_loss
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# What is around the products; with fp8 only those of the layers are in float8.
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.bfloat16}
 _aten = torch.ops.aten
 # What costs most to compute again: the products, and attention. Norms, rotations and gates are made anew.
 _KEPT_OPERATIONS = {
@@ -30,6 +31,8 @@ _KEPT_OPERATIONS = {
     _aten.addmm.default,
     _aten.bmm.default,
     _aten._grouped_mm.default,
+    _aten._scaled_mm.default,
+    _aten._scaled_grouped_mm_v2.default,
     _aten._scaled_dot_product_flash_attention.default,
     _aten._scaled_dot_product_flash_attention_for_cpu.default,
     _aten._scaled_dot_product_efficient_attention.default,
@@ -38,9 +41,13 @@ _KEPT_OPERATIONS = {
 _Forward = Callable[..., Any]
 
 
-def adapt_model(model: DeepseekV3ForCausalLM, training: Training) -> None:
-    """Raises SettingRefused."""
+def adapt_model(model: DeepseekV3ForCausalLM, training: Training, *, device: torch.device) -> None:
+    """`device`: where the model will compute. Raises SettingRefused."""
     freeze(model, training.freeze or [])
+    if training.precision == "fp8":
+        from deepseek_workloads.train.float8 import use_float8  # torchao costs a second to import
+
+        use_float8(model, training.precision_overrides, device=device)
     if training.lora is not None:
         add_lora(model, training.lora)
     if training.quantisation is not None and training.quantisation.mode == "aware":

@@ -159,7 +159,7 @@ def _export(setup: Setup, entry: CheckpointEntry, figures: dict[str, float]) -> 
             provenance=_provenance(setup, entry),
             evaluation=figures,
             held_out=_held_out(setup),
-            dtype=torch.bfloat16 if setup.run.training.precision == "bf16" else torch.float32,
+            dtype=torch.bfloat16 if setup.run.training.precision in ("bf16", "fp8") else torch.float32,
         )
         setup.writer.commit_export(step=entry.record.step, digest=export.digest, prefix=export.prefix)
         return export

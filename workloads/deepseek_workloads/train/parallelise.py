@@ -182,7 +182,7 @@ class ParallelModel:
         ]
 
 
-_COMPUTE = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_COMPUTE = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.bfloat16}
 
 
 def parallelise(
@@ -194,9 +194,10 @@ def parallelise(
     adapt: Adapt = lambda _model: None,
     precision_varies: bool = False,
 ) -> ParallelModel:
-    """A model without values yet: `init_weights` or a checkpoint gives them. `precision` is fp32, bf16 or
-    fp16; weights, gradients and optimizer states are float32 in all. `adapt` sees the whole model before it
-    is spread. `precision_varies`: modules choose what they compute in, so shards are gathered as they are."""
+    """A model without values yet: `init_weights` or a checkpoint gives them. `precision` is fp32, bf16, fp16
+    or fp8 (bf16 but for what `adapt` changes); weights, gradients and optimizer states are float32 in all.
+    `adapt` sees the whole model before it is spread. `precision_varies`: modules choose what they compute in,
+    so shards are gathered as they are."""
     compute = _COMPUTE[precision]
     layout = layout_of(parallelism, group.world_size)
     if group.world_size == 1 or not (layout.sharded or layout.model_parallel):

@@ -47,7 +47,7 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
         training.parallelism,
         precision=training.precision,
         group=group,
-        adapt=partial(adapt_model, training=training),
+        adapt=partial(adapt_model, training=training, device=group.device),
         precision_varies=bool(training.precision_overrides),
     )
     optimizer = build_optimizer(model.plain, training.optimizer)

@@ -540,6 +540,14 @@ def test_running_text_has_nothing_to_answer() -> None:
     assert check_training(run(evaluation=asked, training=training(objective="sft"))) == []
 
 
+@pytest.mark.parametrize("beside", [{"lora": Lora()}, {"quantisation": Quantisation()}])
+def test_float8_is_refused_beside_what_changes_matrices(beside: dict[str, object]) -> None:
+    trained = InitialExport(uri="s3://models/x")
+    (problem,) = check_training(run(training=training(precision="fp8", **beside), init_from=trained))
+    assert (problem.field, problem.value) == ("spec.training.precision", "fp8")
+    assert f"training.{next(iter(beside))}" in problem.rule
+
+
 def test_conversations_are_not_cut() -> None:
     stages = [CurriculumStage(until_step=10, sequence_length=128)]
     (problem,) = check_training(run(training=training(objective="sft", curriculum=stages)))
@@ -550,6 +558,7 @@ def test_conversations_are_not_cut() -> None:
     ("changes", "setting", "degree"),
     [
         ({"precision": "fp16"}, "precision", "tensorParallelDegree"),
+        ({"precision": "fp8"}, "precision", "pipelineParallelDegree"),
         (
             {"precision_overrides": [PrecisionOverride(modules="model.layers.0", precision="fp32")]},
             "precisionOverrides",

@@ -25,7 +25,7 @@ _PEAKS: Final = {
     "A800": 3.12e14,
     "L40S": 3.62e14,
 }
-_OF_PRECISION: Final = {"bf16": 1.0, "fp16": 1.0, "fp32": 0.5}  # float32 as TF32
+_OF_PRECISION: Final = {"fp8": 2.0, "bf16": 1.0, "fp16": 1.0, "fp32": 0.5}  # float32 as TF32
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
