@@ -6,6 +6,7 @@ Each rule that drops has its own reason; the value that broke it is the detail.
 import re
 from collections import Counter
 from dataclasses import replace
+from functools import lru_cache
 
 from deepseek_workloads.contract.pipeline import C4Quality, FineWebQuality, GopherQuality
 from deepseek_workloads.data.prepare.documents import Document
@@ -47,22 +48,31 @@ def _of_words(
     rules = [
         (share(symbols, len(words)), 0.0, settings.max_symbol_to_word_ratio, "symbolToWordRatio"),
         (
-            share(sum(any(map(str.isalpha, word)) for word in words), len(words)),
+            share(sum(map(_has_letter, words)), len(words)),
             settings.min_alphabetic_word_share,
             1.0,
             "alphabeticWordShare",
         ),
     ]
-    if share(sum(len(word) == 1 and not word.isascii() for word in words), len(words)) > 0.5:
+    if not text.isascii() and share(sum(map(_is_spaceless, words)), len(words)) > 0.5:
         return rules  # Chinese, Japanese, Thai: every character is a word
     mean_length = share(sum(map(len, words)), len(words))
     rules.append(
         (mean_length, settings.min_mean_word_length, settings.max_mean_word_length, "meanWordLength")
     )
     if document.language in ("", "en"):
-        found = _STOP_WORDS.intersection(word.casefold() for word in words)
+        found = _STOP_WORDS.intersection(map(str.casefold, words))
         rules.append((len(found), settings.min_stop_words, len(_STOP_WORDS), "stopWords"))
     return rules
+
+
+@lru_cache(maxsize=65_536)
+def _has_letter(word: str) -> bool:
+    return any(map(str.isalpha, word))
+
+
+def _is_spaceless(word: str) -> bool:
+    return len(word) == 1 and not word.isascii()
 
 
 def _of_lines(settings: GopherQuality, lines: list[str]) -> list[tuple[float, float, float, str]]:

@@ -10,7 +10,9 @@ from deepseek_workloads.data.prepare.stages.contract import Dropped, Outcome, Re
 from deepseek_workloads.data.prepare.stages.words import lines_of, paragraphs_of, share, words_of
 
 _TOP_NGRAMS = (2, 3, 4)
-_DUPLICATE_NGRAMS = (5, 6, 7, 8, 9, 10)
+# Of 5 to 10 words. A longer n-gram that occurred before is made of shorter ones that did: the share of these
+# is never less, and with one limit for all lengths the shortest decides.
+_DUPLICATE_NGRAM = 5
 
 
 def filter_repetition(settings: FilterRepetition) -> RecordStage:
@@ -32,10 +34,14 @@ def _measured(text: str, settings: FilterRepetition) -> Iterator[tuple[float, fl
         "duplicateParagraphShare",
     )
     words = words_of(text)
+    bigrams = Counter(_ngrams(words, _TOP_NGRAMS[0]))
+    most, longest = max(bigrams.values(), default=0), max(map(len, words), default=0)
     for n in _TOP_NGRAMS:
-        yield top_ngram_share(words, n=n), settings.max_top_ngram_share, f"top{n}GramShare"
-    for n in _DUPLICATE_NGRAMS:
-        yield duplicate_ngram_share(words, n=n), settings.max_duplicate_ngram_share, f"duplicate{n}GramShare"
+        # None occurs more often than some bigram of its own: most documents need no second look.
+        if share(most * n * longest, sum(map(len, words))) > settings.max_top_ngram_share:
+            yield top_ngram_share(words, n=n), settings.max_top_ngram_share, f"top{n}GramShare"
+    n = _DUPLICATE_NGRAM
+    yield duplicate_ngram_share(words, n=n), settings.max_duplicate_ngram_share, f"duplicate{n}GramShare"
 
 
 def duplicate_share(items: Sequence[str]) -> float:
@@ -47,17 +53,19 @@ def top_ngram_share(words: Sequence[str], *, n: int) -> float:
     """Of the characters of all words, those that the most frequent n-gram covers; 0 where none occurs twice.
     Occurrences that overlap cover their words once."""
     counts = Counter(_ngrams(words, n))
-    if not counts:
+    most = max(counts.values(), default=0)
+    if most < 2:
         return 0.0
-    top, count = max(counts.items(), key=lambda item: (item[1], sum(map(len, item[0]))))
-    if count < 2:
-        return 0.0
+    often = (ngram for ngram, count in counts.items() if count == most)
+    top = max(often, key=lambda ngram: sum(map(len, ngram)))
     starts = [at for at, ngram in enumerate(_ngrams(words, n)) if ngram == top]
     return _covered_share(words, starts, n=n)
 
 
 def duplicate_ngram_share(words: Sequence[str], *, n: int) -> float:
     """Of the characters of all words, those in an n-gram that occurred before."""
+    if len(set(_ngrams(words, n))) > len(words) - n:
+        return 0.0
     seen: set[tuple[str, ...]] = set()
     starts = []
     for at, ngram in enumerate(_ngrams(words, n)):

@@ -17,7 +17,7 @@ _PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*")
 
 def words_of(text: str) -> list[str]:
     """Runs without white space; punctuation stays at its word."""
-    return _WORD.findall(text)
+    return text.split() if text.isascii() else _WORD.findall(text)
 
 
 def tokens_of(text: str) -> list[str]:
@@ -42,8 +42,7 @@ def paragraphs_of(text: str) -> list[str]:
 def comparable_words(text: str) -> list[str]:
     """As texts are compared for being nearly the same: NFKC, case-folded, without punctuation."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    stripped = ("".join(filter(_is_word_character, word)) for word in words_of(folded))
-    return [word for word in stripped if word]
+    return [word for word in map(_without_punctuation, words_of(folded)) if word]
 
 
 def share(part: float, whole: float) -> float:
@@ -52,5 +51,9 @@ def share(part: float, whole: float) -> float:
 
 
 @lru_cache(maxsize=65_536)
+def _without_punctuation(word: str) -> str:
+    return word if word.isalnum() else "".join(filter(_is_word_character, word))
+
+
 def _is_word_character(character: str) -> bool:
     return unicodedata.category(character)[0] in "LMN"

@@ -217,6 +217,32 @@ def test_overlapping_ngrams_cover_their_words_once() -> None:
     assert duplicate_ngram_share(["ha"] * 10, n=5) == pytest.approx(9 / 10)
 
 
+@given(WORDS, st.integers(5, 9))
+def test_longer_ngrams_never_repeat_more_than_shorter_ones(words, n) -> None:
+    """So that with one limit for all lengths the shortest decides."""
+    assert duplicate_ngram_share(words, n=n + 1) <= duplicate_ngram_share(words, n=n)
+
+
+@given(WORDS, st.floats(0, 1))
+def test_a_document_goes_when_any_ngram_rule_is_broken(words, limit) -> None:
+    """Also by those rules that the filter does not need to compute."""
+    settings = pipeline.FilterRepetition(
+        max_top_ngram_share=limit,
+        max_duplicate_ngram_share=limit,
+        max_duplicate_line_share=1,
+        max_duplicate_paragraph_share=1,
+    )
+    top = [top_ngram_share(words, n=n) for n in (2, 3, 4)]
+    duplicate = [duplicate_ngram_share(words, n=n) for n in range(5, 11)]
+    goes = isinstance(_outcome(settings, " ".join(words)), Dropped)
+    assert goes == any(value > limit for value in [*top, *duplicate])
+
+
+@given(st.text(st.characters(codec="ascii") | st.sampled_from(" \t\n\x1c\x1f\x0b")))
+def test_words_of_ascii_are_cut_as_those_of_other_texts(text) -> None:
+    assert words_of(text) == words_of(f"{text} \u00e4")[:-1]
+
+
 def test_words_of_scripts_without_spaces_are_characters() -> None:
     assert words_of("训练 starts, 然后") == ["训", "练", "starts,", "然", "后"]
     assert comparable_words("Ｔhe “END”, 训。") == ["the", "end", "训"]
