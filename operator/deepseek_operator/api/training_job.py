@@ -31,6 +31,11 @@ class Checkpoint(SpecModel):
 
     every_steps: int = Field(default=100, ge=1, le=10**9, description="Steps between two checkpoints.")
     keep_last: int = Field(default=3, ge=1, le=1000, description="Newest checkpoints that are kept.")
+    mode: Literal["async", "sync"] = Field(
+        default="async",
+        description="async: training goes on while a copy of the state is uploaded. sync: it waits, and "
+        "needs no memory for a copy.",
+    )
 
 
 class Evaluation(SpecModel):

@@ -103,7 +103,8 @@ def test_a_rollback_over_a_damaged_checkpoint_says_so(run: TrainingRun) -> None:
         monitor.control = Control(generation=1, alerts=strict("rollback", max_rollbacks=1))
 
     monitor = MonitorAt(5, distrust)
-    verdict = train_alone(run, monitor=monitor)
+    sync = run.checkpoint.model_copy(update={"mode": "sync"})  # the newest is that of step 4
+    verdict = train_alone(run.model_copy(update={"checkpoint": sync}), monitor=monitor)
     assert (verdict.reason, verdict.step) == ("StoppedByAlert", 2)
     assert any("step 4 is damaged" in warning for warning in monitor.published[-1].warnings)
     live = [entry.record for entry in live_checkpoints(log_entries(run.storage.uri))]

@@ -116,6 +116,7 @@ class Training(WireModel):
 class Checkpoint(WireModel):
     every_steps: int = Field(default=100, ge=1)
     keep_last: int = Field(default=3, ge=1)
+    mode: Literal["async", "sync"] = "sync"  # whether training goes on while a checkpoint is uploaded
 
 
 class Evaluation(WireModel):

@@ -170,7 +170,16 @@ def _memory(run: TrainingRun, micro_batch_size: int) -> MemoryEstimate:
         optimizer=run.training.optimizer.name,
         trained=trained_share(run),
         copies=_COPIES_OF_ANCHOR if run.training.consolidation is not None else 0,
+        staging_ranks=_staging_ranks(run),
     )
+
+
+def _staging_ranks(run: TrainingRun) -> int:
+    """Of a GPU's state the copy lies in the host's memory, which this does not count. Of Horovod's ranks one
+    writes."""
+    if run.checkpoint.mode == "sync" or run.workers.gpus_per_node > 0:
+        return 0
+    return layout_of(run.training.parallelism, run.workers.world_size).dense[1] if run.backend == "ray" else 1
 
 
 def trained_share(run: TrainingRun) -> float:

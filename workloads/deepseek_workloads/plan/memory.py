@@ -41,11 +41,12 @@ class MemoryEstimate:
     activations: int
     logits: int
     copies: int = 0  # of weights, that stay as they are
+    staged: int = 0  # weights and optimizer states on their way to a checkpoint
 
     @property
     def states(self) -> int:
-        """What is there whatever the batch: weights, gradients and optimizer states."""
-        return self.weights + self.gradients + self.optimizer + self.copies
+        """What is there whatever the batch: weights, gradients and optimizer states, and copies of them."""
+        return self.weights + self.gradients + self.optimizer + self.copies + self.staged
 
     @property
     def total(self) -> int:
@@ -65,24 +66,29 @@ def estimate_memory(
     optimizer: str = "adamw",
     trained: float = 1.0,
     copies: int = 0,
+    staging_ranks: int = 0,
 ) -> MemoryEstimate:
     """Of one rank of the layout. `precision`: what computes (float32 is kept and reduced whatever it is);
     `recompute`: layers keep their input only, and run again in the backward pass; `optimizer`: its name in
     the run config; `trained`: share of the parameters that have gradients; `copies` of what is trained are
-    held beside it. Stages of a pipeline count as equal; a stage has fewer layers and as many more passes
-    under way."""
+    held beside it; `staging_ranks`: among how many ranks with the same state the copy for a checkpoint is
+    divided, 0: there is none. Stages of a pipeline count as equal; a stage has fewer layers and as many more
+    passes under way."""
     compute = COMPUTE_BYTES[precision]
     tokens = micro_batch_size * sequence_length // layout.context
+    optimizer_bytes = round(trained * MASTER_BYTES * _moments(architecture, layout, optimizer))
+    stored_bytes = MASTER_BYTES * _stored(architecture, layout)
     kept = kept_per_token(architecture, length=sequence_length, gpu=gpu, recompute=recompute)
     return MemoryEstimate(
         weights=_weights(architecture, zero_stage, layout, compute),
         gradients=round(trained * _gradients(architecture, zero_stage, layout, compute)),
-        optimizer=round(trained * MASTER_BYTES * _moments(architecture, layout, optimizer)),
+        optimizer=optimizer_bytes,
         activations=round(
             _HELD_BY_ALLOCATOR[gpu] * tokens * kept.size(compute, exact_weights=not layout.sharded)
         ),
         logits=_logits(architecture, tokens, compute, gpu=gpu),
-        copies=round(trained * copies * MASTER_BYTES * _stored(architecture, layout)),
+        copies=round(trained * copies * stored_bytes),
+        staged=-(-(stored_bytes + optimizer_bytes) // staging_ranks) if staging_ranks else 0,
     )
 
 

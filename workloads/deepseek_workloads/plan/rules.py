@@ -120,12 +120,14 @@ def check_memory(run: TrainingRun, *, teacher: Architecture | None = None) -> li
             value=_gibibytes(limit),
             rule=(
                 "weights, gradients and optimizer states of a node's ranks"
+                f"{', a copy for checkpoints' if memory.staged else ''}"
                 f"{' and their teachers' if beside else ''} alone need {_gibibytes(needed)}"
             ),
             remedy=(
                 "give each worker at least "
                 f"{_gibibytes((memory.total + beside) * run.workers.num_proc_per_node)}, more nodes with "
-                f"zeroStage 3, or a smaller {'teacher' if beside else 'model'}"
+                f"zeroStage 3, {'checkpoint.mode sync, ' if memory.staged else ''}"
+                f"or a smaller {'teacher' if beside else 'model'}"
             ),
             reason=INSUFFICIENT_MEMORY,
         )

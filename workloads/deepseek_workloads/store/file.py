@@ -65,7 +65,7 @@ class FileObjectStore:
             finally:
                 temporary.unlink()
 
-    def put(self, key: str, content: bytes) -> None:
+    def put(self, key: str, content: bytes | memoryview) -> None:
         with _mapped(self._uri(key)):
             temporary, path = self._write_temporary(content), self._path(key)
             _in_folder(path.parent, lambda: temporary.replace(path))
@@ -115,7 +115,7 @@ class FileObjectStore:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / uuid.uuid4().hex
 
-    def _write_temporary(self, content: bytes) -> Path:
+    def _write_temporary(self, content: bytes | memoryview) -> Path:
         path = self._temporary()
         with path.open("wb") as file:
             file.write(content)

@@ -97,8 +97,8 @@ class ObjectStore(Protocol):
         success may be reported as AlreadyExists: callers compare the content."""
         ...
 
-    def put(self, key: str, content: bytes) -> None:
-        """Unconditional; only below fresh prefixes."""
+    def put(self, key: str, content: bytes | memoryview) -> None:
+        """Unconditional; only below fresh prefixes. What is large is sent in parts, side by side."""
         ...
 
     def put_file(self, key: str, path: Path) -> None: ...

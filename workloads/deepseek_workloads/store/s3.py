@@ -27,6 +27,7 @@ from deepseek_workloads.store.interface import (
 from deepseek_workloads.store.ranges import MAX_REQUEST, plan_ranges
 from deepseek_workloads.store.retry import RetryPolicy
 from deepseek_workloads.store.s3_errors import from_error, to_store_error
+from deepseek_workloads.store.s3_upload import PART_BYTES, UploadRequests, upload_in_parts
 
 Result = TypeVar("Result")
 
@@ -103,8 +104,17 @@ class S3ObjectStore:
     def create(self, key: str, content: bytes) -> None:
         self._run(key, lambda: self._pipe(key, content, mode="create"))
 
-    def put(self, key: str, content: bytes) -> None:
-        self._run(key, lambda: self._pipe(key, content, mode="overwrite"))
+    def put(self, key: str, content: bytes | memoryview) -> None:
+        if len(content) < 2 * PART_BYTES:
+            self._run(key, lambda: self._pipe(key, bytes(content), mode="overwrite"))
+            return
+        requests = UploadRequests(
+            call=partial(self._call, Key=self._prefix + key),
+            attempts=partial(self._attempts, key),
+            size=lambda: self._size(key),
+            slots=self._slots,
+        )
+        self._wait(upload_in_parts(requests, memoryview(content), part_bytes=PART_BYTES))
 
     def put_file(self, key: str, path: Path) -> None:
         target = self._path(key)
@@ -181,6 +191,9 @@ class S3ObjectStore:
                 await self._call("list_objects_v2", Prefix=self._prefix + key, MaxKeys=1)
             raise failure from error
         return ObjectInfo(key, response["ContentLength"], _etag(response))
+
+    async def _size(self, key: str) -> int:
+        return (await self._head(key)).size
 
     async def _pipe(self, key: str, content: bytes, *, mode: str) -> None:
         await self._files._pipe_file(self._path(key), content, chunksize=_UPLOAD_PART, mode=mode)

@@ -90,9 +90,15 @@ def find_micro_batch_size(setup: Setup, trainer: Trainer) -> int:
         lambda sequences: trainer.rehearse(made_up(plan, sequences, vocabulary=run.architecture.vocab_size)),
         _meter(run, device),
         setup.group,
-        to_come=0 if setup.optimizer.state else estimate(run).memory.optimizer,
+        to_come=_to_come(setup),
         most=run.training.global_batch_size // layout.data,
     )
+
+
+def _to_come(setup: Setup) -> int:
+    """What steps and the first checkpoint allocate for good."""
+    memory = estimate(setup.run).memory
+    return (0 if setup.optimizer.state else memory.optimizer) + memory.staged
 
 
 def measure(rehearse: Callable[[int], None], meter: Meter, group: Group, *, to_come: int, most: int) -> int:

@@ -1,10 +1,10 @@
-"""Saves and loads the state of a run: model, optimizer, router bias, position. Publishes by the commit log.
+"""What the state of a run is, and how it is loaded: model, optimizer, router bias, position.
 
 The position is the step and the samples consumed; the schedule, the order of the data and each step's random
-numbers are functions of it. Loading fits any number of ranks and any zeroStage.
+numbers are functions of it. Loading fits any number of ranks and any zeroStage. Writing is
+`checkpoint_writer`.
 """
 
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner, DefaultSavePlanner
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -22,19 +22,16 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
-from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from torch.optim import Optimizer
 
-from deepseek_workloads.contract import layout, reasons
+from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.records import CheckpointRecord
 from deepseek_workloads.data.checksum import object_checksum
 from deepseek_workloads.store.interface import NotFound, ObjectChanged, ObjectStore, StoreError
-from deepseek_workloads.store.log import CheckpointEntry, LogEntry, Writer, live_checkpoints
+from deepseek_workloads.store.log import CheckpointEntry, LogEntry, live_checkpoints
 from deepseek_workloads.train.checkpoint_index import CheckpointIndex
-from deepseek_workloads.train.checkpoint_storage import INDEX_FILE, ObjectStoreReader, ObjectStoreWriter
-from deepseek_workloads.train.decisions import CheckpointReason
+from deepseek_workloads.train.checkpoint_storage import INDEX_FILE, ObjectStoreReader
 from deepseek_workloads.train.group import Group
-from deepseek_workloads.train.retention import attempt_name
 
 _OPTIONS = StateDictOptions(flatten_optimizer_state_dict=True)
 
@@ -87,63 +84,6 @@ class Loaded:
     entry: CheckpointEntry | None
     damaged: tuple[int, ...]
     warnings: tuple[str, ...]
-
-
-def save(
-    store: ObjectStore,
-    group: Group,
-    *,
-    writer: Writer | None,
-    epoch: int,
-    model: nn.Module,
-    optimizer: Optimizer,
-    position: Position,
-    identity: Identity,
-    metrics: dict[str, float],
-    reason: CheckpointReason,
-    parts: Sequence[StatePart] = (),
-    before_commit: Callable[[], None] = lambda: None,
-) -> CheckpointEntry:
-    """A collective; `writer` is rank 0's. All files are durable before the record is written, and rank 0 has
-    called `before_commit`.
-
-    Raises Fenced and StoreErrors on every rank; then the checkpoints before are untouched.
-    """
-    attempt = group.on_rank_zero(lambda: attempt_name(epoch, str(uuid.uuid4())))
-    prefix = layout.data_prefix(attempt)
-    files = ObjectStoreWriter(store, prefix, rank=group.rank)
-
-    def write() -> None:
-        with _raising(first_cause), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one rank needs none
-            save_tensors(
-                state_tensors(model, optimizer) | part_tensors(parts),
-                storage_writer=files,
-                planner=DefaultSavePlanner(flatten_state_dict=False),
-                no_dist=not group.torch_distributed,
-            )
-
-    if group.torch_distributed:
-        write()  # each rank its part
-    else:
-        group.on_rank_zero(write)
-
-    def commit() -> CheckpointEntry:
-        assert writer is not None
-        before_commit()
-        return writer.commit_checkpoint(
-            step=position.step,
-            consumed_samples=position.consumed_samples,
-            tokens=position.tokens,
-            prefix=prefix,
-            files=files.files,
-            metrics=metrics,
-            architecture_digest=identity.architecture_digest,
-            dataset_digests=identity.dataset_digests,
-            reason=reason,
-        )
-
-    return group.on_rank_zero(commit)
 
 
 def load_latest(

@@ -86,7 +86,7 @@ class Group(ABC):
             try:
                 outcome = (work(), None)
             except Exception as error:
-                self._from_rank_zero((None, _portable(error)))
+                self._from_rank_zero((None, portable(error)))
                 raise
         received: Any = self._from_rank_zero(outcome)
         result, failure = received
@@ -161,7 +161,7 @@ def torch_group(rank: int, world_size: int, device: torch.device) -> Group:
     return group(rank, world_size, device)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """Without causes and tracebacks, which may hold what cannot travel."""
     try:
         return type(error)(*error.args)

@@ -4,8 +4,8 @@ It does not know what a step is, nor when a checkpoint is due.
 """
 
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -15,6 +15,7 @@ from deepseek_workloads.store.interface import StoreError
 from deepseek_workloads.store.log import CheckpointEntry, LogEntry, live_checkpoints
 from deepseek_workloads.train import checkpoint, retention
 from deepseek_workloads.train.checkpoint import Loaded, Position, StatePart
+from deepseek_workloads.train.checkpoint_writer import CheckpointWriter, Durable, Wanted
 from deepseek_workloads.train.decisions import CheckpointReason
 from deepseek_workloads.train.opened import Opened
 from deepseek_workloads.train.reporting import Reporter
@@ -33,6 +34,9 @@ class CheckpointKeeper:
     parts: Sequence[StatePart] = ()
     entry: CheckpointEntry | None = None  # the newest
     _damaged: set[int] = field(default_factory=set)
+    _writer: CheckpointWriter | None = None  # of the steps that are being taken
+    _pending: bool = False  # something was saved that not every rank knows to be durable
+    _told: Durable | None = None
 
     def load(self) -> Loaded:
         """The newest intact one. A collective; raises what `checkpoint.load_latest` raises."""
@@ -40,47 +44,84 @@ class CheckpointKeeper:
         self.entry, self._damaged = loaded.entry, set(loaded.damaged)
         return loaded
 
-    def begin(self, loaded: Loaded) -> threading.Thread:
-        """Shows where the epoch begins, and finishes what an epoch before was about to do. The thread deletes
-        what interrupted checkpoints have left: a listing of the store must not delay the first step."""
+    @contextmanager
+    def begun(self, loaded: Loaded) -> Iterator[None]:
+        """A collective around the steps of the epoch. Shows where it begins, and finishes what one before it
+        was about to do. A thread deletes what interrupted checkpoints have left: a listing of the store must
+        not delay the first step. At the end all that was saved is durable."""
         self.entry, self._damaged = loaded.entry, set(loaded.damaged)
         if self.reporter is not None:
             live = live_checkpoints(self.opened.epoch.entries)
             self._warn_of(loaded)
             intact = [entry for entry in live if entry.index not in self._damaged]
             self.reporter.resumed(loaded.position, intact)
-        self._retire(damaged_too=False)
-        thread = threading.Thread(target=self._remove_orphans, name="orphans", daemon=True)
-        thread.start()
-        return thread
+            for warning in self._retire(damaged_too=False):
+                self.reporter.warn(warning)
+        self._writer = CheckpointWriter(
+            self.opened,
+            self.model,
+            self.optimizer,
+            self.parts,
+            after_commit=lambda: self._retire(damaged_too=True),
+        )
+        cleaner = threading.Thread(target=self._remove_orphans, name="orphans", daemon=True)
+        cleaner.start()
+        try:
+            yield
+            self.wait()
+        except BaseException:
+            self._writer.abandon()
+            raise
+        self._writer.close()
+        cleaner.join()
 
-    def save(self, position: Position, metrics: dict[str, float], reason: CheckpointReason) -> None:
-        """A collective."""
-        opened, begun = self.opened, time.monotonic()
+    @property
+    def failed(self) -> bool:
+        """Whether this rank knows of a checkpoint that cannot be published: `wait` then raises why, when all
+        ranks call it."""
+        return self._writer is not None and self._writer.failed
+
+    def save(
+        self, position: Position, metrics: dict[str, float], reason: CheckpointReason, *, durable: bool
+    ) -> None:
+        """A collective. Training may go on when it returns, and with `durable` the checkpoint is published.
+        The one before is waited for. Raises what `wait` raises."""
+        assert self._writer is not None
+        self.wait()
         flushed = self.reporter.begin_flush() if self.reporter is not None else _nothing
+        # What a later epoch takes for done can be looked up.
+        wanted = Wanted(position, metrics, reason, before_commit=flushed)
         with self.watch.part("checkpoint"):
-            self.entry = checkpoint.save(
-                opened.store,
-                opened.group,
-                writer=opened.writer,
-                epoch=opened.epoch.number,
-                model=self.model,
-                optimizer=self.optimizer,
-                position=position,
-                identity=opened.identity,
-                metrics=metrics,
-                reason=reason,
-                parts=self.parts,
-                before_commit=flushed,  # what a later epoch takes for done can be looked up
-            )
-        if opened.writer is not None and self.reporter is not None:
-            self._retire(damaged_too=True)
-            live = live_checkpoints(opened.writer.entries)
-            self.reporter.checkpoint(self.entry, live, seconds=time.monotonic() - begun)
+            self._pending = True
+            self._writer.begin(wanted)
+        if durable:
+            self.wait()
+
+    def wait(self) -> None:
+        """A collective: until what was saved last is durable. Raises Fenced and StoreErrors on every rank;
+        then the checkpoints before are untouched."""
+        if not self._pending:
+            return
+        assert self._writer is not None
+        with self.watch.part("checkpoint"):
+            self.entry = self._writer.wait()
+        self._pending = False
+        self.tell()
+
+    def tell(self) -> None:
+        """Shows what has become durable, on the rank that knows."""
+        durable = self._writer.durable if self._writer is not None else None
+        if durable is None or durable is self._told or self.reporter is None:
+            return
+        self._told, self.entry = durable, durable.entry
+        for warning in durable.warnings:
+            self.reporter.warn(warning)
+        self.reporter.checkpoint(durable.entry, durable.live, seconds=durable.seconds)
 
     def go_back(self, checkpoints: int) -> Loaded | None:
         """The state of so many checkpoints ago, 1 is the newest, or of the oldest. None: there is none. A
         collective."""
+        self.wait()
         writer = self.opened.writer
         live = self.opened.group.on_rank_zero(lambda: live_checkpoints(writer.entries if writer else ()))
         if not live:
@@ -109,11 +150,11 @@ class CheckpointKeeper:
             parts=self.parts,
         )
 
-    def _retire(self, *, damaged_too: bool) -> None:
-        """Damaged ones stay until there is a newer one: someone may want to repair them."""
+    def _retire(self, *, damaged_too: bool) -> list[str]:
+        """Damaged ones stay until there is a newer one: someone may want to repair them. Returns warnings."""
         opened = self.opened
-        if opened.writer is None or self.reporter is None:
-            return
+        if opened.writer is None:
+            return []
         surplus = retention.to_retire(
             opened.writer.entries,
             keep_last=opened.run.checkpoint.keep_last,
@@ -124,7 +165,8 @@ class CheckpointKeeper:
         try:
             retention.retire(opened.store, opened.writer, surplus)
         except StoreError as error:  # its files are removed by the next epoch
-            self.reporter.warn(f"old checkpoints were not deleted: {error}")
+            return [f"old checkpoints were not deleted: {error}"]
+        return []
 
     def _remove_orphans(self) -> None:
         opened = self.opened

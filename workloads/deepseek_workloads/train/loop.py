@@ -36,7 +36,7 @@ from deepseek_workloads.train.watch.hardware import GpuMeter, utilisation_of
 from deepseek_workloads.train.watch.memory import memory_share
 from deepseek_workloads.train.watch.profiler import StepProfiler
 
-_MEMORY = 3  # place of this vote among a step's flags
+_MEMORY, _CHECKPOINT = 3, 4  # places of these votes among a step's flags
 
 
 def train(run: TrainingRun, context: TrainContext) -> Verdict:
@@ -111,11 +111,10 @@ class TrainingLoop:
         self._profiler = _profiler(setup, reporter) if reporter is not None else None
 
     def run(self) -> Verdict:
-        cleaner = self._keeper.begin(self._setup.loaded)
-        end = self._steps()
-        if self._profiler is not None:
-            self._profiler.close()
-        cleaner.join()
+        with self._keeper.begun(self._setup.loaded):
+            end = self._steps()
+            if self._profiler is not None:
+                self._profiler.close()
         if isinstance(end, Verdict):
             return end
         if end == "preempted":
@@ -141,6 +140,8 @@ class TrainingLoop:
         """Until the run must end, or must read on from elsewhere."""
         while True:
             result, rate = self._step(stream)
+            if result.votes[_CHECKPOINT]:
+                self._keeper.wait()  # raises what went wrong
             action = self._guard.action(result)
             if action == "stop":
                 return self._stop_for(result)
@@ -180,7 +181,7 @@ class TrainingLoop:
                     step,
                     batches,
                     learning_rate=rate,
-                    flags=(*self._requests.flags(), self._guard.short_of_memory()),
+                    flags=(*self._requests.flags(), self._guard.short_of_memory(), self._keeper.failed),
                     leading=self._guard.numbers(),
                     accept=lambda result: self._guard.accept(
                         result, ranks_short_of_memory=result.votes[_MEMORY]
@@ -197,6 +198,7 @@ class TrainingLoop:
 
     def _stop_for(self, result: StepResult) -> Verdict:
         self._tell_alerts(self._position.step + 1)
+        self._keeper.wait()
         worst = self._guard.alerts[-1]
         if worst.kind == "NotANumber":
             return numeric_failure(self._setup, self._position, self._keeper.entry, result)
@@ -222,11 +224,11 @@ class TrainingLoop:
             f"step {step}: rolled back to the checkpoint of step {loaded.position.step}; "
             "the batches since then are left out"
         )
-        self._checkpoint("rollback")
+        self._checkpoint("rollback", durable=True)
         return True
 
-    def _checkpoint(self, reason: CheckpointReason) -> None:
-        self._keeper.save(self._position, self._metrics, reason)
+    def _checkpoint(self, reason: CheckpointReason, *, durable: bool) -> None:
+        self._keeper.save(self._position, self._metrics, reason, durable=durable)
         self._requests.checkpoint_written()
 
     def _tell_alerts(self, step: int) -> None:
@@ -245,6 +247,7 @@ class TrainingLoop:
         self._metrics = _figures(result, rate, self._watch.tokens_per_second)
         self._context.monitor.heartbeat(self._position.step)
         self._tell_alerts(self._position.step)
+        self._keeper.tell()
         if self._reporter is not None:
             figures = {"storeRetries": float(self._setup.store.retries), **self._meter.figures()}
             if self._read_latency is not None:
@@ -254,7 +257,7 @@ class TrainingLoop:
                 self._reporter.histograms(self._setup.model.plain, step=self._position.step)
 
     def _decide(self, result: StepResult) -> Decision:
-        stop, draining, asked, _ = (votes > 0 for votes in result.votes)
+        stop, draining, asked, *_ = (votes > 0 for votes in result.votes)
         run = self._setup.run
         return decide(
             step=self._position.step,
@@ -266,7 +269,7 @@ class TrainingLoop:
 
     def _act(self, decision: Decision) -> None:
         if decision.checkpoint is not None:
-            self._checkpoint(decision.checkpoint)
+            self._checkpoint(decision.checkpoint, durable=decision.end is not None)
         if decision.evaluate:
             assess(self._setup, self._position, self._reporter, self._watch)
 

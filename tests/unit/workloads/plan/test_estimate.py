@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from deepseek_workloads.contract.objective import Consolidation, Lora
 from deepseek_workloads.contract.run_config import (
+    Checkpoint,
     Data,
     Owner,
     Source,
@@ -191,3 +192,17 @@ def optimizer_bytes(preset: str, optimizer: str) -> int:
         sequence_length=512,
         optimizer=optimizer,
     ).optimizer
+
+
+@pytest.mark.parametrize(("workers", "share"), [({}, 2), ({"num_nodes": 1}, 1), ({"gpus_per_node": 1}, None)])
+def test_checkpoints_in_the_background_cost_a_copy_of_what_a_rank_writes(
+    workers: dict[str, int], share: int | None
+) -> None:
+    """A GPU's lies in the host's memory."""
+
+    def states(mode: str) -> int:
+        checkpoint = Checkpoint.model_validate({"mode": mode})
+        return estimate(run(**workers).model_copy(update={"checkpoint": checkpoint})).memory.states
+
+    copy = 12 * parameters(run().architecture) / share if share else 0  # weights and two moments
+    assert states("async") - states("sync") == pytest.approx(copy, rel=0.01)

@@ -7,7 +7,13 @@ import pytest
 
 from deepseek_workloads.contract.run_config import Storage
 from deepseek_workloads.store import s3
-from deepseek_workloads.store.interface import AlreadyExists, ByteRange, StoreUnavailable
+from deepseek_workloads.store.interface import (
+    AccessDenied,
+    AlreadyExists,
+    ByteRange,
+    NotFound,
+    StoreUnavailable,
+)
 from deepseek_workloads.store.log import CommitLog
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.store.retry import RetryPolicy
@@ -63,6 +69,41 @@ def test_an_upload_in_parts_survives_lost_answers(
     store.put_file("big", tmp_path / "file")
     store.get_file("big", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == content
+
+
+@pytest.mark.parametrize("fault", ["busy", "reset", "answer lost"])
+@pytest.mark.parametrize("request_number", range(5), ids=["create", "part", "part", "part", "complete"])
+def test_a_large_put_survives_a_fault_at_any_request(
+    store: S3ObjectStore, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, request_number: int, fault: Kind
+) -> None:
+    monkeypatch.setattr(s3, "PART_BYTES", LEAST_PART)
+    content = bytes(range(256)) * (2 * LEAST_PART // 256 + 1)
+    proxy.fail(*["none"] * request_number, fault)
+    store.put("big", memoryview(content))
+    assert len(proxy.requests) > 5
+    assert store.read("big") == content
+
+
+def test_a_large_put_that_fails_takes_its_parts_back(
+    store: S3ObjectStore, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, s3_storage: Storage
+) -> None:
+    monkeypatch.setattr(s3, "PART_BYTES", LEAST_PART)
+    calls: list[str] = []
+    original = store._call
+
+    async def failing(method: str, **arguments: object) -> object:
+        calls.append(method)
+        if method == "upload_part" and arguments["PartNumber"] == 2:
+            raise AccessDenied("no")
+        return await original(method, **arguments)
+
+    monkeypatch.setattr(store, "_call", failing)
+    with pytest.raises(AccessDenied):
+        store.put("big", bytes(2 * LEAST_PART + 1))
+    assert calls[-1] == "abort_multipart_upload"
+    assert "complete_multipart_upload" not in calls
+    with pytest.raises(NotFound):
+        store.stat("big")
 
 
 def test_a_create_whose_answer_was_lost_may_say_that_the_object_exists(

@@ -114,11 +114,10 @@ class RunContext:
         self._keeper = CheckpointKeeper(opened, model, optimizer, self._reporter, self._watch)
         loaded = self._keeper.load()
         self.position = loaded.position
-        cleaner = self._keeper.begin(loaded)
-        if self.position.step < self.run.training.steps:
-            with self._stream() as stream:
-                yield from self._taken(stream)
-        cleaner.join()
+        with self._keeper.begun(loaded):
+            if self.position.step < self.run.training.steps:
+                with self._stream() as stream:
+                    yield from self._taken(stream)
 
     def _stream(self) -> BatchStream:
         return self._opened.stream(
@@ -145,6 +144,8 @@ class RunContext:
         self.position = self.position.after_step(
             samples=self.run.training.global_batch_size, sequence_length=self.run.data.sequence_length
         )
+        if self._keeper is not None:
+            self._keeper.tell()
         if self._reporter is not None:
             self._reporter.custom_step(self.position, figures)
 
@@ -159,7 +160,8 @@ class RunContext:
             evaluate_every=None,
         )
         if decision.checkpoint is not None:
-            self._keeper.save(self.position, dict(figures), decision.checkpoint)
+            durable = decision.end is not None
+            self._keeper.save(self.position, dict(figures), decision.checkpoint, durable=durable)
             self._requests.checkpoint_written()
         if decision.end == "preempted":
             raise Preempted(
@@ -170,9 +172,12 @@ class RunContext:
 
     def _votes(self, step: StepContext) -> Votes:
         """A collective. Raises NotFinite, on all ranks where one has reported such a figure."""
-        flags = [*self._requests.flags(), bool(bad := _not_finite(step.figures))]
+        assert self._keeper is not None
+        flags = [*self._requests.flags(), bool(bad := _not_finite(step.figures)), self._keeper.failed]
         raised = torch.tensor([float(flag) for flag in flags], dtype=torch.float64, device=self.device)
-        stop, draining, asked, lost = (votes > 0 for votes in self._opened.group.sum(raised).tolist())
+        stop, draining, asked, lost, failed = (votes > 0 for votes in self._opened.group.sum(raised).tolist())
+        if lost or failed:
+            self._keeper.wait()  # raises what went wrong with a checkpoint
         if lost:
             raise NotFinite(f"step {step.number}: {bad or 'figures of another rank'}: must be finite")
         return Votes(stop=stop, draining=draining, checkpoint=asked)

@@ -1,0 +1,251 @@
+"""Writes checkpoints beside the training: a copy is taken between two steps, the rest runs in a thread.
+
+The thread uploads what the copy holds. When the files of every rank are durable, rank 0 publishes the
+checkpoint by one record of the commit log. At most one is under way. It does not know when one is due.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from deepseek_workloads.contract import layout
+from deepseek_workloads.contract.records import FileEntry
+from deepseek_workloads.data.checksum import object_checksum
+from deepseek_workloads.store.interface import StoreError
+from deepseek_workloads.store.log import CheckpointEntry, live_checkpoints
+from deepseek_workloads.train.checkpoint import Position, StatePart, part_tensors, state_tensors
+from deepseek_workloads.train.checkpoint_files import FileLayout, StagedFile, file_layouts
+from deepseek_workloads.train.checkpoint_index import index_of
+from deepseek_workloads.train.checkpoint_plan import Signature, WritePlan, make_plan, signature
+from deepseek_workloads.train.checkpoint_storage import INDEX_FILE
+from deepseek_workloads.train.decisions import CheckpointReason
+from deepseek_workloads.train.group import portable
+from deepseek_workloads.train.opened import Opened
+from deepseek_workloads.train.parallel_calls import in_parallel
+from deepseek_workloads.train.retention import attempt_name
+from deepseek_workloads.train.writer_ranks import WriterRanks, writer_ranks
+
+_CONCURRENT_FILES = 4
+_COMMIT_SECONDS = 10.0  # that a run which fails waits for a checkpoint whose files are all durable
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is written. Rank 0 calls `before_commit` when all files are durable."""
+
+    position: Position
+    metrics: Mapping[str, float]
+    reason: CheckpointReason
+    before_commit: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Durable:
+    """A checkpoint that was published, and those that a run could go on from at that time."""
+
+    entry: CheckpointEntry
+    live: tuple[CheckpointEntry, ...]
+    seconds: float  # from the copy to here
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Uploaded:
+    """What a rank tells rank 0 of its files."""
+
+    files: Sequence[FileEntry]
+    chunks: Mapping[Any, Any]  # MetadataIndex -> StoredChunk
+
+
+class Abandoned(Exception):
+    """The run ends for another reason: nothing more is uploaded."""
+
+
+class CheckpointWriter:
+    """Of one rank. `after_commit` is called on rank 0, in the thread, and returns warnings."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        model: nn.Module,
+        optimizer: Optimizer,
+        parts: Sequence[StatePart],
+        *,
+        after_commit: Callable[[], Sequence[str]],
+    ) -> None:
+        """A collective."""
+        self._opened, self._model, self._optimizer, self._parts = opened, model, optimizer, parts
+        self._after_commit = after_commit
+        self._in_background = opened.run.checkpoint.mode == "async"
+        self._ranks = writer_ranks(opened.group)
+        self._signature: Signature | None = None
+        self._plan = WritePlan((), None)
+        self._layouts: list[FileLayout] = []
+        self._staged: list[StagedFile] = []
+        self._thread: threading.Thread | None = None
+        self._durable: Durable | None = None
+        self._error: BaseException | None = None
+        self._abandoned, self._committing = threading.Event(), threading.Event()
+
+    @property
+    def durable(self) -> Durable | None:
+        """Rank 0's, of the newest that was begun; None while it is under way, and when it failed."""
+        return None if self._running else self._durable
+
+    @property
+    def failed(self) -> bool:
+        """Whether this rank knows that the newest one cannot be published."""
+        return not self._running and self._error is not None
+
+    def begin(self, wanted: Wanted) -> None:
+        """A collective, when none is under way. Returns when the state may be changed again, which is before
+        the checkpoint is durable."""
+        ranks = self._ranks
+        if ranks is None:
+            return
+        begun = time.monotonic()
+        tensors = state_tensors(self._model, self._optimizer) | part_tensors(self._parts)
+        self._keep_plan(tensors, ranks)
+        if self._in_background:
+            self._stage(tensors)
+        self._durable, self._error = None, None
+        self._committing.clear()
+        self._thread = threading.Thread(
+            target=self._write,
+            args=(wanted, {} if self._in_background else tensors, ranks, begun),
+            name="checkpoint",
+            daemon=True,
+        )
+        self._thread.start()
+        if not self._in_background:
+            self._thread.join()
+
+    def wait(self) -> CheckpointEntry:
+        """A collective, after `begin`: until the checkpoint is durable. Raises Fenced and StoreErrors on
+        every rank; then the checkpoints before are untouched."""
+        if self._thread is not None:
+            self._thread.join()
+        if self._opened.group.rank > 0 and self._error is not None:
+            raise self._error
+        return self._opened.group.on_rank_zero(self._published)
+
+    def abandon(self) -> None:
+        """When the run fails meanwhile. What is durable already is still published."""
+        self._abandoned.set()
+        if self._thread is not None and self._committing.is_set():
+            self._thread.join(_COMMIT_SECONDS)
+
+    def close(self) -> None:
+        """A collective, when none is under way."""
+        if self._ranks is not None:
+            self._ranks.close()
+
+    @property
+    def _running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _published(self) -> CheckpointEntry:
+        if self._error is not None:
+            raise self._error
+        assert self._durable is not None
+        return self._durable.entry
+
+    def _keep_plan(self, tensors: Mapping[str, Tensor], ranks: WriterRanks) -> None:
+        """The first time, and when the optimizer has got states since."""
+        found = signature(tensors)
+        if not ranks.any(found != self._signature):
+            return
+        self._staged = []  # before there are new ones
+        self._plan, self._signature = make_plan(tensors, ranks), found
+        self._layouts = file_layouts(self._plan.items, rank=ranks.rank)
+        if self._in_background:
+            pinned = self._opened.group.device.type == "cuda"
+            self._staged = [StagedFile(layout, pinned=pinned) for layout in self._layouts]
+
+    def _stage(self, tensors: Mapping[str, Tensor]) -> None:
+        for file in self._staged:
+            file.stage(tensors)
+        if self._opened.group.device.type == "cuda":
+            torch.cuda.synchronize(self._opened.group.device)
+
+    # --- in the thread
+
+    def _write(self, wanted: Wanted, tensors: Mapping[str, Tensor], ranks: WriterRanks, begun: float) -> None:
+        try:
+            epoch = self._opened.epoch.number
+            prefix = layout.data_prefix(ranks.from_rank_zero(attempt_name(epoch, str(uuid.uuid4()))))
+            uploads = ranks.gather(self._upload(prefix, tensors))
+            if ranks.rank == 0:
+                self._committing.set()
+                self._durable = self._commit(wanted, prefix, uploads, begun)
+        except BaseException as error:  # raised again by `wait`
+            self._error = error
+
+    def _upload(self, prefix: str, tensors: Mapping[str, Tensor]) -> "_Uploaded | Exception":
+        """All files of this rank."""
+
+        def put(file: FileLayout | StagedFile) -> tuple[FileEntry, Mapping[Any, Any]]:
+            if self._abandoned.is_set():
+                raise Abandoned
+            if isinstance(file, FileLayout):
+                file = StagedFile(file, pinned=False)
+                file.stage(tensors)
+            entry = _file_entry(prefix + file.name, file.content)
+            self._opened.store.put(entry.key, file.content)
+            return entry, dict(file.chunks())
+
+        files: Sequence[FileLayout | StagedFile] = self._staged or self._layouts
+        try:
+            written = in_parallel(put, files, threads=_CONCURRENT_FILES)
+        except Exception as error:
+            return portable(error)
+        chunks = {index: chunk for _, of_file in written for index, chunk in of_file.items()}
+        return _Uploaded([entry for entry, _ in written], chunks)
+
+    def _commit(
+        self, wanted: Wanted, prefix: str, uploads: Sequence[_Uploaded | Exception], begun: float
+    ) -> Durable:
+        files, chunks = _joined(uploads)
+        writer = self._opened.writer
+        assert writer is not None
+        assert self._plan.metadata is not None
+        document = index_of(self._plan.metadata, chunks).to_json()
+        index = _file_entry(prefix + INDEX_FILE, document)
+        self._opened.store.put(index.key, document)
+        wanted.before_commit()
+        entry = writer.commit_checkpoint(
+            step=wanted.position.step,
+            consumed_samples=wanted.position.consumed_samples,
+            tokens=wanted.position.tokens,
+            prefix=prefix,
+            files=[index, *sorted(files, key=lambda file: file.key)],
+            metrics=dict(wanted.metrics),
+            architecture_digest=self._opened.identity.architecture_digest,
+            dataset_digests=self._opened.identity.dataset_digests,
+            reason=wanted.reason,
+        )
+        seconds = time.monotonic() - begun
+        warnings = tuple(self._after_commit())
+        return Durable(entry, tuple(live_checkpoints(writer.entries)), seconds, warnings)
+
+
+def _joined(uploads: Sequence[_Uploaded | Exception]) -> tuple[list[FileEntry], dict[Any, Any]]:
+    """Raises what went wrong on some rank: of several errors the one that explains most, a final before a
+    transient one."""
+    errors = [upload for upload in uploads if isinstance(upload, Exception)]
+    if errors:
+        raise min(errors, key=lambda error: isinstance(error, StoreError) and error.transient)
+    done = [upload for upload in uploads if isinstance(upload, _Uploaded)]
+    chunks = {index: chunk for upload in done for index, chunk in upload.chunks.items()}
+    return [file for upload in done for file in upload.files], chunks
+
+
+def _file_entry(key: str, content: bytes | memoryview) -> FileEntry:
+    return FileEntry(key=key, size=len(content), checksum=object_checksum(content))
