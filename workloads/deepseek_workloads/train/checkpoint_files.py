@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from safetensors.torch import save as to_safetensors
 from torch import Tensor
 from torch.distributed.checkpoint.metadata import MetadataIndex
 from torch.distributed.checkpoint.planner import WriteItem, WriteItemType
@@ -18,6 +17,21 @@ from torch.distributed.checkpoint.utils import find_tensor_shard
 from deepseek_workloads.data.checksum import chunk_checksum
 from deepseek_workloads.train.checkpoint_index import StoredChunk
 
+_WORD = 8  # bytes
+_DTYPE_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 _FILE_BYTES = 64 * 1024 * 1024  # files are closed when they reach it
 
 
@@ -57,13 +71,10 @@ class StagedFile:
     def __init__(self, layout: FileLayout, *, pinned: bool) -> None:
         self.name, self._pinned = layout.name, pinned
         self._items = {_piece_name(item): item for item in layout.items}
-        # The library lays the file out; what the pieces hold is not looked at.
-        document: bytes = to_safetensors(
-            {name: torch.empty(_sizes(item), dtype=_dtype(item)) for name, item in self._items.items()}
-        )
-        self._places = _places(document)
-        self._bytes = torch.empty(len(document), dtype=torch.uint8, pin_memory=pinned)
-        self._bytes.copy_(torch.frombuffer(bytearray(document), dtype=torch.uint8))
+        header, self._places = _laid_out(self._items)
+        size = max((end for _, end in self._places.values()), default=len(header))
+        self._bytes = torch.empty(size, dtype=torch.uint8, pin_memory=pinned)
+        self._bytes[: len(header)] = torch.frombuffer(bytearray(header), dtype=torch.uint8)
 
     def stage(self, tensors: Mapping[str, Tensor]) -> None:
         """Copies the pieces from `tensors`. Into pinned memory they are only begun: synchronize after."""
@@ -109,15 +120,27 @@ def _piece_name(item: WriteItem) -> str:
     return f"{item.index.fqn}@{','.join(map(str, item.index.offset or ()))}"
 
 
-def _places(content: bytes) -> dict[str, tuple[int, int]]:
-    """Of each tensor in a safetensors file: its first byte, and one past its last.
+def _laid_out(items: Mapping[str, WriteItem]) -> tuple[bytes, dict[str, tuple[int, int]]]:
+    """The file up to its first tensor, and of each tensor its first byte and one past its last.
 
-    The format: a little-endian u64 with the length of a JSON header, the header, the data.
+    The format (https://huggingface.co/docs/safetensors): a little-endian u64 with the length of a JSON
+    header, the header, the data without gaps. Larger dtypes first and a header of whole words keep each
+    tensor where its dtype may lie.
     """
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    return {
-        name: (8 + length + entry["data_offsets"][0], 8 + length + entry["data_offsets"][1])
-        for name, entry in header.items()
-        if name != "__metadata__"
+    at = 0
+    offsets: dict[str, tuple[int, int]] = {}
+    for name, item in sorted(items.items(), key=lambda named: -_dtype(named[1]).itemsize):
+        end = at + _sizes(item).numel() * _dtype(item).itemsize
+        offsets[name], at = (at, end), end
+    described = {
+        name: {
+            "dtype": _DTYPE_NAMES[_dtype(items[name])],
+            "shape": list(_sizes(items[name])),
+            "data_offsets": list(place),
+        }
+        for name, place in offsets.items()
     }
+    document = json.dumps(described, separators=(",", ":")).encode()
+    document += b" " * (-len(document) % _WORD)
+    header = len(document).to_bytes(_WORD, "little") + document
+    return header, {name: (len(header) + at, len(header) + end) for name, (at, end) in offsets.items()}

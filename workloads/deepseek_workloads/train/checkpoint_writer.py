@@ -18,22 +18,43 @@ from torch.optim import Optimizer
 from deepseek_workloads.contract import layout
 from deepseek_workloads.contract.records import FileEntry
 from deepseek_workloads.data.checksum import object_checksum
-from deepseek_workloads.store.interface import StoreError
-from deepseek_workloads.store.log import CheckpointEntry, live_checkpoints
-from deepseek_workloads.train.checkpoint import Position, StatePart, part_tensors, state_tensors
+from deepseek_workloads.store.interface import ObjectStore, StoreError
+from deepseek_workloads.store.log import CheckpointEntry, Writer, live_checkpoints
+from deepseek_workloads.train.checkpoint import Identity, Position, StatePart, part_tensors, state_tensors
 from deepseek_workloads.train.checkpoint_files import FileLayout, StagedFile, file_layouts
 from deepseek_workloads.train.checkpoint_index import index_of
 from deepseek_workloads.train.checkpoint_plan import Signature, WritePlan, make_plan, signature
 from deepseek_workloads.train.checkpoint_storage import INDEX_FILE
 from deepseek_workloads.train.decisions import CheckpointReason
-from deepseek_workloads.train.group import portable
-from deepseek_workloads.train.opened import Opened
+from deepseek_workloads.train.group import Group, portable
 from deepseek_workloads.train.parallel_calls import in_parallel
 from deepseek_workloads.train.retention import attempt_name
 from deepseek_workloads.train.writer_ranks import WriterRanks, writer_ranks
 
-_CONCURRENT_FILES = 4
+_CONCURRENT_FILES = 8
 _COMMIT_SECONDS = 10.0  # that a run which fails waits for a checkpoint whose files are all durable
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the checkpoints of an epoch go, and what they belong to."""
+
+    store: ObjectStore
+    writer: Writer | None  # rank 0's
+    epoch: int
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class State:
+    """What is written of a run."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    parts: Sequence[StatePart] = ()
+
+    def tensors(self) -> dict[str, Tensor]:
+        return state_tensors(self.model, self.optimizer) | part_tensors(self.parts)
 
 
 @dataclass(frozen=True)
@@ -73,18 +94,18 @@ class CheckpointWriter:
 
     def __init__(
         self,
-        opened: Opened,
-        model: nn.Module,
-        optimizer: Optimizer,
-        parts: Sequence[StatePart],
+        place: Place,
+        state: State,
+        group: Group,
         *,
-        after_commit: Callable[[], Sequence[str]],
+        in_background: bool,
+        after_commit: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """A collective."""
-        self._opened, self._model, self._optimizer, self._parts = opened, model, optimizer, parts
-        self._after_commit = after_commit
-        self._in_background = opened.run.checkpoint.mode == "async"
-        self._ranks = writer_ranks(opened.group)
+        """A collective. Without `in_background`, `begin` returns when all is done, and nothing is copied
+        ahead."""
+        self._place, self._state, self._group = place, state, group
+        self._in_background, self._after_commit = in_background, after_commit
+        self._ranks = writer_ranks(group)
         self._signature: Signature | None = None
         self._plan = WritePlan((), None)
         self._layouts: list[FileLayout] = []
@@ -111,7 +132,7 @@ class CheckpointWriter:
         if ranks is None:
             return
         begun = time.monotonic()
-        tensors = state_tensors(self._model, self._optimizer) | part_tensors(self._parts)
+        tensors = self._state.tensors()
         self._keep_plan(tensors, ranks)
         if self._in_background:
             self._stage(tensors)
@@ -132,9 +153,9 @@ class CheckpointWriter:
         every rank; then the checkpoints before are untouched."""
         if self._thread is not None:
             self._thread.join()
-        if self._opened.group.rank > 0 and self._error is not None:
+        if self._group.rank > 0 and self._error is not None:
             raise self._error
-        return self._opened.group.on_rank_zero(self._published)
+        return self._group.on_rank_zero(self._published)
 
     def abandon(self) -> None:
         """When the run fails meanwhile. What is durable already is still published."""
@@ -166,21 +187,21 @@ class CheckpointWriter:
         self._plan, self._signature = make_plan(tensors, ranks), found
         self._layouts = file_layouts(self._plan.items, rank=ranks.rank)
         if self._in_background:
-            pinned = self._opened.group.device.type == "cuda"
+            pinned = self._group.device.type == "cuda"
             self._staged = [StagedFile(layout, pinned=pinned) for layout in self._layouts]
 
     def _stage(self, tensors: Mapping[str, Tensor]) -> None:
         for file in self._staged:
             file.stage(tensors)
-        if self._opened.group.device.type == "cuda":
-            torch.cuda.synchronize(self._opened.group.device)
+        if self._group.device.type == "cuda":
+            torch.cuda.synchronize(self._group.device)
 
     # --- in the thread
 
     def _write(self, wanted: Wanted, tensors: Mapping[str, Tensor], ranks: WriterRanks, begun: float) -> None:
         try:
-            epoch = self._opened.epoch.number
-            prefix = layout.data_prefix(ranks.from_rank_zero(attempt_name(epoch, str(uuid.uuid4()))))
+            attempt = attempt_name(self._place.epoch, str(uuid.uuid4()))
+            prefix = layout.data_prefix(ranks.from_rank_zero(attempt))
             uploads = ranks.gather(self._upload(prefix, tensors))
             if ranks.rank == 0:
                 self._committing.set()
@@ -198,7 +219,7 @@ class CheckpointWriter:
                 file = StagedFile(file, pinned=False)
                 file.stage(tensors)
             entry = _file_entry(prefix + file.name, file.content)
-            self._opened.store.put(entry.key, file.content)
+            self._place.store.put(entry.key, file.content)
             return entry, dict(file.chunks())
 
         files: Sequence[FileLayout | StagedFile] = self._staged or self._layouts
@@ -213,12 +234,12 @@ class CheckpointWriter:
         self, wanted: Wanted, prefix: str, uploads: Sequence[_Uploaded | Exception], begun: float
     ) -> Durable:
         files, chunks = _joined(uploads)
-        writer = self._opened.writer
+        writer = self._place.writer
         assert writer is not None
         assert self._plan.metadata is not None
         document = index_of(self._plan.metadata, chunks).to_json()
         index = _file_entry(prefix + INDEX_FILE, document)
-        self._opened.store.put(index.key, document)
+        self._place.store.put(index.key, document)
         wanted.before_commit()
         entry = writer.commit_checkpoint(
             step=wanted.position.step,
@@ -227,8 +248,8 @@ class CheckpointWriter:
             prefix=prefix,
             files=[index, *sorted(files, key=lambda file: file.key)],
             metrics=dict(wanted.metrics),
-            architecture_digest=self._opened.identity.architecture_digest,
-            dataset_digests=self._opened.identity.dataset_digests,
+            architecture_digest=self._place.identity.architecture_digest,
+            dataset_digests=self._place.identity.dataset_digests,
             reason=wanted.reason,
         )
         seconds = time.monotonic() - begun

@@ -15,7 +15,7 @@ from deepseek_workloads.store.interface import StoreError
 from deepseek_workloads.store.log import CheckpointEntry, LogEntry, live_checkpoints
 from deepseek_workloads.train import checkpoint, retention
 from deepseek_workloads.train.checkpoint import Loaded, Position, StatePart
-from deepseek_workloads.train.checkpoint_writer import CheckpointWriter, Durable, Wanted
+from deepseek_workloads.train.checkpoint_writer import CheckpointWriter, Durable, Place, State, Wanted
 from deepseek_workloads.train.decisions import CheckpointReason
 from deepseek_workloads.train.opened import Opened
 from deepseek_workloads.train.reporting import Reporter
@@ -57,11 +57,12 @@ class CheckpointKeeper:
             self.reporter.resumed(loaded.position, intact)
             for warning in self._retire(damaged_too=False):
                 self.reporter.warn(warning)
+        opened = self.opened
         self._writer = CheckpointWriter(
-            self.opened,
-            self.model,
-            self.optimizer,
-            self.parts,
+            Place(opened.store, opened.writer, opened.epoch.number, opened.identity),
+            State(self.model, self.optimizer, self.parts),
+            opened.group,
+            in_background=opened.run.checkpoint.mode == "async",
             after_commit=lambda: self._retire(damaged_too=True),
         )
         cleaner = threading.Thread(target=self._remove_orphans, name="orphans", daemon=True)
