@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
+from deepseek_operator.api.drift_check import DriftCheck, DriftCheckStatus
 from deepseek_operator.api.meta import NAME_RULES, NamedValue, Resource, RunStatus, ShortText, UriText
 from deepseek_operator.api.pipeline import PipelineStage
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placement_changes_only_while_suspended
@@ -247,6 +248,9 @@ class DatasetSpec(SpecModel):
     max_bad_records: int = Field(
         default=0, ge=0, le=10**9, description="Records that may be unreadable before preparation fails."
     )
+    drift_check: DriftCheck | None = Field(
+        default=None, description="Compare new raw data with the dataset, once it is prepared."
+    )
     workers: Workers = Field(default=Workers(), description="The pods that prepare.")
     coordinator: Coordinator = Field(default=Coordinator(), description="The pod that leads.")
     storage: Storage = Field(description="Where the dataset is written.")
@@ -283,6 +287,9 @@ class DatasetStatus(RunStatus):
         max_length=64,
         description="Statistics of the dataset.",
         json_schema_extra=list_map("name"),
+    )
+    drift_check: DriftCheckStatus | None = Field(
+        default=None, description="How new raw data compare with the dataset."
     )
 
 

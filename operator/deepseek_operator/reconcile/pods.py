@@ -8,17 +8,25 @@ from deepseek_operator.reconcile.pod_changes import NewPod
 from deepseek_operator.reconcile.run_objects import NameTaken, require_own
 from deepseek_operator.resources.coordinator import build_coordinator_pod
 from deepseek_operator.resources.metadata import Document
-from deepseek_operator.resources.names import LABEL_UID, ResourceName
+from deepseek_operator.resources.names import LABEL_ROLE, LABEL_UID, ROLES, ResourceName
 from deepseek_operator.resources.pod_set import PodSet
 from deepseek_operator.resources.worker import build_worker_pod
 from deepseek_operator.status.observed import PodFacts
 from deepseek_operator.status.pods import pod_facts
-from deepseek_workloads.contract.environment import ROLE_COORDINATOR
+from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_DRIFT_CHECK
 
 
 async def observe_pods(cluster: Cluster, resource: ResourceName) -> tuple[PodFacts, ...]:
-    """Every pod that this very resource owns."""
+    """Every pod of the pod set that this very resource owns."""
     found = await cluster.list_(POD, namespace=resource.namespace, labels={LABEL_UID: resource.uid})
+    facts = (pod_facts(pod) for pod in found)
+    return tuple(pod for pod in facts if pod.owner_uid == resource.uid and pod.role in ROLES)
+
+
+async def observe_drift_checks(cluster: Cluster, resource: ResourceName) -> tuple[PodFacts, ...]:
+    """Those of a dataset, which are no members of its pod set."""
+    labels = {LABEL_UID: resource.uid, LABEL_ROLE: ROLE_DRIFT_CHECK}
+    found = await cluster.list_(POD, namespace=resource.namespace, labels=labels)
     facts = (pod_facts(pod) for pod in found)
     return tuple(pod for pod in facts if pod.owner_uid == resource.uid)
 

@@ -8,6 +8,7 @@ from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.cluster.interface import Cluster
 from deepseek_operator.cluster.kinds import DATASET, MODEL_REVISION, MODEL_SERVICE, TRAINING_JOB, Kind
 from deepseek_operator.reconcile.context import Context
+from deepseek_operator.reconcile.drift_check import reconcile_drift_check
 from deepseek_operator.reconcile.inputs import Inputs, inputs_of_dataset, inputs_of_job
 from deepseek_operator.reconcile.key import Key
 from deepseek_operator.reconcile.model_revision import Recorded, record_revision
@@ -24,10 +25,16 @@ from deepseek_workloads.contract.messages import Verdict
 def build_reconcilers(context: Context) -> Mapping[Kind, Callable[[Key], Awaitable[float | None]]]:
     return {
         TRAINING_JOB: partial(reconcile_run, context, TRAINING_JOBS),
-        DATASET: partial(reconcile_run, context, DATASETS),
+        DATASET: partial(_reconcile_dataset, context),
         MODEL_REVISION: partial(reconcile_revision, context),
         MODEL_SERVICE: partial(reconcile_service, context),
     }
+
+
+async def _reconcile_dataset(context: Context, key: Key) -> float | None:
+    """Its preparation, and what is done again and again afterwards. Each reads the resource anew."""
+    looks = [await reconcile_run(context, DATASETS, key), await reconcile_drift_check(context, key)]
+    return min((each for each in looks if each is not None), default=None)
 
 
 async def _job_inputs(cluster: Cluster, job: DeepSeekTrainingJob, build: BuildSettings) -> Inputs:

@@ -99,6 +99,11 @@ async def ensure_network_objects(cluster: Cluster, pod_set: PodSet, *, incarnati
     await _ensure(cluster, pod_set.resource, objects)
 
 
+async def ensure_network_policy(cluster: Cluster, pod_set: PodSet) -> None:
+    """The policy alone, of a pod that nobody talks to. Raises NameTaken."""
+    await _ensure(cluster, pod_set.resource, [(NETWORK_POLICY, build_network_policy(pod_set))])
+
+
 async def ensure_serving_objects(
     cluster: Cluster, pod_set: PodSet, *, incarnation: int, replicas: int
 ) -> None:

@@ -16,6 +16,7 @@ from deepseek_operator.status.conditions import (
     STOPPING,
     SUSPENDED,
 )
+from deepseek_operator.status.drift import DRIFT_DETECTED
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED
 from deepseek_operator.status.pod_state import Trouble
 
@@ -52,6 +53,21 @@ def events_between(old: RunStatus, new: RunStatus) -> list[ResourceEvent]:
         if warning not in old.warnings
     ]
     return events
+
+
+def drift_event(old: RunStatus, new: RunStatus) -> ResourceEvent | None:
+    """Of a drift check that ended otherwise than the one before, or found other figures of a drift."""
+    before, now = (
+        next((c for c in each.conditions if c.type == DRIFT_DETECTED), None) for each in (old, new)
+    )
+    if now is None or (before is not None and (before.status, before.message) == (now.status, now.message)):
+        return None
+    if now.status == "True":
+        return ResourceEvent("Warning", DRIFT_DETECTED, now.message)
+    if before is not None and (before.status, before.reason) == (now.status, now.reason):
+        return None
+    kind: Literal["Normal", "Warning"] = "Normal" if now.status == "False" else "Warning"
+    return ResourceEvent(kind, now.reason, now.message, occasion=_occasion(now))
 
 
 def _of_condition(condition: Condition, earlier: Condition | None) -> list[ResourceEvent]:

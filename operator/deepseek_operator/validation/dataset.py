@@ -1,12 +1,14 @@
 """Whether a dataset can be prepared, and the run config that it then becomes."""
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
 from deepseek_operator.api.dataset import DeepSeekDataset
 from deepseek_operator.api.pipeline import PipelineStage
 from deepseek_operator.resources.run_config import PreparedDataset, render_dataset_run
+from deepseek_operator.resources.schedule import InvalidSchedule, next_time
 from deepseek_operator.validation.bounds import problems_of
 from deepseek_operator.validation.storage import check_endpoint, check_uri
 from deepseek_operator.validation.training_job import no_image
@@ -44,6 +46,8 @@ def _fields(dataset: DeepSeekDataset, worker_image: str) -> Iterator[Problem]:
         yield from check_uri(spec.tokenizer.uri, field="spec.tokenizer.uri")
     if not spec.image and not worker_image:
         yield no_image()
+    if spec.drift_check is not None:
+        yield from _schedule(spec.drift_check.schedule)
     reference = spec.tokenizer.dataset_ref
     if reference is not None and reference.name == dataset.metadata.name:
         yield Problem(
@@ -61,6 +65,19 @@ def _fields(dataset: DeepSeekDataset, worker_image: str) -> Iterator[Problem]:
             rule="must name each token once",
             remedy="leave out the repeated ones",
             reason="InvalidTokenizer",
+        )
+
+
+def _schedule(schedule: str) -> Iterator[Problem]:
+    try:
+        next_time(schedule, after=datetime.fromtimestamp(0, tz=UTC))
+    except InvalidSchedule as error:
+        yield Problem(
+            field="spec.driftCheck.schedule",
+            value=repr(schedule),
+            rule=f"must be a cron expression of five fields: {error}",
+            remedy="use for instance 0 3 * * 1: Mondays at 3 in the morning, UTC",
+            reason="InvalidSchedule",
         )
 
 

@@ -1,11 +1,12 @@
 """A dataset, and the job that waits for it."""
 
+import json
 from typing import Any
 
 from harness.kubectl import Kubectl, condition
 from harness.waiting import wait_until
 
-from deepseek_workloads.contract.messages import Verdict
+from deepseek_workloads.contract.messages import DriftVerdict, Verdict
 
 DIGEST = "sha256:" + "e" * 64
 DEADLINE = 180.0
@@ -39,6 +40,36 @@ def test_a_dataset_is_prepared_by_its_own_pods(
     row = kubectl.run("get", "dsdata", "docs", "--no-headers").split()
     assert row[0:2] == ["docs", "Succeeded"]
     assert {"120", "45000", "e" * 12} <= set(row)
+
+
+def test_a_drift_check_that_was_missed_is_made_up_for_and_told(
+    operator: Any, kubectl: Kubectl, pods: Any, a_dataset: Any
+) -> None:
+    kubectl.apply(a_dataset(driftCheck={"schedule": "0 0 1 1 *"}))
+    pods.wait_for("dsdata-docs-coordinator-1", "dsdata-docs-worker-0-1")
+    pods.finish("dsdata-docs-coordinator-1", verdict=PREPARED)
+    wait_for_state(kubectl, "dsdata", "docs", "Succeeded")
+    long_ago = {"status": {"driftCheck": {"lastScheduleTime": "2001-01-01T00:00:00Z"}}}
+    kubectl.run(
+        *("patch", "dsdata", "docs", "--subresource=status", "--type=merge", "-p", json.dumps(long_ago))
+    )
+    [name] = wait_until(
+        lambda: [each for each in pods.names() if "drift-check" in each],
+        holds=bool,
+        what="the pod of the drift check",
+        deadline_seconds=DEADLINE,
+    )
+    drifted = DriftVerdict(outcome="Compared", new_objects=2, documents=500, divergences={"length": 0.4})
+    pods.finish(name, verdict=drifted)
+    found = wait_until(
+        lambda: kubectl.get("dsdata", "docs"),
+        holds=lambda found: condition(found, "DriftDetected")["status"] == "True",
+        what="the condition DriftDetected",
+        deadline_seconds=DEADLINE,
+    )
+    assert found["status"]["driftCheck"]["divergences"] == [{"name": "length", "value": "0.4"}]
+    assert found["status"]["state"] == "Succeeded"
+    pods.wait_for()
 
 
 def test_a_job_waits_for_its_dataset_and_pins_its_digest(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from harness.kubectl import Kubectl, Object
 from harness.waiting import wait_until
 
-from deepseek_workloads.contract.messages import Verdict
+from deepseek_workloads.contract.messages import DriftVerdict, Verdict
 from local_kubernetes.api import Api
 
 _TAINT = "deepseek.dev/test"
@@ -105,7 +105,12 @@ class Pods:
         )
 
     def finish(
-        self, name: str, *, exit_code: int = 0, reason: str = "", verdict: Verdict | None = None
+        self,
+        name: str,
+        *,
+        exit_code: int = 0,
+        reason: str = "",
+        verdict: Verdict | DriftVerdict | None = None,
     ) -> None:
         terminated: Object = {
             "exitCode": exit_code,

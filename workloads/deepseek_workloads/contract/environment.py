@@ -41,3 +41,4 @@ DRAIN_FILE = "/tmp/drain"  # noqa: S108 - exists once SIGTERM was received by th
 
 ROLE_COORDINATOR = "coordinator"
 ROLE_WORKER = "worker"
+ROLE_DRIFT_CHECK = "drift-check"  # of a dataset that is prepared: one pod a check

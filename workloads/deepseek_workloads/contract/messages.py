@@ -142,6 +142,21 @@ class Report(TolerantWireModel):
     failure: Failure | None = None  # from the driver only: the group ended, and starts again if it may
 
 
+class DriftVerdict(TolerantWireModel):
+    """The termination message of a drift check: how new raw data differ from what a dataset was made of."""
+
+    outcome: Literal["Compared", "NothingNew", "TooFewDocuments", "Failed"]
+    reason: str = ""  # CamelCase, of a failure
+    message: str = ""
+    new_objects: int = 0
+    documents: int = 0  # of the sample
+    divergences: dict[str, float] = Field(default_factory=dict)  # PSI by feature
+
+    def to_termination_message(self) -> bytes:
+        """Below MAX_VERDICT_BYTES, whatever the message's characters are."""
+        return self.model_copy(update={"message": self.message[: MAX_VERDICT_BYTES // 8]}).to_json()
+
+
 class Verdict(TolerantWireModel):
     """The coordinator's termination message, and with it the outcome of the run."""
 

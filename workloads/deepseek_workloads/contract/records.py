@@ -231,6 +231,8 @@ class DatasetManifest(TolerantWireModel):
     bad_records: int = 0
     augmented_documents: int = 0  # copies that a stage made, of the documents
     report: DatasetReport | None = None
+    # uint64, sorted: hashes of the raw objects (`prepare.raw.object_hashes`); None: of an older operator
+    raw_objects: FileEntry | None = None
     chat_template: str | None = None  # of conversations: how messages became text
     images: ImageFormat | None = None  # None: text alone
     raw_fingerprint: str = ""  # sha256 over (uri, etag, size) of the raw objects

@@ -28,6 +28,7 @@ def test_a_possible_dataset_has_no_problems(make_dataset: Any) -> None:
         ({"storage": {"endpointUrl": "http://s3:port"}}, "spec.storage.endpointUrl"),
         ({"sourceStorage": {"endpointUrl": "http://s3:99999"}}, "spec.sourceStorage.endpointUrl"),
         ({"heldOutFraction": "0.7"}, "spec.heldOutFraction"),
+        ({"driftCheck": {"schedule": "0 0 30 2 *"}}, "spec.driftCheck.schedule"),
         (
             {"pipeline": [{"name": "unseen", "decontaminate": {"uris": ["questions.jsonl"]}}]},
             "spec.pipeline[0].decontaminate.uris[0]",

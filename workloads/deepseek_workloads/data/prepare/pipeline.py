@@ -18,9 +18,9 @@ from deepseek_workloads.data.prepare.evaluation_sets import check_unchanged, eva
 from deepseek_workloads.data.prepare.executor import Executor
 from deepseek_workloads.data.prepare.plan import plan_steps, stages_of
 from deepseek_workloads.data.prepare.progress import StageReporter
-from deepseek_workloads.data.prepare.raw import fingerprint, list_raw, plan_parts
+from deepseek_workloads.data.prepare.raw import fingerprint, list_raw, plan_parts, put_raw_objects
 from deepseek_workloads.data.prepare.read_stage import read_part
-from deepseek_workloads.data.prepare.records import Part, ReadRecord, TokenizeRecord, TokenizerRecord
+from deepseek_workloads.data.prepare.records import RawSlice, ReadRecord, TokenizeRecord, TokenizerRecord
 from deepseek_workloads.data.prepare.rendering import check_templates
 from deepseek_workloads.data.prepare.report import put_report
 from deepseek_workloads.data.prepare.settings import attempt_id, settings_digest
@@ -80,10 +80,9 @@ def _publish(
             remove_intermediate(context, store)
             return found
         try:
-            parts = plan_parts(run, slices)
             return _run_stages(
                 context,
-                parts,
+                slices,
                 identity,
                 evaluation_sets=evaluation_sets,
                 executor=executor,
@@ -99,7 +98,7 @@ def _publish(
 
 def _run_stages(
     context: Context,
-    parts: Sequence[Part],
+    slices: Sequence[RawSlice],
     identity: publish.Identity,
     *,
     evaluation_sets: Sequence[str],
@@ -108,6 +107,7 @@ def _run_stages(
 ) -> PinnedManifest:
     stages, steps = Stages(context, executor, on_done), plan_steps(stages_of(context.run))
     check_unchanged(read_evaluation_sets(stages, steps), evaluation_sets)
+    parts = plan_parts(context.run, slices)
     read = stages.run(READ, partial(read_part, context), parts, ReadRecord)
     _check_bad_records(context, read)
     corpus = run_steps(stages, steps, Corpus(tuple(read)))
@@ -128,6 +128,7 @@ def _run_stages(
             counts=sum_counts(store, tokenized, vocab_size=tokenizer.vocab_size),
             reports=corpus.reports,
             report=put_report(context, store, read=read, reports=corpus.reports, tokenized=tokenized),
+            raw_objects=put_raw_objects(context, store, slices),
         )
         published = publish.publish(store, manifest)
         remove_intermediate(context, store)

@@ -9,6 +9,7 @@ from deepseek_workloads.contract.layout import DATASET_MANIFEST, join_uri
 from deepseek_workloads.contract.records import (
     DatasetManifest,
     DatasetReport,
+    FileEntry,
     ImageFormat,
     SplitStatistics,
     StageReport,
@@ -41,6 +42,7 @@ def build_manifest(
     counts: Counts,
     reports: Sequence[StageReport],
     report: DatasetReport,
+    raw_objects: FileEntry,
 ) -> DatasetManifest:
     """`counts`: uint64 [2, vocab_size], train and held-out. `reports`: of the stages."""
     splits = {
@@ -72,6 +74,7 @@ def build_manifest(
         bad_records=sum(record.bad_records for record in read) + sum(record.refused for record in tokenized),
         augmented_documents=sum(record.augmented for record in tokenized),
         report=report,
+        raw_objects=raw_objects,
         chat_template=chat_template,
         images=_image_format(run, tokenizer),
         raw_fingerprint=identity.raw_fingerprint,

@@ -3,14 +3,19 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.records import FileEntry
 from deepseek_workloads.contract.run_config import DatasetRun, RawSource
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.compression import compression_of
-from deepseek_workloads.data.prepare.context import Context
+from deepseek_workloads.data.prepare.context import Context, put_file
 from deepseek_workloads.data.prepare.records import Part, RawSlice
-from deepseek_workloads.store.interface import ByteRange, ObjectInfo
+from deepseek_workloads.store.interface import ByteRange, ObjectInfo, ObjectStore
 
 MIN_PART_BYTES = 1024 * 1024
 IMAGE_PART_BYTES = 128 * 1024  # of lines that name images, all of which a task holds: some hundred
@@ -56,12 +61,26 @@ def is_wanted(info: ObjectInfo, source: RawSource) -> bool:
 
 def fingerprint(run: DatasetRun, slices: Sequence[RawSlice], *, evaluation_sets: Sequence[str] = ()) -> str:
     """sha256 over (uri, etag, size) of the raw objects, in order, and the same of evaluation sets."""
-    lines = [
-        f"{run.raw_sources[piece.source].uri.rstrip('/')}/{piece.key}\t{piece.etag}\t{piece.size}\n"
-        for piece in slices
-    ]
-    lines += [f"{line}\n" for line in evaluation_sets]
+    lines = [*(_line_of(run, piece) for piece in slices), *(f"{line}\n" for line in evaluation_sets)]
     return sha256_digest("".join(lines).encode())
+
+
+def object_hashes(run: DatasetRun, slices: Sequence[RawSlice]) -> npt.NDArray[np.uint64]:
+    """A hash of each object (uri, etag, size), in the order of the slices: by it a later look tells new
+    ones."""
+    return np.array(
+        [xxhash.xxh3_64_intdigest(_line_of(run, each).encode()) for each in slices], dtype=np.uint64
+    )
+
+
+def put_raw_objects(context: Context, store: ObjectStore, slices: Sequence[RawSlice]) -> FileEntry:
+    content = np.sort(object_hashes(context.run, slices)).astype("<u8").tobytes()
+    return put_file(store, context.key("raw-objects"), content)
+
+
+def _line_of(run: DatasetRun, piece: RawSlice) -> str:
+    uri = run.raw_sources[piece.source].uri.rstrip("/")
+    return f"{uri}/{piece.key}\t{piece.etag}\t{piece.size}\n"
 
 
 def plan_parts(run: DatasetRun, slices: Sequence[RawSlice]) -> list[Part]:

@@ -54,13 +54,13 @@ def read_part(context: Context, part: Part) -> ReadRecord:
     writer, images = DocumentWriter(), PartImages(context.run.image_settings)
     bad: list[BadRecord] = []
     empty = bad_records = 0
-    for item in _records(context, part.slices, images):
+    for item in iter_records(context, part.slices, images):
         if isinstance(item, BadRecord):
             bad_records += 1
             bad += [item] if len(bad) < QUARANTINED_RECORDS else []
             continue
-        text = _normalized(item.text, context.run)
-        if not _is_empty(text, context.run):
+        text = normalized_text(item.text, context.run)
+        if not is_empty(text, context.run):
             writer.add(Document(text, item.language))
             _check_size(context, part, writer.size + images.size)
         else:
@@ -68,7 +68,7 @@ def read_part(context: Context, part: Part) -> ReadRecord:
     return _write(context, part, writer, images, bad, empty=empty, bad_records=bad_records)
 
 
-def _is_empty(text: str, run: DatasetRun) -> bool:
+def is_empty(text: str, run: DatasetRun) -> bool:
     return ImageText.from_document(text).empty if run.with_images else not text.strip()
 
 
@@ -96,7 +96,7 @@ def _check_size(context: Context, part: Part, size: int) -> None:
             )
 
 
-def _normalized(text: str, run: DatasetRun) -> str:
+def normalized_text(text: str, run: DatasetRun) -> str:
     """Of conversations what is said, not the JSON around it."""
     if run.with_images:
         form = run.normalization
@@ -139,10 +139,10 @@ def _write(
         return put_record(store, context, READ, record)
 
 
-def _records(
+def iter_records(
     context: Context, slices: Sequence[RawSlice], images: PartImages
 ) -> Iterator[Document | BadRecord]:
-    """In the order of the slices; neighbouring slices of one source share a store."""
+    """In the order of the slices; neighbouring slices of one source share a store. Raises ObjectChanged."""
     for number, source in enumerate(context.run.raw_sources):
         of_source = [piece for piece in slices if piece.source == number]
         if not of_source:

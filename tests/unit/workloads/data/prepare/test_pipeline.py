@@ -123,7 +123,7 @@ def test_the_digest_does_not_depend_on_how_it_was_run(make_run, prepare, tmp_pat
 def test_only_what_the_manifest_names_is_left(prepared) -> None:
     store, manifest = prepared
     shards = [*manifest.train, *manifest.held_out]
-    named = {"manifest.json", manifest.tokenizer_key}
+    named = {"manifest.json", manifest.tokenizer_key, manifest.raw_objects.key}
     named |= {file.key for file in manifest.report.files}
     named |= {shard.key for shard in shards} | {shard.document_offsets_key for shard in shards}
     assert {info.key for info in store.list("")} == named
