@@ -13,6 +13,7 @@ from deepseek_operator.api.pipeline import PipelineStage
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers, placement_changes_only_while_suspended
 from deepseek_operator.api.schema import (
     ATOMIC_LIST,
+    CountOrPercentage,
     DnsLabel,
     Fraction,
     Image,
@@ -245,8 +246,10 @@ class DatasetSpec(SpecModel):
     shard_tokens: int = Field(
         default=8_388_608, ge=1024, le=1_073_741_824, description="Tokens of a shard at most, about."
     )
-    max_bad_records: int = Field(
-        default=0, ge=0, le=10**9, description="Records that may be unreadable before preparation fails."
+    max_bad_records: CountOrPercentage = Field(
+        default=0,
+        description="Records that may be unreadable before preparation fails: a number, or a share of all "
+        "that are read, for instance 1%.",
     )
     drift_check: DriftCheck | None = Field(
         default=None, description="Compare new raw data with the dataset, once it is prepared."

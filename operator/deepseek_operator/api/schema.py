@@ -6,7 +6,7 @@ It does not know any kind.
 from math import isinf, isnan
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, ConfigDict, StringConstraints, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic.config import JsonDict
 
 from deepseek_workloads.contract.wire import TolerantWireModel, WireModel
@@ -138,6 +138,24 @@ Quantity = Annotated[
             "x-kubernetes-int-or-string": True,
             "pattern": _QUANTITY_PATTERN,
             "maxLength": 24,
+        }
+    ),
+]
+
+
+_PERCENTAGE_PATTERN: Final = r"^(100|[0-9]{1,2}(\.[0-9]{1,4})?)%$"
+
+# A count, or a share such as "1%", as Kubernetes' maxUnavailable is; decimals too.
+CountOrPercentage = Annotated[
+    Annotated[int, Field(ge=0, le=10**9)] | Annotated[str, StringConstraints(pattern=_PERCENTAGE_PATTERN)],
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            "pattern": _PERCENTAGE_PATTERN,
+            "maxLength": 8,
+            "minimum": 0,
+            "maximum": 10**9,
         }
     ),
 ]

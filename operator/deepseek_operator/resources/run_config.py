@@ -138,12 +138,18 @@ def render_dataset_run(
             "pipeline": _pipeline(spec),
             "held_out_fraction": spec.held_out_fraction,
             "shard_tokens": spec.shard_tokens,
-            "max_bad_records": spec.max_bad_records,
+            **_bad_records(spec.max_bad_records),
             "workers": _workers(spec.workers),
             "storage": _storage(spec.storage),
             "run_policy": _run_policy(spec.run_policy),
         }
     )
+
+
+def _bad_records(limit: int | str) -> Values:
+    if isinstance(limit, int):
+        return {"max_bad_records": limit}
+    return {"max_bad_share": float(limit.removesuffix("%")) / 100}
 
 
 def _pipeline(spec: DatasetSpec) -> list[Values] | None:

@@ -4,6 +4,7 @@ Everything is resolved: presets are expanded, dataset references have become URI
 become steps. It holds no secret. It does not know Kubernetes objects.
 """
 
+from math import floor
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, TypeAdapter, model_validator
@@ -233,6 +234,7 @@ class DatasetRun(WireModel):
     held_out_fraction: float = Field(default=0.01, ge=0, lt=0.5)
     shard_tokens: int = Field(default=8_388_608, ge=1024)
     max_bad_records: int = Field(default=0, ge=0)
+    max_bad_share: float | None = Field(default=None, ge=0, le=1)  # of all records, in place of the number
     workers: Workers
     storage: Storage
     run_policy: RunPolicy = RunPolicy()
@@ -241,6 +243,12 @@ class DatasetRun(WireModel):
     def conversations(self) -> bool:
         """Whether its documents are messages; a dataset has one kind of documents only."""
         return self.raw_sources[0].format == "chat"
+
+    def bad_records_allowed(self, *, of: int) -> int:
+        """`of`: the records that were read, bad ones included."""
+        return (
+            self.max_bad_records if self.max_bad_share is None else floor(self.max_bad_share * of + 1e-6)
+        )  # 0.29 * 100 is a little less than 29
 
     @property
     def with_images(self) -> bool:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from deepseek_operator.validation.dataset import dataset_run_of, validate_dataset
 from deepseek_workloads.contract.pipeline import (
@@ -17,6 +18,20 @@ from deepseek_workloads.contract.run_config import parse_run
 
 def test_a_possible_dataset_has_no_problems(make_dataset: Any) -> None:
     assert validate_dataset(make_dataset(), worker_image="worker") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"), [(0, 0), (7, 7), ("1%", 10), ("0.25%", 2), ("100%", 1000), ("0%", 0), ("29%", 290)]
+)
+def test_bad_records_are_a_number_or_a_share(make_dataset: Any, given: int | str, allowed: int) -> None:
+    run = dataset_run_of(make_dataset({"maxBadRecords": given}))
+    assert run.bad_records_allowed(of=1000) == allowed
+
+
+@pytest.mark.parametrize("given", ["seven", "101%", "-1%", "1 %", -1])
+def test_other_limits_of_bad_records_are_refused(make_dataset: Any, given: int | str) -> None:
+    with pytest.raises(ValidationError):
+        make_dataset({"maxBadRecords": given})
 
 
 @pytest.mark.parametrize(

@@ -156,10 +156,11 @@ def _check_tokenizer(context: Context) -> str | None:
 
 def _check_bad_records(context: Context, read: Sequence[ReadRecord]) -> None:
     bad = sum(record.bad_records for record in read)
-    if bad > context.run.max_bad_records:
+    allowed = _allowed(context, read)
+    if bad > allowed:
         examples = "; ".join([example for record in read for example in record.bad_examples][:3])
         raise DatasetError(
-            f"spec.maxBadRecords: {bad} records cannot be read and {context.run.max_bad_records} may: "
+            f"spec.maxBadRecords: {bad} records cannot be read and {allowed} may: "
             f"{examples}. All are at {_quarantine(context)}: correct the raw objects, exclude them or raise "
             "the limit",
             reasons.TOO_MANY_BAD_RECORDS,
@@ -170,6 +171,11 @@ def _check_bad_records(context: Context, read: Sequence[ReadRecord]) -> None:
             "raw sources, their format and textField",
             reasons.EMPTY_DATASET,
         )
+
+
+def _allowed(context: Context, read: Sequence[ReadRecord]) -> int:
+    records = sum(record.documents + record.empty + record.bad_records for record in read)
+    return context.run.bad_records_allowed(of=records)
 
 
 def _check_anything_left(corpus: Corpus) -> None:
@@ -186,10 +192,11 @@ def _check_refused(context: Context, read: Sequence[ReadRecord], tokenized: Sequ
     """Conversations that the template or the tokenizer cannot take are bad records too."""
     refused = sum(record.refused for record in tokenized)
     bad = sum(record.bad_records for record in read) + refused
-    if refused and bad > context.run.max_bad_records:
+    allowed = _allowed(context, read)
+    if refused and bad > allowed:
         examples = "; ".join([example for record in tokenized for example in record.refused_examples][:3])
         raise DatasetError(
-            f"spec.maxBadRecords: {bad} records cannot be used and {context.run.max_bad_records} may: "
+            f"spec.maxBadRecords: {bad} records cannot be used and {allowed} may: "
             f"{examples}. They are at {_quarantine(context)}refused-*.jsonl: correct the conversations or "
             "the chat template, or raise the limit",
             reasons.TOO_MANY_BAD_RECORDS,

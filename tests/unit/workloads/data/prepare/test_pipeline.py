@@ -201,6 +201,17 @@ def test_as_many_bad_records_as_allowed_are_set_aside(make_run, prepare, raw) ->
     assert manifest.bad_records == 1
 
 
+@pytest.mark.parametrize(("share", "outcome"), [(0.01, "Failed"), (0.03, "Succeeded"), (1.0, "Succeeded")])
+def test_bad_records_may_be_a_share_of_all(make_run, prepare, raw, share, outcome) -> None:
+    """4 of 184, a little more than two in a hundred."""
+    with (raw / "pages.jsonl").open("a") as file:
+        file.write('{"text": 7}\n' * 4)
+    verdict = prepare(make_run(max_bad_share=share))
+    assert verdict.outcome == outcome
+    if outcome == "Failed":
+        assert "4 records cannot be read and 1 may" in verdict.message
+
+
 def test_documents_without_text_are_dropped_and_counted(make_run, prepare, raw) -> None:
     (raw / "notes" / "blank.txt").write_text(" \n\t\n")
     _, manifest = _published(make_run(), prepare(make_run()))
