@@ -26,11 +26,41 @@ from deepseek_operator.api.training_data import Data
 from deepseek_operator.api.training_job_status import TrainingJobStatus
 
 
+class KeepBest(SpecModel):
+    """Checkpoints that are kept for a figure of theirs."""
+
+    metric: Annotated[str, StringConstraints(pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)] = Field(
+        description="loss, of the step; of an evaluation at the same step held_out_loss, "
+        "held_out_bits_per_byte or accuracy; with an entrypoint what it reports."
+    )
+    mode: Literal["min", "max"] = Field(default="min", description="Which values are better.")
+    count: int = Field(default=1, ge=1, le=100, description="How many are kept.")
+
+
 class Checkpoint(SpecModel):
-    """What is kept to go on from."""
+    """What is kept to go on from. What is kept may be changed while the job runs."""
+
+    model_config = with_rules(
+        immutable("everySteps"),
+        immutable("mode"),
+        rule(
+            "!has(self.keepEvery) || self.keepEvery % self.everySteps == 0",
+            "must be a multiple of everySteps: no other step has a checkpoint of its own",
+            field_path=".keepEvery",
+        ),
+    )
 
     every_steps: int = Field(default=100, ge=1, le=10**9, description="Steps between two checkpoints.")
     keep_last: int = Field(default=3, ge=1, le=1000, description="Newest checkpoints that are kept.")
+    keep_every: int | None = Field(
+        default=None,
+        ge=1,
+        le=10**9,
+        description="Checkpoints of steps that are a multiple of it are kept for good; absent is none.",
+    )
+    keep_best: KeepBest | None = Field(
+        default=None, description="Beside those, the best by a figure; absent is none."
+    )
     mode: Literal["async", "sync"] = Field(
         default="async",
         description="async: training goes on while a copy of the state is uploaded. sync: it waits, and "
@@ -72,7 +102,7 @@ class TrainingJobSpec(SpecModel):
     """What to train, on what, where, and for how long."""
 
     model_config = with_rules(
-        *(immutable(name) for name in ("backend", "model", "data", "training", "checkpoint", "evaluation")),
+        *(immutable(name) for name in ("backend", "model", "data", "training", "evaluation")),
         *(
             immutable(name)
             for name in ("monitoring", "storage", "rollout", "image", "imagePullPolicy", "imagePullSecrets")
@@ -89,6 +119,14 @@ class TrainingJobSpec(SpecModel):
             " && self.training.parallelism.dataParallelReplicateDegree == 1)",
             "backend horovod is data-parallel only: set zeroStage 0 and every degree 1, or use backend ray",
             field_path=".backend",
+        ),
+        rule(
+            "!has(self.checkpoint.keepBest)"
+            " || has(self.evaluation.everySteps) || has(self.training.entrypoint)"
+            " || !(self.checkpoint.keepBest.metric.startsWith('held_out_')"
+            " || self.checkpoint.keepBest.metric == 'accuracy')",
+            "is a figure of evaluations, of which there is one at the end only: set evaluation.everySteps",
+            field_path=".checkpoint.keepBest.metric",
         ),
         rule(
             "self.backend == 'horovod' || !has(self.training.horovod)",

@@ -7,13 +7,21 @@ from typing import Final
 
 from deepseek_workloads.contract.messages import Control, Progress
 from deepseek_workloads.contract.monitoring import Alerts
+from deepseek_workloads.contract.retention import Retention
 
 _FIRST_GENERATION: Final = 1  # of a resource that nobody has changed: it runs, as its coordinator does anyway
 
 
-def wanted_control(*, generation: int, suspend: bool, alerts: Alerts | None = None) -> Control:
-    """`alerts`: of a training job."""
-    return Control(generation=generation, desired_state="Stopped" if suspend else "Running", alerts=alerts)
+def wanted_control(
+    *, generation: int, suspend: bool, alerts: Alerts | None = None, retention: Retention | None = None
+) -> Control:
+    """`alerts` and `retention`: of a training job."""
+    return Control(
+        generation=generation,
+        desired_state="Stopped" if suspend else "Running",
+        alerts=alerts,
+        retention=retention,
+    )
 
 
 def must_push(control: Control, progress: Progress | None) -> bool:

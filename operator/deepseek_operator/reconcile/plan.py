@@ -18,7 +18,7 @@ from deepseek_operator.reconcile.pod_changes import (
     keep_running,
     tear_down,
 )
-from deepseek_operator.resources.run_config import alerts_of
+from deepseek_operator.resources.run_config import alerts_of, retention_of
 from deepseek_operator.status.conditions import RUNNING
 from deepseek_operator.status.observed import Observed
 from deepseek_operator.status.outcome import Outcome, RunResource, coordinator_of, outcome_of
@@ -122,8 +122,13 @@ def used_incarnations(pods: PodSetStatus | None) -> dict[tuple[str, int], int]:
 
 def _control(resource: RunResource, observed: Observed) -> Control | None:
     generation, suspend = resource.metadata.generation, resource.spec.suspend
-    alerts = alerts_of(resource.spec) if isinstance(resource, DeepSeekTrainingJob) else None
-    control = wanted_control(generation=generation, suspend=suspend, alerts=alerts)
+    spec = resource.spec if isinstance(resource, DeepSeekTrainingJob) else None
+    control = wanted_control(
+        generation=generation,
+        suspend=suspend,
+        alerts=alerts_of(spec) if spec else None,
+        retention=retention_of(spec) if spec else None,
+    )
     return control if must_push(control, observed.progress) else None
 
 

@@ -19,6 +19,7 @@ from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.layout import DATASET_MANIFEST, digest_in_uri, join_uri
 from deepseek_workloads.contract.monitoring import Alerts
 from deepseek_workloads.contract.pipeline import web_recipe
+from deepseek_workloads.contract.retention import Retention
 from deepseek_workloads.contract.run_config import DatasetRun, InitialExport, Storage, TrainingRun
 
 Values = dict[str, Any]
@@ -105,6 +106,11 @@ def _vision_checkpoint(job: DeepSeekTrainingJob) -> InitialExport | None:
 def alerts_of(spec: TrainingJobSpec) -> Alerts:
     """As a running coordinator gets them, too, when they change."""
     return Alerts.model_validate(spec.alerts.model_dump())
+
+
+def retention_of(spec: TrainingJobSpec) -> Retention:
+    """Likewise."""
+    return Retention.model_validate(spec.checkpoint.model_dump())
 
 
 def _monitoring(spec: TrainingJobSpec) -> Values:

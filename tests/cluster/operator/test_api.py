@@ -20,6 +20,8 @@ from deepseek_operator.api.schema import GROUP, VERSION
         ("training", {"globalBatchSize": 16, "steps": 20}),
         ("storage", {"uri": "s3://models/elsewhere"}),
         ("workers", {"numNodes": 3}),
+        ("checkpoint", {"everySteps": 7}),
+        ("checkpoint", {"mode": "sync"}),
     ],
 )
 def test_what_is_immutable_stays(kubectl: Kubectl, a_job: Any, path: str, value: Any) -> None:
@@ -32,9 +34,25 @@ def test_what_is_mutable_can_be_changed(kubectl: Kubectl, a_job: Any) -> None:
     kubectl.apply(a_job(suspend=True))
     kubectl.patch("dsjob", "tiny", {"spec": {"runPolicy": {"ttlSecondsAfterFinished": 60}}})
     kubectl.patch("dsjob", "tiny", {"spec": {"workers": {"nodeSelector": {"pool": "gpu"}}}})
+    kubectl.patch("dsjob", "tiny", {"spec": {"checkpoint": {"keepLast": 9, "keepBest": {"metric": "loss"}}}})
     kubectl.patch("dsjob", "tiny", {"spec": {"suspend": False}})
     with pytest.raises(KubectlError, match="only while suspend is true"):
         kubectl.patch("dsjob", "tiny", {"spec": {"workers": {"nodeSelector": {"pool": "other"}}}})
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        ({"keepEvery": 150}, "must be a multiple of everySteps"),
+        ({"keepBest": {"metric": "held_out_loss"}}, "set evaluation.everySteps"),
+        ({"keepBest": {"metric": "held out"}}, "metric"),
+    ],
+)
+def test_what_no_checkpoint_could_be_kept_for_is_refused(
+    kubectl: Kubectl, a_job: Any, kept: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(KubectlError, match=words):
+        kubectl.apply(a_job(checkpoint={"everySteps": 100, **kept}))
 
 
 def test_an_unknown_field_is_an_error(kubectl: Kubectl, a_job: Any) -> None:

@@ -21,6 +21,7 @@ from training_cases import (
 
 from deepseek_workloads.contract.messages import Control
 from deepseek_workloads.contract.records import CheckpointRecord, ExportRecord
+from deepseek_workloads.contract.retention import KeepBest, Retention
 from deepseek_workloads.contract.run_config import Storage, TrainingRun
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.held_out import held_out_batches
@@ -193,6 +194,29 @@ def test_only_the_newest_checkpoints_are_kept(dataset: str, tmp_path: Path) -> N
     assert [record.step for record in checkpoints(run)] == [5, 6]
     prefixes = {key.key.rsplit("/", 1)[0] + "/" for key in opened(run).list("data/")}
     assert prefixes == {record.prefix for record in checkpoints(run)}
+
+
+def test_what_is_kept_may_change_while_a_run_goes(dataset: str, tmp_path: Path) -> None:
+    def keep_more(monitor: MonitorAt) -> None:
+        monitor.control = Control(generation=1, retention=Retention(keep_last=1, keep_every=3))
+
+    run = run_config(f"file://{tmp_path}/run", dataset, checkpoint_every=1, keep_last=1)
+    train_alone(run, monitor=MonitorAt(2, keep_more))
+    assert [record.step for record in checkpoints(run)] == [3, 6]
+
+
+def test_the_best_by_an_evaluation_of_the_same_step_is_kept(dataset: str, tmp_path: Path) -> None:
+    run = run_config(f"file://{tmp_path}/run", dataset, checkpoint_every=1, keep_last=1)
+    worst = KeepBest(metric="held_out_loss", mode="max")  # the first, as the model learns
+    run = run.model_copy(
+        update={
+            "checkpoint": run.checkpoint.model_copy(update={"keep_best": worst}),
+            "evaluation": run.evaluation.model_copy(update={"every_steps": 2}),
+        }
+    )
+    train_alone(run)
+    assert [record.step for record in checkpoints(run)] == [2, 6]
+    assert "held_out_loss" in checkpoints(run)[0].metrics
 
 
 def test_a_newer_epoch_stops_an_older_group_at_its_next_commit(run: TrainingRun) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from deepseek_workloads.contract.monitoring import AlertAction, AlertKind, Alerts
+from deepseek_workloads.contract.retention import Retention
 from deepseek_workloads.contract.wire import TolerantWireModel
 
 MAX_PROGRESS_BYTES = 16 * 1024
@@ -112,6 +113,7 @@ class Control(TolerantWireModel):
     checkpoint_request: int = 0  # grows by one for each checkpoint wanted now
     dump_stacks_request: int = 0
     alerts: Alerts | None = None  # None: those of the run config
+    retention: Retention | None = None  # likewise
 
 
 class Failure(TolerantWireModel):

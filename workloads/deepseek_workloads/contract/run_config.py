@@ -14,6 +14,7 @@ from deepseek_workloads.contract.monitoring import Alerts, Monitoring
 from deepseek_workloads.contract.objective import Consolidation, CurriculumStage, Lora, Pruning, Quantisation
 from deepseek_workloads.contract.optimization import Optimizer, PrecisionOverride, Schedule
 from deepseek_workloads.contract.pipeline import PipelineStage
+from deepseek_workloads.contract.retention import KeepBest, Retention
 from deepseek_workloads.contract.wire import WireModel
 
 SCHEMA_VERSION: Final = 1
@@ -117,7 +118,14 @@ class Training(WireModel):
 class Checkpoint(WireModel):
     every_steps: int = Field(default=100, ge=1)
     keep_last: int = Field(default=3, ge=1)
+    keep_every: int | None = Field(default=None, ge=1)
+    keep_best: KeepBest | None = None
     mode: Literal["async", "sync"] = "sync"  # whether training goes on while a checkpoint is uploaded
+
+    @property
+    def retention(self) -> Retention:
+        """`Control` brings newer ones."""
+        return Retention(keep_last=self.keep_last, keep_every=self.keep_every, keep_best=self.keep_best)
 
 
 class Evaluation(WireModel):

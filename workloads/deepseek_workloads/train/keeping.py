@@ -4,13 +4,14 @@ It does not know what a step is, nor when a checkpoint is due.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from torch import nn
 from torch.optim import Optimizer
 
+from deepseek_workloads.contract.retention import Retention
 from deepseek_workloads.store.interface import StoreError
 from deepseek_workloads.store.log import CheckpointEntry, LogEntry, live_checkpoints
 from deepseek_workloads.train import checkpoint, retention
@@ -31,6 +32,7 @@ class CheckpointKeeper:
     optimizer: Optimizer
     reporter: Reporter | None
     watch: Stopwatch
+    retention: Callable[[], Retention | None]  # newer than the run config's
     parts: Sequence[StatePart] = ()
     entry: CheckpointEntry | None = None  # the newest
     _damaged: set[int] = field(default_factory=set)
@@ -158,7 +160,7 @@ class CheckpointKeeper:
             return []
         surplus = retention.to_retire(
             opened.writer.entries,
-            keep_last=opened.run.checkpoint.keep_last,
+            wanted=self.retention() or opened.run.checkpoint.retention,
             damaged=self._damaged,
         )
         if not damaged_too:

@@ -101,7 +101,13 @@ class TrainingLoop:
         self._setup, self._context, self._reporter, self._watch = setup, context, reporter, watch
         self._position = setup.loaded.position
         self._keeper = CheckpointKeeper(
-            setup, setup.model.module, setup.optimizer, reporter, watch, parts=setup.parts
+            setup,
+            setup.model.module,
+            setup.optimizer,
+            reporter,
+            watch,
+            retention=lambda: context.monitor.control.retention,
+            parts=setup.parts,
         )
         self._requests = Requests(context)
         self._metrics: dict[str, float] = {}
@@ -268,10 +274,11 @@ class TrainingLoop:
         )
 
     def _act(self, decision: Decision) -> None:
+        if decision.evaluate:  # first: a checkpoint may be kept for its figures
+            figures = assess(self._setup, self._position, self._reporter, self._watch)
+            self._metrics |= {name: value for name, value in figures.items() if isfinite(value)}
         if decision.checkpoint is not None:
             self._checkpoint(decision.checkpoint, durable=decision.end is not None)
-        if decision.evaluate:
-            assess(self._setup, self._position, self._reporter, self._watch)
 
 
 def _is_due(step: int, every: int | None) -> bool:

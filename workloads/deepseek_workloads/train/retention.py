@@ -5,9 +5,10 @@ that no record names are garbage when their epoch has ended: an older epoch can 
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from deepseek_workloads.contract import layout
+from deepseek_workloads.contract.retention import KeepBest, Retention
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import (
     CheckpointEntry,
@@ -26,14 +27,30 @@ def attempt_name(epoch: int, unique: str) -> str:
 
 
 def to_retire(
-    entries: Sequence[LogEntry], *, keep_last: int, damaged: Iterable[int] = ()
+    entries: Sequence[LogEntry], *, wanted: Retention, damaged: Iterable[int] = ()
 ) -> list[CheckpointEntry]:
-    """What exceeds the newest `keep_last`. Damaged ones (by log index), and what a rollback has given up,
-    neither count nor stay."""
+    """What nothing `wanted` keeps. Damaged ones (by log index), and what a rollback has given up, neither
+    count nor stay."""
     broken = set(damaged)
     intact = [entry for entry in live_checkpoints(entries) if entry.index not in broken]
-    kept = {entry.index for entry in intact[-keep_last:]}
+    kept = {entry.index for entry in _kept(intact, wanted)}
     return [entry for entry in unretired_checkpoints(entries) if entry.index not in kept]
+
+
+def _kept(intact: Sequence[CheckpointEntry], wanted: Retention) -> Iterator[CheckpointEntry]:
+    yield from intact[-wanted.keep_last :]
+    if wanted.keep_every is not None:
+        yield from (entry for entry in intact if entry.record.step % wanted.keep_every == 0)
+    if wanted.keep_best is not None:
+        yield from _best(intact, wanted.keep_best)
+
+
+def _best(intact: Sequence[CheckpointEntry], wanted: KeepBest) -> list[CheckpointEntry]:
+    """Of equals the newer ones."""
+    sign = 1 if wanted.mode == "min" else -1
+    measured = [entry for entry in intact if wanted.metric in entry.record.metrics]
+    ranked = sorted(measured, key=lambda entry: (sign * entry.record.metrics[wanted.metric], -entry.index))
+    return ranked[: wanted.count]
 
 
 def retire(store: ObjectStore, writer: Writer, entries: Sequence[CheckpointEntry]) -> None:

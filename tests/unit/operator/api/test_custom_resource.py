@@ -122,8 +122,8 @@ def test_every_field_of_a_spec_is_immutable_or_known_to_be_mutable(kind: Kind) -
     spec = build_schema(kind)["properties"]["spec"]
     guarded = {rule.get("fieldPath", "").lstrip(".") for rule in spec["x-kubernetes-validations"]}
     free = {name for name in spec["properties"] if name not in guarded}
-    # workers, coordinator and runPolicy have rules of their own, for each of their fields.
-    own = {"alerts"} if kind is TRAINING_JOB else {"driftCheck"}
+    # workers, coordinator, runPolicy and checkpoint have rules of their own, for each of their fields.
+    own = {"alerts", "checkpoint"} if kind is TRAINING_JOB else {"driftCheck"}
     assert free == {"suspend", "workers", "coordinator", "runPolicy", *own}
 
 
@@ -141,6 +141,16 @@ def test_within_workers_only_placement_and_min_nodes_can_change() -> None:
         if rule.get("fieldPath", "").startswith(".workers.")
     }
     assert set(workers["properties"]) - immutable - suspended == {"minNodes"}
+
+
+def test_within_checkpoint_only_what_is_kept_can_change() -> None:
+    checkpoint = build_schema(TRAINING_JOB)["properties"]["spec"]["properties"]["checkpoint"]
+    immutable = {
+        rule["fieldPath"].lstrip(".")
+        for rule in checkpoint["x-kubernetes-validations"]
+        if "immutable" in rule["message"]
+    }
+    assert set(checkpoint["properties"]) - immutable == {"keepLast", "keepEvery", "keepBest"}
 
 
 def test_within_the_run_policy_only_deadlines_and_retention_can_change() -> None:

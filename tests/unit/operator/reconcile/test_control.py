@@ -4,9 +4,10 @@ from typing import Any
 
 from deepseek_operator.api.training_job import TrainingJobSpec
 from deepseek_operator.reconcile.control import must_push, wanted_control
-from deepseek_operator.resources.run_config import alerts_of
+from deepseek_operator.resources.run_config import alerts_of, retention_of
 from deepseek_workloads.contract.messages import Control, Progress
 from deepseek_workloads.contract.monitoring import Alerts
+from deepseek_workloads.contract.retention import KeepBest, Retention
 
 SPEC: dict[str, Any] = {
     "model": {"preset": "deepseek-v3-tiny"},
@@ -29,3 +30,13 @@ def test_changed_limits_reach_a_running_job() -> None:
     assert received is not None
     assert (received.gradient_norm.threshold, received.gradient_norm.action) == (2.5, "rollback")
     assert received.rollback_checkpoints == 2
+
+
+def test_what_is_kept_of_checkpoints_reaches_a_running_job_when_it_changes() -> None:
+    assert retention_of(TrainingJobSpec.model_validate(SPEC)) == Retention()
+    kept = {"keepLast": 5, "keepEvery": 1000, "keepBest": {"metric": "loss", "count": 2}}
+    retention = retention_of(TrainingJobSpec.model_validate({**SPEC, "checkpoint": kept}))
+    control = wanted_control(generation=2, suspend=False, retention=retention)
+    received = Control.model_validate_json(control.to_json()).retention
+    best = KeepBest(metric="loss", mode="min", count=2)
+    assert received == Retention(keep_last=5, keep_every=1000, keep_best=best)

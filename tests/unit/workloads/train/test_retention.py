@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deepseek_workloads.contract.records import CheckpointRecord, FileEntry
+from deepseek_workloads.contract.retention import KeepBest, Retention
 from deepseek_workloads.store.file import FileObjectStore
 from deepseek_workloads.store.interface import NotFound
 from deepseek_workloads.store.log import (
@@ -20,11 +23,15 @@ from deepseek_workloads.train.retention import attempt_name, remove_orphans, ret
 UNIQUE = "00000000-0000-0000-0000-{:012d}"
 
 
-def entry(index: int, *, step: int, reason: str = "schedule") -> LogEntry:
+def entry(
+    index: int, *, step: int, reason: str = "schedule", metrics: dict[str, float] | None = None
+) -> LogEntry:
     fields = {"epoch": 1, "writer": "w", "created_at": "", "consumed_samples": 1, "tokens": 1, "files": []}
     return LogEntry(
         index,
-        CheckpointRecord.model_validate({**fields, "step": step, "prefix": "data/x/", "reason": reason}),
+        CheckpointRecord.model_validate(
+            {**fields, "step": step, "prefix": "data/x/", "reason": reason, "metrics": metrics or {}}
+        ),
     )
 
 
@@ -41,13 +48,69 @@ def entry(index: int, *, step: int, reason: str = "schedule") -> LogEntry:
 def test_what_is_retired(
     case: str, live: list[int], keep_last: int, damaged: list[int], retired: list[int]
 ) -> None:
-    chosen = to_retire([entry(index, step=index) for index in live], keep_last=keep_last, damaged=damaged)
+    log = [entry(index, step=index) for index in live]
+    chosen = to_retire(log, wanted=Retention(keep_last=keep_last), damaged=damaged)
     assert [checkpoint.index for checkpoint in chosen] == retired, case
+
+
+LOSSES = {10: 3.0, 20: 1.0, 30: 2.0, 40: 1.0, 50: None, 60: 4.0}  # by step; one was not measured
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kept"),
+    [
+        ({"keep_last": 2}, [50, 60]),
+        ({"keep_last": 1, "keep_every": 20}, [20, 40, 60]),
+        ({"keep_last": 1, "keep_every": 30}, [30, 60]),
+        ({"keep_last": 1, "keep_best": {"metric": "loss"}}, [40, 60]),
+        ({"keep_last": 1, "keep_best": {"metric": "loss", "count": 3}}, [20, 30, 40, 60]),
+        ({"keep_last": 1, "keep_best": {"metric": "loss", "mode": "max", "count": 2}}, [10, 60]),
+        ({"keep_last": 1, "keep_best": {"metric": "accuracy", "mode": "max"}}, [60]),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_stays_while_something_wants_it(wanted: dict[str, object], kept: list[int]) -> None:
+    log = [
+        entry(step // 10 + 1, step=step, metrics={} if loss is None else {"loss": loss})
+        for step, loss in LOSSES.items()
+    ]
+    gone = {checkpoint.record.step for checkpoint in to_retire(log, wanted=Retention.model_validate(wanted))}
+    assert [step for step in LOSSES if step not in gone] == kept
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.one_of(st.none(), st.floats(-9, 9))), min_size=1, max_size=12),
+    st.builds(
+        Retention,
+        keep_last=st.integers(1, 4),
+        keep_every=st.one_of(st.none(), st.integers(1, 7)),
+        keep_best=st.one_of(
+            st.none(),
+            st.builds(
+                KeepBest,
+                metric=st.just("loss"),
+                mode=st.sampled_from(["min", "max"]),
+                count=st.integers(1, 3),
+            ),
+        ),
+    ),
+)
+def test_the_newest_ones_always_stay_and_what_stayed_once_is_decided_alike_again(
+    checkpoints: list[tuple[int, float | None]], wanted: Retention
+) -> None:
+    log = [
+        entry(index, step=step, metrics={} if loss is None else {"loss": loss})
+        for index, (step, loss) in enumerate(checkpoints, start=1)
+    ]
+    gone = {checkpoint.index for checkpoint in to_retire(log, wanted=wanted)}
+    assert not gone & {each.index for each in log[-wanted.keep_last :]}
+    left = [each for each in log if each.index not in gone]
+    assert not to_retire(left, wanted=wanted)
 
 
 def test_what_a_rollback_has_given_up_is_retired_and_does_not_count() -> None:
     log = [entry(2, step=5), entry(3, step=10), entry(4, step=20), entry(5, step=10, reason="rollback")]
-    assert [checkpoint.index for checkpoint in to_retire(log, keep_last=2)] == [3, 4]
+    assert [checkpoint.index for checkpoint in to_retire(log, wanted=Retention(keep_last=2))] == [3, 4]
 
 
 def commit(store: FileObjectStore, writer: Writer, number: int) -> CheckpointEntry:

@@ -111,7 +111,14 @@ class RunContext:
         run is to stop. The last two end the loop by an exception that the function lets pass.
         """
         opened = self._opened
-        self._keeper = CheckpointKeeper(opened, model, optimizer, self._reporter, self._watch)
+        self._keeper = CheckpointKeeper(
+            opened,
+            model,
+            optimizer,
+            self._reporter,
+            self._watch,
+            retention=lambda: self._context.monitor.control.retention,
+        )
         loaded = self._keeper.load()
         self.position = loaded.position
         with self._keeper.begun(loaded):
