@@ -113,7 +113,7 @@ format: setup ## Format the code
 	ruff format .
 
 # ---- benchmarks --------------------------------------------------------------------------------------------
-.PHONY: bench-start bench-recovery bench-serve bench-train bench-memory bench-scaling bench-gpu bench-prepare bench-checkpoint
+.PHONY: bench-start bench-recovery bench-serve bench-train bench-memory bench-scaling bench-gpu bench-prepare bench-checkpoint bench-stream
 bench-start: setup ## Where the time goes from kubectl apply to the first step
 	@$(TEST_ENV) python bench/start.py
 
@@ -140,3 +140,10 @@ bench-checkpoint: setup ## Stall, GB/s and recovery with checkpoints of 1 GB in 
 
 bench-prepare: setup ## MB/s a core of preparing text, and how well near-duplicates are found, against datatrove
 	@$(TEST_ENV) python bench/prepare.py
+
+# What is compared with has an environment of its own: its dependencies are not ours.
+PEERS_STREAM := $(CACHE)/peers-stream/bin/python
+bench-stream: setup ## Tokens a second from S3 to batches, against mosaicml-streaming and litdata; resume, memory
+	@test -x $(PEERS_STREAM) || uv venv --quiet --python 3.11 $(CACHE)/peers-stream
+	@uv pip sync --quiet --require-hashes --python $(PEERS_STREAM) bench/peers/stream.txt
+	@$(TEST_ENV) python bench/stream.py --peer-python $(PEERS_STREAM) $(ARGS)

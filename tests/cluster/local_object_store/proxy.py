@@ -2,16 +2,13 @@
 
 Latency is added to the first byte of each answer, counted from the arrival of the request: requests at the
 same time wait at the same time, and bodies travel at full speed. What a round trip costs to connect, and a
-limit of bandwidth, are not modelled. `python -m local_object_store.proxy --upstream URL --latency-ms 200`
+limit of bandwidth, are not modelled. `python -m local_object_store --upstream URL --latency-ms 200`
 runs it in a process of its own until its standard input ends.
 """
 
-import argparse
 import asyncio
 import socket
-import sys
 import threading
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -172,18 +169,3 @@ def _refusal(kind: Kind) -> bytes:
     body = f"<Error><Code>{code}</Code><Message>asked for by a test</Message></Error>".encode()
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"Connection: close\r\n\r\n" + body
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--upstream", required=True)
-    parser.add_argument("--latency-ms", type=float, default=0.0)
-    options = parser.parse_args(arguments)
-    with Proxy(options.upstream, latency_seconds=options.latency_ms / 1000) as proxy:
-        sys.stdout.write(f"{proxy.endpoint_url}\n")
-        sys.stdout.flush()
-        sys.stdin.read()
-
-
-if __name__ == "__main__":
-    main()

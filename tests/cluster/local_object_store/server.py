@@ -54,7 +54,7 @@ def running_server(folder: Path) -> Iterator[Server]:
 @contextmanager
 def proxy_process(upstream: str, *, latency_ms: float) -> Iterator[str]:
     """The endpoint URL of a proxy that adds latency only; to break requests, use `Proxy` in this process."""
-    command = [sys.executable, "-m", "local_object_store.proxy", "--upstream", upstream]
+    command = [sys.executable, "-m", "local_object_store", "--upstream", upstream]
     process = subprocess.Popen(
         [*command, "--latency-ms", str(latency_ms)],
         stdin=subprocess.PIPE,

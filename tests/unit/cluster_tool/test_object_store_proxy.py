@@ -23,6 +23,9 @@ class Echo(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.served = 0
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Connections break on purpose here."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"

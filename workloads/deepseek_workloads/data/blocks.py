@@ -104,14 +104,15 @@ class BlockCache:
         self._capacity_bytes = capacity_bytes
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="data-block")
         self._blocks: OrderedDict[Hashable, Future[Tokens]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._sizes: dict[Hashable, int] = {}  # of those that are loaded, bytes
+        self._lock = threading.RLock()
 
     def request(self, keys: Iterable[Hashable]) -> None:
         """Begin to load what is not there; does not wait."""
         with self._lock:
             for key in keys:
                 if key not in self._blocks:
-                    self._blocks[key] = self._pool.submit(self._load, key)
+                    self._blocks[key] = self._pool.submit(self._load_counted, key)
                 self._blocks.move_to_end(key)
 
     def get(self, key: Hashable) -> Tokens:
@@ -122,27 +123,39 @@ class BlockCache:
         try:
             block = future.result()
         except BaseException:
-            with self._lock:
-                self._blocks.pop(key, None)
+            self.forget([key])
             raise
         self._evict(keep=key)
         return block
 
+    def forget(self, keys: Iterable[Hashable]) -> None:
+        """They are not needed; what is still on its way is not kept either."""
+        with self._lock:
+            for key in keys:
+                future = self._blocks.pop(key, None)
+                self._sizes.pop(key, None)
+                if future is not None:
+                    future.cancel()
+
     def close(self) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._blocks.clear()
+        self._sizes.clear()
+
+    def _load_counted(self, key: Hashable) -> Tokens:
+        block = self._load(key)
+        with self._lock:
+            if key in self._blocks:
+                self._sizes[key] = block.nbytes
+        return block
 
     def _evict(self, *, keep: Hashable) -> None:
         with self._lock:
-            loaded = {key: future for key, future in self._blocks.items() if _is_loaded(future)}
-            size = sum(future.result().nbytes for future in loaded.values())
-            for key, future in loaded.items():
-                if size <= self._capacity_bytes:
+            excess = sum(self._sizes.values()) - self._capacity_bytes
+            if excess <= 0:
+                return
+            for key in [key for key in self._blocks if key in self._sizes and key != keep]:
+                if excess <= 0:
                     return
-                if key != keep:
-                    size -= future.result().nbytes
-                    del self._blocks[key]
-
-
-def _is_loaded(future: Future[Tokens]) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
+                excess -= self._sizes[key]
+                self.forget([key])

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+import numpy as np
+import numpy.typing as npt
+
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.records import DatasetManifest, Shard
 from deepseek_workloads.contract.run_config import Data
@@ -22,6 +25,7 @@ from deepseek_workloads.data.windows import FixedWindows, Offsets, Windows, pack
 BLOCK_CHUNKS = (
     8  # chunks of a shard that are read together: 8 MiB of uint16 at the usual chunk of 512 Ki tokens
 )
+Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,31 @@ class Sample:
     window: int
     block: int
     sample_id: int
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples in their order, a column each: int64 [samples]."""
+
+    source: Numbers
+    ordinal: Numbers  # of the source: how many of its samples came before
+    epoch: Numbers
+    window: Numbers
+    block: Numbers
+    sample_id: Numbers
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def part(self, start: int, stop: int) -> "Samples":
+        return Samples(
+            self.source[start:stop],
+            self.ordinal[start:stop],
+            self.epoch[start:stop],
+            self.window[start:stop],
+            self.block[start:stop],
+            self.sample_id[start:stop],
+        )
 
 
 @dataclass(frozen=True)
@@ -103,19 +132,43 @@ class SamplePlan:
 
     def locate(self, sample: int) -> Sample:
         """Constant time, whatever the index."""
-        if sample < 0:
-            raise ValueError(f"sample {sample}: must be 0 or more")
-        source, ordinal = self._mixture.locate(sample)
-        order = self.sources[source].order
-        epoch, position = divmod(ordinal, order.windows)
-        window = order.window_at(position, epoch=epoch)
+        found = self.locate_many(np.array([sample]))
         return Sample(
-            source=source,
-            epoch=epoch,
-            window=window,
-            block=window // order.block_windows,
-            sample_id=self._first_ids[source] + window,
+            source=int(found.source[0]),
+            epoch=int(found.epoch[0]),
+            window=int(found.window[0]),
+            block=int(found.block[0]),
+            sample_id=int(found.sample_id[0]),
         )
+
+    def locate_many(self, samples: Numbers) -> Samples:
+        """`locate` of each of rising sample numbers: the time depends on how many there are only."""
+        if len(samples) and samples[0] < 0:
+            raise ValueError(f"sample {samples[0]}: must be 0 or more")
+        source, ordinal = self._mixture.locate_many(samples)
+        epoch, window, block, sample_id = (np.empty_like(ordinal) for _ in range(4))
+        for number in np.unique(source).tolist():
+            chosen = source == number
+            order = self.sources[number].order
+            epoch[chosen], window[chosen] = _visited(order, ordinal[chosen])
+            block[chosen] = window[chosen] // order.block_windows
+            sample_id[chosen] = self._first_ids[number] + window[chosen]
+        return Samples(source, ordinal, epoch, window, block, sample_id)
+
+    def ordinals_before(self, sample: int) -> list[int]:
+        """About how many samples of each source come before `sample`: exact where no block of the mixture
+        is cut."""
+        return self._mixture.counts(sample)
+
+
+def _visited(order: WindowOrder, ordinals: Numbers) -> tuple[Numbers, Numbers]:
+    """Epochs and windows of the samples of one source."""
+    epochs, positions = np.divmod(ordinals, order.windows)
+    windows = np.empty_like(positions)
+    for epoch in np.unique(epochs).tolist():
+        chosen = epochs == epoch
+        windows[chosen] = order.windows_at(positions[chosen], epoch=epoch)
+    return epochs, windows
 
 
 def _windows(shards: Sequence[Shard], data: Data, documents: Offsets | None) -> Windows:

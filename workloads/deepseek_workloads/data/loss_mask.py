@@ -16,11 +16,9 @@ def with_mask(ids: npt.NDArray[np.uint32], predicted: npt.NDArray[np.bool_]) -> 
     return ids | (predicted.astype(np.uint32) * _PREDICTED)
 
 
-def ids_of(tokens: Tokens) -> npt.NDArray[np.int64]:
-    """Without the mark; of tokens of any width."""
-    if tokens.dtype.itemsize == _PREDICTED.itemsize:
-        tokens = tokens & ~_PREDICTED
-    return tokens.astype(np.int64)
+def ids_of(tokens: Tokens) -> Tokens:
+    """Without the mark; of tokens of any width, which stays."""
+    return tokens & ~_PREDICTED if tokens.dtype.itemsize == _PREDICTED.itemsize else tokens
 
 
 def predicted_of(tokens: Tokens) -> npt.NDArray[np.bool_]:

@@ -66,7 +66,10 @@ def build_rows(
     """`tokens` of each window; those of packed windows carry a loss mask and are filled up. `images` of each
     window, where there is an `image_shape`: P and W."""
     if not any(isinstance(of_source, PackedWindows) for of_source, _ in windows):
-        ids = torch.from_numpy(np.stack([ids_of(row) for row in tokens]))
+        ids = torch.empty(len(tokens), sequence_length + 1, dtype=torch.int64)
+        filled = ids.numpy()
+        for row, content in enumerate(tokens):
+            filled[row] = ids_of(content)
         return Rows(ids, ids[:, 1:])
     width = sequence_length + 1
     ids = torch.full((len(tokens), width), _PADDING)
@@ -75,7 +78,7 @@ def build_rows(
     for row, (content, (of_source, window)) in enumerate(zip(tokens, windows, strict=True)):
         assert isinstance(of_source, PackedWindows)
         size = len(content)
-        ids[row, :size] = torch.from_numpy(ids_of(content))
+        ids[row, :size] = torch.from_numpy(ids_of(content).astype(np.int64))
         labels[row, :size] = ids[row, :size].where(torch.from_numpy(predicted_of(content)), IGNORED)
         documents[row, :size] = torch.from_numpy(of_source.documents(window))
     # What a document begins with does not follow from the one before.

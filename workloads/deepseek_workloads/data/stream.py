@@ -14,14 +14,17 @@ import numpy as np
 import torch
 
 from deepseek_workloads.data.blocks import BlockCache, TokenReader, Tokens
-from deepseek_workloads.data.cursor import Sample, SamplePlan, SourceWindows
+from deepseek_workloads.data.cursor import SamplePlan, Samples, SourceWindows
 from deepseek_workloads.data.image_readers import image_readers
 from deepseek_workloads.data.images import PlacedImage
 from deepseek_workloads.data.latency import Latency
 from deepseek_workloads.data.prefetch import Prefetcher
+from deepseek_workloads.data.read_ahead import ReadAhead
 from deepseek_workloads.data.rows import Rows, build_rows
 from deepseek_workloads.data.window_order import GROUP_BLOCKS
 from deepseek_workloads.store.interface import ObjectStore
+
+_LOCATED_TOGETHER = 512  # samples
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,14 @@ class RankSlice:
 
 @dataclass(frozen=True)
 class _Located:
-    samples: list[Sample]
+    samples: Samples
     first_sample: int
     last_of_step: bool
 
     @property
-    def blocks(self) -> set[Hashable]:
-        return {(sample.source, sample.block) for sample in self.samples}
+    def keys(self) -> list[tuple[int, int]]:
+        """Source and block of each sample."""
+        return list(zip(self.samples.source.tolist(), self.samples.block.tolist(), strict=True))
 
 
 class BatchStream:
@@ -108,7 +112,7 @@ class BatchStream:
         start_sample: int = 0,
         end_sample: int | None = None,
         prefetch_batches: int = 8,
-        read_threads: int = 4,
+        read_threads: int = 2 * GROUP_BLOCKS,
         cache_bytes: int | None = None,
     ) -> None:
         """`stores`: one for each source of the plan, in its order. `end_sample`: no global batch begins at or
@@ -159,55 +163,74 @@ class BatchStream:
 
     def _batches(self, start_sample: int, *, end_sample: int | None, lookahead: int) -> Iterator[Batch]:
         located = self._locate(start_sample, end_sample=end_sample)
+        read_ahead = ReadAhead(self._plan, end_sample=end_sample)
         ahead: deque[_Located] = deque()
         for batch in islice(located, lookahead):
             ahead.append(batch)
-            self._cache.request(batch.blocks)
+            self._cache.request(batch.keys)
         while ahead:
-            yield self._assemble(ahead.popleft())
+            batch = ahead.popleft()
+            yield self._assemble(batch)
+            turn = read_ahead.after(batch.samples)
+            self._cache.forget(turn.left)
+            self._cache.request(turn.wanted)
             for batch in islice(located, 1):
                 ahead.append(batch)
-                self._cache.request(batch.blocks)
+                self._cache.request(batch.keys)
 
     def _locate(self, start_sample: int, *, end_sample: int | None) -> Iterator[_Located]:
+        """Some hundred samples are located together, which costs about as much as one."""
+        batches = self._numbered(start_sample, end_sample=end_sample)
+        together = max(1, _LOCATED_TOGETHER // self.rank_slice.micro_batch_size)
+        while several := list(islice(batches, together)):
+            numbers = np.concatenate([np.arange(samples.start, samples.stop) for samples, _ in several])
+            located, first = self._plan.locate_many(numbers), 0
+            for samples, last_of_step in several:
+                part = located.part(first, first + len(samples))
+                yield _Located(part, samples.start, last_of_step)
+                first += len(samples)
+
+    def _numbered(self, start_sample: int, *, end_sample: int | None) -> Iterator[tuple[range, bool]]:
+        size = self.rank_slice.global_batch_size
         for samples, last_of_step in self.rank_slice.micro_batches(start_sample):
-            step = (samples.start - start_sample) // self.rank_slice.global_batch_size
-            step_start = start_sample + step * self.rank_slice.global_batch_size
+            step_start = start_sample + (samples.start - start_sample) // size * size
             if end_sample is not None and step_start >= end_sample:
                 return
-            yield _Located([self._plan.locate(index) for index in samples], samples.start, last_of_step)
+            yield samples, last_of_step
 
     def _assemble(self, located: _Located) -> Batch:
-        blocks = {key: self._cache.get(key) for key in sorted(located.blocks, key=str)}
+        keys = located.keys
+        blocks = {key: self._cache.get(key) for key in sorted(set(keys))}
+        sources, windows = self._plan.sources, located.samples.window.tolist()
         tokens = [
-            window_tokens(
-                self._plan.sources[sample.source], sample.window, blocks[sample.source, sample.block]
-            )
-            for sample in located.samples
+            window_tokens(sources[key[0]], window, blocks[key])
+            for key, window in zip(keys, windows, strict=True)
         ]
-        windows = [(self._plan.sources[sample.source].windows, sample.window) for sample in located.samples]
         return Batch(
             rows=build_rows(
                 tokens,
-                windows,
+                [
+                    (sources[source].windows, window)
+                    for (source, _), window in zip(keys, windows, strict=True)
+                ],
                 sequence_length=self._plan.sequence_length,
                 images=self._read_images(located.samples),
                 image_shape=self._plan.image_shape,
             ),
-            sample_ids=[sample.sample_id for sample in located.samples],
+            sample_ids=located.samples.sample_id.tolist(),
             first_sample=located.first_sample,
             last_of_step=located.last_of_step,
         )
 
-    def _read_images(self, samples: Sequence[Sample]) -> list[list[PlacedImage]]:
+    def _read_images(self, samples: Samples) -> list[list[PlacedImage]]:
         """Of each sample; none where its source has none. Not kept: an epoch needs each once."""
-        placed: list[list[PlacedImage]] = [[] for _ in samples]
+        placed: list[list[PlacedImage]] = [[] for _ in range(len(samples))]
         for source, reader in enumerate(self._images):
-            of_source = [number for number, sample in enumerate(samples) if sample.source == source]
+            of_source = np.flatnonzero(samples.source == source).tolist()
             if reader is None or not of_source:
                 continue
             windows = self._plan.sources[source].windows
-            bounds = [windows.bounds(samples[number].window) for number in of_source]
+            bounds = [windows.bounds(int(samples.window[number])) for number in of_source]
             with self.read_latency.measured():
                 read = reader.read(bounds)
             for number, images in zip(of_source, read, strict=True):

@@ -7,7 +7,12 @@ It does not know tokens, shards or ranks.
 
 from dataclasses import dataclass
 
-from deepseek_workloads.data.permutation import inverse_permute, mix, permute
+import numpy as np
+import numpy.typing as npt
+
+from deepseek_workloads.data.permutation import inverse_permute, mix, permute, permute_many
+
+Positions = npt.NDArray[np.int64]
 
 GROUP_BLOCKS = 8
 _BLOCKS, _WINDOWS = 1, 2  # levels of the shuffle
@@ -35,6 +40,45 @@ class WindowOrder:
         block = permute(slot, size=self.blocks, key=mix(self.key, epoch, _BLOCKS))
         return block * self.block_windows + mixed - self._slot_start(slot, short_slot)
 
+    def windows_at(self, positions: Positions, *, epoch: int) -> Positions:
+        """`window_at` of each position: positions that lie together cost little more than one."""
+        short_slot = self._short_slot(epoch)
+        group_of = self._find_many(positions, short_slot, blocks_a_step=GROUP_BLOCKS)
+        mixed = np.empty_like(positions)
+        for group in np.unique(group_of).tolist():
+            start, end = (self._slot_start(slot * GROUP_BLOCKS, short_slot) for slot in (group, group + 1))
+            key = mix(self.key, epoch, _WINDOWS, group)
+            chosen = group_of == group
+            mixed[chosen] = start + permute_many(positions[chosen] - start, size=end - start, key=key)
+        slots, slot_of = np.unique(self._find_many(mixed, short_slot, blocks_a_step=1), return_inverse=True)
+        blocks_key = mix(self.key, epoch, _BLOCKS)
+        origins = [
+            permute(slot, size=self.blocks, key=blocks_key) * self.block_windows
+            - self._slot_start(slot, short_slot)
+            for slot in slots.tolist()
+        ]
+        windows: Positions = mixed + np.array(origins, dtype=np.int64)[slot_of]
+        return windows
+
+    def group_at(self, position: int, *, epoch: int) -> int:
+        """The number of the group of blocks that is read at `position` of an epoch."""
+        return self._find(position, self._short_slot(epoch), blocks_a_step=GROUP_BLOCKS)
+
+    def group_start(self, group: int, *, epoch: int) -> int:
+        """The first position of a group of blocks in an epoch."""
+        return self._slot_start(group * GROUP_BLOCKS, self._short_slot(epoch))
+
+    @property
+    def groups(self) -> int:
+        """Of an epoch."""
+        return -(-self.blocks // GROUP_BLOCKS)
+
+    def group_blocks(self, group: int, *, epoch: int) -> list[int]:
+        """The blocks whose windows an epoch mixes in its group number `group`."""
+        slots = range(group * GROUP_BLOCKS, min((group + 1) * GROUP_BLOCKS, self.blocks))
+        key = mix(self.key, epoch, _BLOCKS)
+        return [permute(slot, size=self.blocks, key=key) for slot in slots]
+
     def _short_slot(self, epoch: int) -> int:
         """Where in the order of blocks the last one stands: it alone may be short."""
         key = mix(self.key, epoch, _BLOCKS)
@@ -51,3 +95,11 @@ class WindowOrder:
         as only one block is short."""
         step = position // (blocks_a_step * self.block_windows)
         return step + (position >= self._slot_start((step + 1) * blocks_a_step, short_slot))
+
+    def _find_many(self, positions: Positions, short_slot: int, *, blocks_a_step: int) -> Positions:
+        steps = positions // (blocks_a_step * self.block_windows)
+        ends = (steps + 1) * blocks_a_step
+        missing = self.blocks * self.block_windows - self.windows
+        starts = np.minimum(ends, self.blocks) * self.block_windows - missing * (ends > short_slot)
+        found: Positions = steps + (positions >= starts)
+        return found

@@ -1,8 +1,16 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_workloads.data.permutation import inverse_permute, mix, permute, permuted_positions
+from deepseek_workloads.data.permutation import (
+    inverse_permute,
+    mix,
+    mix_many,
+    permute,
+    permute_many,
+    permuted_positions,
+)
 
 SIZES = st.integers(1, 700)
 KEYS = st.integers(0, 2**64 - 1)
@@ -20,8 +28,9 @@ def test_the_inverse_finds_the_index_again(size: int, key: int, data: st.DataObj
 
 
 @given(SIZES, KEYS)
-def test_the_whole_permutation_of_a_small_range_is_one(size: int, key: int) -> None:
-    assert sorted(permuted_positions(size, key=key)) == list(range(size))
+def test_the_whole_permutation_of_a_small_range_sorts_it_by_hash(size: int, key: int) -> None:
+    by_hash = sorted(range(size), key=lambda index: (mix(key, index), index))
+    assert permuted_positions(size, key=key) == by_hash
 
 
 def test_the_order_is_pinned_so_that_an_upgrade_cannot_reshuffle_a_running_job() -> None:
@@ -44,3 +53,15 @@ def test_first_image_is_spread_over_the_whole_range() -> None:
 def test_an_index_outside_of_the_range_is_refused(index: int) -> None:
     with pytest.raises(ValueError, match=r"outside of 0\.\.9"):
         permute(index, size=10, key=0)
+
+
+@given(st.integers(1, 2**62), KEYS, st.data())
+def test_many_indices_go_where_each_goes(size: int, key: int, data: st.DataObject) -> None:
+    indices = data.draw(st.lists(st.integers(0, size - 1), max_size=20))
+    images = permute_many(np.array(indices, dtype=np.int64), size=size, key=key)
+    assert images.tolist() == [permute(index, size=size, key=key) for index in indices]
+
+
+@given(KEYS, st.lists(st.integers(0, 2**63 - 1), max_size=20))
+def test_many_values_hash_as_each_does(key: int, values: list[int]) -> None:
+    assert mix_many(key, np.array(values, dtype=np.int64)).tolist() == [mix(key, value) for value in values]

@@ -1,3 +1,6 @@
+from itertools import pairwise
+
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,3 +48,21 @@ def test_windows_of_different_blocks_are_mixed() -> None:
 def test_a_position_costs_the_same_in_a_source_of_any_size() -> None:
     order = WindowOrder(windows=10**13 + 7, block_windows=8192, key=5)
     assert 0 <= order.window_at(10**13 + 6, epoch=10**6) < order.windows
+
+
+@settings(max_examples=40, deadline=None)
+@given(ORDERS, st.integers(0, 1000), st.data())
+def test_many_positions_are_found_as_each_is(order: WindowOrder, epoch: int, data: st.DataObject) -> None:
+    positions = data.draw(st.lists(st.integers(0, order.windows - 1), min_size=1, max_size=50))
+    windows = order.windows_at(np.array(positions), epoch=epoch)
+    assert windows.tolist() == [order.window_at(position, epoch=epoch) for position in positions]
+
+
+@settings(max_examples=40, deadline=None)
+@given(ORDERS, st.integers(0, 1000))
+def test_a_group_names_the_blocks_that_its_positions_visit(order: WindowOrder, epoch: int) -> None:
+    starts = [order.group_start(group, epoch=epoch) for group in range(order.groups)]
+    for group, (start, end) in enumerate(pairwise([*starts, order.windows])):
+        visited = {order.window_at(p, epoch=epoch) // order.block_windows for p in range(start, end)}
+        assert visited == set(order.group_blocks(group, epoch=epoch))
+        assert {order.group_at(position, epoch=epoch) for position in (start, end - 1)} == {group}
