@@ -3,11 +3,12 @@
 It does not know how anything is measured.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from deepseek_operator.api.schema import Decimal, SpecModel
+from deepseek_operator.api.schema import Decimal, EndpointUrl, SpecModel
+from deepseek_operator.api.storage import LocalReference
 
 Action = Literal["ignore", "warn", "skip", "rollback", "stop"]
 _ACTION = (
@@ -94,6 +95,31 @@ class Profile(SpecModel):
     steps: int = Field(default=3, ge=1, le=100, description="Steps in the trace.")
 
 
+class Mlflow(SpecModel):
+    """An MLflow tracking server: one run there for the job, whatever the number of restarts."""
+
+    tracking_uri: EndpointUrl = Field(description="URL of the server.")
+    experiment: Annotated[str, StringConstraints(min_length=1, max_length=250)] = Field(
+        description="Name of the experiment; made where there is none."
+    )
+    secret_ref: LocalReference | None = Field(
+        default=None,
+        description="Secret with MLFLOW_TRACKING_TOKEN, or with MLFLOW_TRACKING_USERNAME and "
+        "MLFLOW_TRACKING_PASSWORD; absent is a server that asks nobody.",
+    )
+
+
+class WeightsAndBiases(SpecModel):
+    """Weights & Biases: one run there for the job, whatever the number of restarts."""
+
+    project: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(description="Project.")
+    entity: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(
+        default=None, description="Team or user; absent is the key's own."
+    )
+    base_url: EndpointUrl = Field(default="https://api.wandb.ai", description="URL of the server.")
+    secret_ref: LocalReference = Field(description="Secret with the key WANDB_API_KEY.")
+
+
 class Monitoring(SpecModel):
     """What is measured beside each step's figures."""
 
@@ -107,3 +133,9 @@ class Monitoring(SpecModel):
         description="Steps between two histograms of weights and gradients in TensorBoard; 0 is never.",
     )
     profile: Profile | None = Field(default=None, description="Steps to trace.")
+    mlflow: Mlflow | None = Field(
+        default=None, description="Where the curves go beside TensorBoard's files in spec.storage."
+    )
+    wandb: WeightsAndBiases | None = Field(
+        default=None, description="Where the curves go beside TensorBoard's files in spec.storage."
+    )

@@ -1,13 +1,16 @@
 """What training jobs, datasets and clusters of a service have in common when pods are built for them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from deepseek_operator.api.dataset import DeepSeekDataset
+from deepseek_operator.api.monitoring import Monitoring
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers
-from deepseek_operator.api.training_job import DeepSeekTrainingJob
+from deepseek_operator.api.training_job import DeepSeekTrainingJob, TrainingJobSpec
 from deepseek_operator.resources.names import ResourceName
 from deepseek_operator.resources.settings import BuildSettings
+from deepseek_workloads.contract.environment import MLFLOW_CREDENTIALS, WANDB_API_KEY
 from deepseek_workloads.contract.run_config import AnyRun, DatasetRun, ServingRun, Storage, TrainingRun
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -15,6 +18,15 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 class EndpointUnusable(Exception):
     """A run config that never changes names an S3 service that no pod could reach."""
+
+
+@dataclass(frozen=True)
+class SecretKey:
+    """A key of a Secret, and the environment variable of the same name."""
+
+    name: str
+    secret: str
+    optional: bool
 
 
 @dataclass(frozen=True)
@@ -29,10 +41,11 @@ class PodSet:
     workers: Workers
     coordinator: Coordinator
     run_policy: RunPolicy
-    storage_ports: tuple[int, ...]  # of the S3 services that the run talks to, sorted
+    storage_ports: tuple[int, ...]  # of the services outside that the run talks to, sorted
     settings: BuildSettings
     serves: bool = False  # its workers answer requests
     api_keys_secret: str | None = None  # its name
+    tracker_keys: tuple[SecretKey, ...] = ()  # of experiment trackers, for the workers
 
 
 def resource_name(resource: DeepSeekTrainingJob | DeepSeekDataset) -> ResourceName:
@@ -60,7 +73,16 @@ def pod_set_of(
         run_policy=spec.run_policy,
         storage_ports=storage_ports(run, settings),
         settings=settings,
+        tracker_keys=tuple(_tracker_keys(spec.monitoring)) if isinstance(spec, TrainingJobSpec) else (),
     )
+
+
+def _tracker_keys(monitoring: Monitoring) -> Iterator[SecretKey]:
+    if monitoring.mlflow is not None and monitoring.mlflow.secret_ref is not None:
+        for name in MLFLOW_CREDENTIALS:
+            yield SecretKey(name, monitoring.mlflow.secret_ref.name, optional=True)
+    if monitoring.wandb is not None:
+        yield SecretKey(WANDB_API_KEY, monitoring.wandb.secret_ref.name, optional=False)
 
 
 def _backend(run: AnyRun) -> str:
@@ -68,9 +90,16 @@ def _backend(run: AnyRun) -> str:
 
 
 def storage_ports(run: AnyRun, settings: BuildSettings) -> tuple[int, ...]:
-    """Of every S3 service that the run talks to, sorted."""
-    ports = {_port(storage) for storage in _storages(run)} | set(settings.network.storage_ports)
-    return tuple(sorted(ports))
+    """Of every S3 service and experiment tracker that the run talks to, sorted."""
+    ports = {_port(storage.endpoint_url) for storage in _storages(run)} | set(settings.network.storage_ports)
+    return tuple(sorted(ports | {_port(url) for url in _tracker_urls(run)}))
+
+
+def _tracker_urls(run: AnyRun) -> list[str]:
+    if not isinstance(run, TrainingRun):
+        return []
+    mlflow, wandb = run.monitoring.mlflow, run.monitoring.wandb
+    return [*([mlflow.tracking_uri] if mlflow else []), *([wandb.base_url] if wandb else [])]
 
 
 def _storages(run: AnyRun) -> list[Storage]:
@@ -85,15 +114,15 @@ def _storages(run: AnyRun) -> list[Storage]:
     return [run.storage, *read, *(source.storage for source in run.data.sources)]
 
 
-def _port(storage: Storage) -> int:
-    if storage.endpoint_url is None:
+def _port(endpoint_url: str | None) -> int:
+    if endpoint_url is None:
         return _DEFAULT_PORTS["https"]
     try:
-        url = urlsplit(storage.endpoint_url)
+        url = urlsplit(endpoint_url)
         return url.port or _DEFAULT_PORTS[url.scheme]
     except (ValueError, KeyError) as error:
         raise EndpointUnusable(
-            f"endpointUrl {storage.endpoint_url!r} of the run config, which an older operator has accepted: "
+            f"endpointUrl {endpoint_url!r} of the run config, which an older operator has accepted: "
             "must be http:// or https:// with a port of 1 to 65535, or none; create the resource again with "
             "another"
         ) from error

@@ -120,6 +120,8 @@ def _monitoring(spec: TrainingJobSpec) -> Values:
         "activation_range_every_steps": wanted.activation_range_every_steps or None,
         "histograms_every_steps": wanted.histograms_every_steps or None,
         "profile": wanted.profile.model_dump() if wanted.profile else None,
+        "mlflow": wanted.mlflow.model_dump(exclude={"secret_ref"}) if wanted.mlflow else None,
+        "wandb": wanted.wandb.model_dump(exclude={"secret_ref"}) if wanted.wandb else None,
     }
 
 

@@ -42,13 +42,13 @@ def check_uri(uri: str, *, field: str) -> Iterator[Problem]:
 
 
 def check_endpoint(url: str | None, *, field: str) -> Iterator[Problem]:
-    """Of an S3 service; None is AWS, hence none. At most one problem."""
+    """Of an S3 service or another; None is none. At most one problem."""
     if url is None:
         return
     remedy = f"write it like {_ENDPOINT_EXAMPLE}"
     if "@" in url.split("://")[-1].split("/")[0]:
         value, rule = "(not shown)", "must not hold credentials"
-        remedy = "put them into a Secret and name it in spec.storage.secretRef"
+        remedy = "put them into a Secret and name it in secretRef"
     elif (rule := _broken(url)) != "":
         value = url
     else:

@@ -59,6 +59,11 @@ def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
         if source.uri is not None:
             yield from check_uri(source.uri, field=f"spec.data.sources[{index}].uri")
         yield from check_endpoint(source.endpoint_url, field=f"spec.data.sources[{index}].endpointUrl")
+    mlflow, wandb = spec.monitoring.mlflow, spec.monitoring.wandb
+    if mlflow is not None:
+        yield from check_endpoint(mlflow.tracking_uri, field="spec.monitoring.mlflow.trackingUri")
+    if wandb is not None:
+        yield from check_endpoint(wandb.base_url, field="spec.monitoring.wandb.baseUrl")
     if not spec.image and not worker_image:
         yield no_horovod_image() if spec.backend == "horovod" else no_image()
     if spec.rollout is not None and spec.training.entrypoint is not None:

@@ -42,7 +42,24 @@ class Profile(WireModel):
     steps: int = Field(default=3, ge=1, le=100)
 
 
+class Mlflow(WireModel):
+    """A tracking server; its credentials come by environment variables of MLflow's names."""
+
+    tracking_uri: str
+    experiment: str
+
+
+class WeightsAndBiases(WireModel):
+    """The key comes by WANDB_API_KEY."""
+
+    project: str
+    entity: str | None = None  # None: the key's own
+    base_url: str = "https://api.wandb.ai"
+
+
 class Monitoring(WireModel):
     activation_range_every_steps: int | None = Field(default=None, ge=1)  # None: never
     histograms_every_steps: int | None = Field(default=None, ge=1)  # of weights and gradients; None: never
     profile: Profile | None = None
+    mlflow: Mlflow | None = None  # None: the run's curves do not go there; TensorBoard has them always
+    wandb: WeightsAndBiases | None = None

@@ -6,6 +6,7 @@ For display only; it decides nothing.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from typing import Any
 
 from torch import nn
 
@@ -20,6 +21,8 @@ from deepseek_workloads.train.metrics import MetricsWriter
 from deepseek_workloads.train.monitor import Monitor
 from deepseek_workloads.train.opened import Opened
 from deepseek_workloads.train.stopwatch import Stopwatch
+from deepseek_workloads.train.trackers.open import open_trackers
+from deepseek_workloads.train.trackers.sending import TrackerThread
 from deepseek_workloads.train.trainer import StepResult
 from deepseek_workloads.train.watch.histograms import histograms
 
@@ -50,6 +53,7 @@ def reporting(
         total_steps=opened.run.training.steps,
         data_path=opened.group.data_path,
         utilisation=utilisation,
+        trackers=open_trackers(opened.run),
     )
     with closing(reporter):
         yield reporter
@@ -66,16 +70,18 @@ class Reporter:
         total_steps: int,
         data_path: str,
         utilisation: Callable[[float], float | None] = lambda _rate: None,
+        trackers: Sequence[TrackerThread] = (),
     ) -> None:
         """`utilisation`: from tokens a second, over all ranks, to a share of the hardware's peak."""
         self._utilisation = utilisation
         self._parts: dict[str, float] = {}  # seconds until the newest step
         self._monitor, self._watch = monitor, watch
-        self._metrics = MetricsWriter(store, epoch)
+        self._metrics, self._trackers = MetricsWriter(store, epoch), trackers
         self._progress = Progress.model_validate(
             {"phase": "Starting", "epoch": epoch, "total_steps": total_steps, "data_path": data_path}
         )
         self._line_at = 0.0
+        self._troubled: set[str] = set()  # trackers that have been warned of
 
     def phase(self, phase: Phase, message: str = "") -> None:
         self._publish(phase=phase, message=message)
@@ -139,7 +145,7 @@ class Reporter:
         layers = {
             f"activationRange/layer{index:03d}": value for index, value in enumerate(result.activation_ranges)
         }
-        self._metrics.add(
+        self._record(
             {
                 "epoch": self._progress.epoch,
                 "step": position.step,
@@ -168,7 +174,7 @@ class Reporter:
         speed = self._watch.tokens_per_second
         curves = {**figures, "tokensPerSecond": speed or 0.0, **self._seconds_of_step()}
         place = {"epoch": self._progress.epoch, "step": position.step, "tokens": position.tokens}
-        self._metrics.add(
+        self._record(
             {**place, "consumedSamples": position.consumed_samples, **curves, "time": time.time()},
             step=position.step,
             scalars={f"train/{name}": value for name, value in curves.items()},
@@ -176,6 +182,15 @@ class Reporter:
         self._show_step(
             position, figures, loss=figures.get("loss"), learning_rate=figures.get("learning_rate")
         )
+
+    def _record(self, line: dict[str, Any], *, step: int, scalars: Mapping[str, float]) -> None:
+        """A line of metrics, and its curves."""
+        self._metrics.add(line, step=step, scalars=scalars)
+        for tracker in self._trackers:
+            tracker.add(scalars, step=step)
+            if tracker.warning and tracker.name not in self._troubled:
+                self.warn(tracker.warning)
+            (self._troubled.add if tracker.warning else self._troubled.discard)(tracker.name)
 
     def _show_step(self, position: Position, figures: Mapping[str, float], **shown: float | None) -> None:
         """`shown` are fields of Progress, `figures` are for stdout, where a line a second is enough."""
@@ -222,7 +237,7 @@ class Reporter:
         samples = [{"prompt": prompt, "continuation": text} for prompt, text in texts.items()]
         for sample in samples:
             self._say("sample", step=position.step, **sample)
-        self._metrics.add(
+        self._record(
             {
                 "epoch": self._progress.epoch,
                 "step": position.step,
@@ -242,6 +257,10 @@ class Reporter:
 
     def close(self) -> None:
         self._metrics.close()
+        for tracker in self._trackers:
+            tracker.close(finished=self._progress.step >= self._progress.total_steps)
+            if tracker.warning and tracker.name not in self._troubled:
+                self._say("warning", message=tracker.warning)
         if self._metrics.warning:
             self._say("warning", message=self._metrics.warning)
 

@@ -12,6 +12,11 @@ from deepseek_operator.validation.training_job import training_run_of
 from deepseek_workloads.contract.environment import HOROVOD_LAUNCHER_PORT, HOROVOD_RENDEZVOUS_PORT
 from deepseek_workloads.contract.run_config import Distillation, InitialExport, Storage
 
+TRACKERS = {
+    "mlflow": {"trackingUri": "http://mlflow.tracking:5000", "experiment": "tiny"},
+    "wandb": {"project": "tiny", "baseUrl": "https://wandb.example.com:8443", "secretRef": {"name": "wandb"}},
+}
+
 
 def _policy(job: Any, network: NetworkSettings, *, dataset_endpoint: str | None = None) -> dict[str, Any]:
     storage = Storage(uri="s3://corpus/docs", endpoint_url=dataset_endpoint)
@@ -67,6 +72,15 @@ def test_ports_of_the_models_that_a_run_reads_are_open(make_job: Any) -> None:
     changed = run.model_copy(update={"init_from": base, "training": training})
     added = set(storage_ports(changed, settings)) - set(storage_ports(run, settings))
     assert added == {9001, 9002}
+
+
+def test_ports_of_experiment_trackers_are_open(make_job: Any) -> None:
+    plain, tracked = make_job(), make_job({"monitoring": TRACKERS})
+    ports = [
+        {port["port"] for port in _policy(job, NetworkSettings())["egress"][-1]["ports"]}
+        for job in (plain, tracked)
+    ]
+    assert ports[1] - ports[0] == {5000, 8443}
 
 
 def test_storage_can_be_limited_to_peers(make_job: Any) -> None:

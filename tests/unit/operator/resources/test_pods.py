@@ -81,6 +81,28 @@ def test_secrets_are_referenced_never_written(make_pod_set: Any, build: BuildPod
     assert secret["AWS_SESSION_TOKEN"]["valueFrom"]["secretKeyRef"]["optional"] is True
 
 
+def test_workers_alone_know_the_keys_of_trackers(make_pod_set: Any) -> None:
+    mlflow = {"trackingUri": "https://mlflow", "experiment": "tiny", "secretRef": {"name": "mlflow"}}
+    wandb = {"project": "tiny", "secretRef": {"name": "wandb"}}
+    pod_set = make_pod_set({"monitoring": {"mlflow": mlflow, "wandb": wandb}})
+    found, without = (
+        {
+            entry["name"]: (reference["name"], reference.get("optional", False))
+            for entry in build(pod_set)["spec"]["containers"][0]["env"]
+            if (reference := entry.get("valueFrom", {}).get("secretKeyRef"))
+            and entry["name"].startswith(("MLFLOW", "WANDB"))
+        }
+        for build in (_worker, _coordinator)
+    )
+    assert found == {
+        "MLFLOW_TRACKING_TOKEN": ("mlflow", True),  # a token, or a name and a password
+        "MLFLOW_TRACKING_USERNAME": ("mlflow", True),
+        "MLFLOW_TRACKING_PASSWORD": ("mlflow", True),
+        "WANDB_API_KEY": ("wandb", False),
+    }
+    assert without == {}
+
+
 @EACH_ROLE
 def test_without_a_secret_ref_no_credentials_are_set(make_pod_set: Any, build: BuildPod) -> None:
     pod = build(make_pod_set({"storage": {"secretRef": None}}))

@@ -33,6 +33,11 @@ def _tiny(**moe: Any) -> dict[str, Any]:
         ({"training": {"freeze": ["projector"]}}, "spec.training.freeze", "leave freeze away"),
         ({"storage": {"endpointUrl": "http://s3:99999"}}, "spec.storage.endpointUrl", "port"),
         (
+            {"monitoring": {"mlflow": {"trackingUri": "http://mlflow:0", "experiment": "tiny"}}},
+            "spec.monitoring.mlflow.trackingUri",
+            "port",
+        ),
+        (
             {"data": {"sources": [{"name": "a", "uri": "s3://corpus/a", "endpointUrl": "http://s3:port"}]}},
             "spec.data.sources[0].endpointUrl",
             "port",
