@@ -1,20 +1,28 @@
 """Checkpoints are uploaded while training goes on: what is told meanwhile, and what a fault there does."""
 
+import json
 import threading
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
-from training_cases import final_curve, log_entries, run_config, train_alone, write_dataset
+from moto.server import ThreadedMotoServer
+from training_cases import begin_epoch, final_curve, log_entries, run_config, train_alone, write_dataset
 
 from deepseek_workloads.contract.messages import Control
 from deepseek_workloads.contract.records import CheckpointRecord
-from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.contract.run_config import Storage, TrainingRun
 from deepseek_workloads.store.interface import ObjectStore, StoreError, StoreUnavailable
 from deepseek_workloads.store.log import live_checkpoints
-from deepseek_workloads.train.context import Preempted
+from deepseek_workloads.store.open import open_store
+from deepseek_workloads.store.retry import RetryPolicy
+from deepseek_workloads.train.context import Preempted, TrainContext
+from deepseek_workloads.train.loop import train
 from deepseek_workloads.train.monitor import LocalMonitor
+from local_object_store import Proxy
 
 SECONDS = 60.0  # until something that must happen counts as stuck
 
@@ -195,3 +203,80 @@ def test_a_record_that_was_committed_counts_though_its_answer_was_lost(
     records = [entry.record for entry in log_entries(run.storage.uri)]
     assert len([record for record in records if isinstance(record, CheckpointRecord)]) == 3
     assert final_curve(run.storage.uri) == final_curve(undisturbed.storage.uri)
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def proxy(s3_server: str) -> Iterator[Proxy]:
+    with Proxy(s3_server) as running:
+        yield running
+
+
+@pytest.fixture
+def on_s3(run: TrainingRun, s3_server: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> TrainingRun:
+    """The same run, whose storage lies behind the proxy."""
+    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1")
+    bucket = f"run-{uuid.uuid4()}"
+    client.create_bucket(Bucket=bucket)
+    client.close()
+    storage = Storage(uri=f"s3://{bucket}/run", endpoint_url=proxy.endpoint_url)
+    return run.model_copy(update={"storage": storage})
+
+
+def curve_of(run: TrainingRun) -> dict[int, tuple[float, list[int]]]:
+    store = open_store(run.storage)
+    lines = b"".join(store.read(info.key) for info in store.list("runs/") if info.key.endswith(".jsonl"))
+    steps = [json.loads(line) for line in lines.splitlines()]
+    store.close()
+    return {line["step"]: (line["loss"], tuple(line["sampleIds"])) for line in steps if "sampleIds" in line}
+
+
+def train_on(run: TrainingRun, monitor: LocalMonitor) -> str:
+    opened: list[ObjectStore] = []
+
+    def open_both(storage: Storage) -> ObjectStore:
+        opened.append(open_store(storage, retry=RetryPolicy(base_seconds=0.01)))
+        return opened[-1]
+
+    context = TrainContext(0, 1, 0, open_both, begin_epoch, monitor, draining=lambda: False)
+    try:
+        return train(run, context).outcome
+    finally:
+        for store in opened:
+            store.close()
+
+
+def test_training_goes_on_while_the_store_does_not_answer(
+    on_s3: TrainingRun, undisturbed: TrainingRun, proxy: Proxy
+) -> None:
+    class Stopping(LocalMonitor):
+        def heartbeat(self, step: int) -> None:
+            super().heartbeat(step)
+            if step == 2:
+                proxy.hold()  # the upload of this step's checkpoint comes next
+            if step == 4:
+                proxy.release()
+
+    assert train_on(on_s3, Stopping(Control())) == "Succeeded"
+    assert curve_of(on_s3) == final_curve(undisturbed.storage.uri)
+
+
+@pytest.mark.parametrize("path", ["/log/", "/data/", "/metadata.json"])
+def test_bursts_of_errors_cost_attempts_only(
+    on_s3: TrainingRun, undisturbed: TrainingRun, proxy: Proxy, path: str
+) -> None:
+    proxy.fail("busy", "error", "none", "reset", "answer lost", "busy", method="PUT", path=path)
+    monitor = LocalMonitor(Control())
+    assert train_on(on_s3, monitor) == "Succeeded"
+    assert [summary.step for summary in monitor.published[-1].checkpoints] == [2, 4, 6]
+    assert curve_of(on_s3) == final_curve(undisturbed.storage.uri)

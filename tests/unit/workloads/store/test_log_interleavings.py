@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepseek_workloads.contract import layout
-from deepseek_workloads.contract.records import CheckpointRecord, EpochRecord
+from deepseek_workloads.contract.records import CheckpointRecord, EpochRecord, RetireRecord
 from deepseek_workloads.store.interface import (
     AlreadyExists,
     ByteRange,
@@ -38,6 +38,8 @@ class Crash(BaseException):
 class Writer:
     name: str
     steps: tuple[int, ...]  # of the checkpoints that it will commit
+    retires: bool = False  # its first one, when all are committed
+    retired: list[int] = field(default_factory=list)  # steps, acknowledged
     acknowledged: list[int] = field(default_factory=list)
     seen_at_begin: list[int] = field(default_factory=list)
     end: str = ""
@@ -52,6 +54,8 @@ class Writer:
             self.seen_at_begin = [entry.record.step for entry in live_checkpoints(writer.entries)]
             for step in self.steps:
                 self._commit(writer, step)
+            if self.retires:
+                self._retire(writer)
             self.end = "done"
         except Fenced:
             self.end = "fenced"
@@ -60,6 +64,18 @@ class Writer:
             self.end = "unavailable"
         except Crash:
             self.end = "crashed"
+
+    def _retire(self, writer: LogWriter) -> None:
+        first = next(entry for entry in live_checkpoints(writer.entries) if entry.record.writer == self.name)
+        for last_try in (False, True):
+            try:
+                writer.retire([first.index])
+            except StoreUnavailable:
+                if last_try:
+                    raise
+                continue
+            self.retired.append(first.record.step)
+            return
 
     def _stay_fenced(self, writer: LogWriter) -> None:
         """A caller that goes on although it was told to end."""
@@ -190,23 +206,31 @@ class World:
 def check(world: World, writers: Sequence[Writer], tmp_path: Path | None = None) -> None:
     keys = sorted(world.objects)
     assert keys == [layout.log_key(index) for index in range(1, len(keys) + 1)], "the log is dense"
-    records = [entry.record for entry in CommitLog(_Plain(world.objects)).records()]  # type: ignore[arg-type]
+    entries = CommitLog(_Plain(world.objects)).records()  # type: ignore[arg-type]
+    records = [entry.record for entry in entries]
     begun = [record.epoch for record in records if isinstance(record, EpochRecord)]
     assert begun == sorted(set(begun)), "epochs grow, and none begins twice"
     newest = 0
     committed: list[int] = []
+    alive: set[int] = set()
     for record in records:
         if isinstance(record, EpochRecord):
             newest = record.epoch
             writer = next(writer for writer in writers if writer.name == record.writer)
             if writer.end in ("done", "fenced"):
-                assert set(committed) <= set(writer.seen_at_begin), "an epoch knows every older commit"
+                assert alive == set(writer.seen_at_begin), "an epoch knows every older commit and retirement"
         if isinstance(record, CheckpointRecord):
             assert record.epoch == newest, "no older epoch commits after a newer one began"
             committed.append(record.step)
+            alive.add(record.step)
+        if isinstance(record, RetireRecord):
+            assert record.epoch == newest, "no older epoch retires what a newer one may go on from"
+            gone = [entries[index - 1].record for index in record.indices]
+            alive -= {each.step for each in gone if isinstance(each, CheckpointRecord)}
     assert AFTER_FENCED not in committed, "who was fenced once stays fenced"
     for writer in writers:
         assert set(writer.acknowledged) <= set(committed), "what was acknowledged is in the log"
+        assert not set(writer.retired) & alive, "what was retired stays so"
         if writer.end == "done":
             assert writer.acknowledged == list(writer.steps)
         if writer.end == "fenced":
@@ -256,18 +280,21 @@ class Schedules:
         self._prefix = [*self._taken[:-1], self._taken[-1] + 1] if self._taken else []
 
 
-@pytest.mark.parametrize(("steps_a", "steps_b", "max_faults"), [((1, 2), (3,), 0), ((1,), (3,), 1)])
-def test_every_schedule_of_two_epochs_keeps_the_promises(steps_a, steps_b, max_faults) -> None:
+@pytest.mark.parametrize(
+    ("steps_a", "steps_b", "retires", "max_faults"),
+    [((1, 2), (3,), False, 0), ((1,), (3,), False, 1), ((1,), (3,), True, 0), ((1,), (), True, 1)],
+)
+def test_every_schedule_of_two_epochs_keeps_the_promises(steps_a, steps_b, retires, max_faults) -> None:
     schedules = Schedules()
     endings: set[tuple[str, ...]] = set()
     while not schedules.finished:
-        writers = [Writer("a", steps_a), Writer("b", steps_b)]
+        writers = [Writer("a", steps_a, retires), Writer("b", steps_b)]
         world = World(writers, schedules.choices(), max_faults)
         world.run()
         check(world, writers)
         endings.add(tuple(writer.end for writer in writers))
         schedules.advance()
-    assert {("done", "done"), ("fenced", "done"), ("done", "fenced")} <= endings
+    assert {("done", "done"), ("fenced", "done"), *([("done", "fenced")] if steps_b else [])} <= endings
     if max_faults:
         assert {("crashed", "done"), ("done", "crashed")} <= endings
 
@@ -275,7 +302,7 @@ def test_every_schedule_of_two_epochs_keeps_the_promises(steps_a, steps_b, max_f
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_drawn_schedules_of_three_epochs_with_many_faults_keep_the_promises(data: st.DataObject) -> None:
-    writers = [Writer("a", (1, 2)), Writer("b", (3, 4)), Writer("c", (5,))]
+    writers = [Writer("a", (1, 2), retires=True), Writer("b", (3, 4), retires=True), Writer("c", (5,))]
     world = World(writers, lambda width: data.draw(st.integers(0, width - 1)), max_faults=5)
     world.run()
     check(world, writers)
