@@ -11,6 +11,7 @@ from deepseek_operator.api.stage_settings import (
     Decontaminate,
     DeduplicateExact,
     DeduplicateNear,
+    DeduplicateSemantic,
     DeduplicateSubstrings,
     FilterGarbled,
     FilterLength,
@@ -45,6 +46,7 @@ _KINDS: Final = (
     "filterTfIdf",
     "deduplicateExact",
     "deduplicateNear",
+    "deduplicateSemantic",
     "deduplicateSubstrings",
     "decontaminate",
 )
@@ -80,6 +82,9 @@ class PipelineStage(SpecModel):
     filter_tf_idf: FilterTfIdf | None = Field(default=None, description="Drop noise by TF-IDF.")
     deduplicate_exact: DeduplicateExact | None = Field(default=None, description="Drop equal records.")
     deduplicate_near: DeduplicateNear | None = Field(default=None, description="Drop near-duplicates.")
+    deduplicate_semantic: DeduplicateSemantic | None = Field(
+        default=None, description="Drop what means the same."
+    )
     deduplicate_substrings: DeduplicateSubstrings | None = Field(
         default=None, description="Cut out repeated passages."
     )

@@ -219,6 +219,23 @@ class DeduplicateNear(SpecModel):
     permutations: int = Field(default=128, ge=32, le=1024, description="Numbers of a signature.")
 
 
+class StageModel(SpecModel):
+    """A model that a stage works with."""
+
+    uri: StorageUri = Field(
+        description="s3://bucket/prefix of a static embedding model as Model2Vec writes it "
+        "(model.safetensors, tokenizer.json, config.json), on the sources' service."
+    )
+
+
+class DeduplicateSemantic(SpecModel):
+    """Embeddings of all records; of those that mean the same, directly or through others, the longest
+    stays."""
+
+    model: StageModel = Field(description="What makes the embeddings.")
+    threshold: Decimal = Field(default="0.95", description="Cosine of two embeddings, from 0.5 to 1.")
+
+
 class DeduplicateSubstrings(SpecModel):
     """Cuts out passages that occurred before, also where the records around them differ."""
 

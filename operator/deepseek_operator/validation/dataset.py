@@ -86,6 +86,9 @@ def _stages(pipeline: Sequence[PipelineStage]) -> Iterator[Problem]:
         field = f"spec.pipeline[{index}]"
         for at, uri in enumerate(stage.decontaminate.uris if stage.decontaminate else ()):
             yield from check_uri(uri, field=f"{field}.decontaminate.uris[{at}]")
+        if stage.deduplicate_semantic is not None:
+            uri = stage.deduplicate_semantic.model.uri
+            yield from check_uri(uri, field=f"{field}.deduplicateSemantic.model.uri")
         if stage.replace_synonyms and index < len(pipeline) - 1:
             yield Problem(
                 field=f"{field}.replaceSynonyms",

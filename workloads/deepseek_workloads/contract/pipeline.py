@@ -193,6 +193,19 @@ class DeduplicateNear(WireModel):
     permutations: int = Field(default=128, ge=32, le=1024)
 
 
+class StageModel(WireModel):
+    """A model that a stage works with."""
+
+    uri: str  # of its folder, on the sources' store
+
+
+class DeduplicateSemantic(WireModel):
+    """By cosine of embeddings, within clusters; of each connected component the longest document stays."""
+
+    model: StageModel
+    threshold: float = Field(default=0.95, ge=0.5, le=1)
+
+
 class DeduplicateSubstrings(WireModel):
     """Passages that occurred before are cut out, word for word, of documents that may differ else."""
 
@@ -223,7 +236,13 @@ RecordSettings = (
     | ReplaceSynonyms
 )
 GlobalSettings = (
-    ScoreDifficulty | FilterTfIdf | DeduplicateExact | DeduplicateNear | DeduplicateSubstrings | Decontaminate
+    ScoreDifficulty
+    | FilterTfIdf
+    | DeduplicateExact
+    | DeduplicateNear
+    | DeduplicateSemantic
+    | DeduplicateSubstrings
+    | Decontaminate
 )
 StageSettings = RecordSettings | GlobalSettings
 
@@ -249,6 +268,7 @@ class PipelineStage(WireModel):
     filter_tf_idf: FilterTfIdf | None = None
     deduplicate_exact: DeduplicateExact | None = None
     deduplicate_near: DeduplicateNear | None = None
+    deduplicate_semantic: DeduplicateSemantic | None = None
     deduplicate_substrings: DeduplicateSubstrings | None = None
     decontaminate: Decontaminate | None = None
 

@@ -29,7 +29,7 @@ from deepseek_workloads.contract.run_config import (
 from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
 from deepseek_workloads.data.prepare.context import Context
-from deepseek_workloads.data.prepare.evaluation_sets import evaluation_fingerprint
+from deepseek_workloads.data.prepare.evaluation_sets import evaluation_fingerprint, model_fingerprint
 from deepseek_workloads.data.prepare.raw import check_readable, list_raw
 from deepseek_workloads.data.prepare.rendering import check_templates
 from deepseek_workloads.data.prepare.stage_checks import check_stages
@@ -238,6 +238,7 @@ def _check_raw_objects(run: DatasetRun, open_store: OpenStore, refusals: Refusal
     with refusals.collected("spec.pipeline"):
         check_stages(run)
         evaluation_fingerprint(context, run)
+        model_fingerprint(context, run)
     if run.tokenizer_uri is not None:
         folder, _, name = run.tokenizer_uri.rpartition("/")
         storage = run.raw_storage.model_copy(update={"uri": folder})

@@ -49,6 +49,10 @@ def test_other_limits_of_bad_records_are_refused(make_dataset: Any, given: int |
             "spec.pipeline[0].decontaminate.uris[0]",
         ),
         (
+            {"pipeline": [{"name": "meant", "deduplicateSemantic": {"model": {"uri": "model"}}}]},
+            "spec.pipeline[0].deduplicateSemantic.model.uri",
+        ),
+        (
             {"pipeline": [{"name": "alike", "deduplicateNear": {"threshold": "0.2"}}]},
             "spec.pipeline[0].deduplicateNear.threshold",
         ),

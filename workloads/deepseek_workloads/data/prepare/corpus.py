@@ -9,6 +9,7 @@ from deepseek_workloads.contract.pipeline import (
     Decontaminate,
     DeduplicateExact,
     DeduplicateNear,
+    DeduplicateSemantic,
     DeduplicateSubstrings,
     FilterTfIdf,
     ScoreDifficulty,
@@ -26,6 +27,8 @@ from deepseek_workloads.data.prepare.near_signatures import plan_bands, sign_par
 from deepseek_workloads.data.prepare.pass_stage import pass_part
 from deepseek_workloads.data.prepare.plan import GlobalStep, RecordPass, Step
 from deepseek_workloads.data.prepare.records import (
+    CentroidsRecord,
+    ClusteredRecord,
     DocumentsRecord,
     DropRecord,
     FrequenciesRecord,
@@ -36,9 +39,12 @@ from deepseek_workloads.data.prepare.records import (
     SignaturesRecord,
     StageRecord,
     TotalsRecord,
+    VectorsRecord,
     WindowsRecord,
 )
 from deepseek_workloads.data.prepare.reports import add_reports, global_report
+from deepseek_workloads.data.prepare.semantic_pairs import pairs_of_clusters, plan_cluster_ranges
+from deepseek_workloads.data.prepare.semantic_vectors import cluster_part, embed_part, find_centroids
 from deepseek_workloads.data.prepare.stage import OnDone, run_stage
 from deepseek_workloads.data.prepare.substring_cut import cut_part
 from deepseek_workloads.data.prepare.substring_repeats import plan_window_ranges, repeats_of_range
@@ -141,6 +147,8 @@ def _all(stages: Stages, step: GlobalStep, corpus: Corpus) -> Corpus:
             dropped = _exact(stages, step, corpus)
         case DeduplicateNear():
             dropped = _near(stages, step, corpus, settings)
+        case DeduplicateSemantic():
+            dropped = _semantic(stages, step, corpus, settings)
         case Decontaminate():
             dropped = _contaminated(stages, step, corpus, settings)
         case FilterTfIdf():
@@ -173,7 +181,26 @@ def _near(stages: Stages, step: GlobalStep, corpus: Corpus, settings: Deduplicat
         list(range(bands.count)),
         PairsRecord,
     )
-    task = partial(drop_near_duplicates, context, name, corpus.records, found)
+    task = partial(drop_near_duplicates, context, name, "nearDuplicate", corpus.records, found)
+    return stages.run(name, task, [0], DropRecord)
+
+
+def _semantic(
+    stages: Stages, step: GlobalStep, corpus: Corpus, settings: DeduplicateSemantic
+) -> list[DropRecord]:
+    vectors, centroids, clusters, pairs, name = step.substeps
+    context = stages.context
+    embedding = partial(embed_part, context, vectors, settings, corpus.dropped)
+    embedded = stages.run(vectors, embedding, corpus.records, VectorsRecord)
+    [middle] = stages.run(
+        centroids, partial(find_centroids, context, centroids, embedded), [0], CentroidsRecord
+    )
+    clustered = stages.run(
+        clusters, partial(cluster_part, context, clusters, middle), embedded, ClusteredRecord
+    )
+    finding = partial(pairs_of_clusters, context, pairs, settings, clustered)
+    found = stages.run(pairs, finding, plan_cluster_ranges(clustered), PairsRecord)
+    task = partial(drop_near_duplicates, context, name, "semanticDuplicate", corpus.records, found)
     return stages.run(name, task, [0], DropRecord)
 
 

@@ -1,4 +1,4 @@
-"""The evaluation sets of a run, as objects: what a dataset was held against. It does not read them."""
+"""What a dataset is held against, as objects: evaluation sets, which it does not read, and models of stages."""
 
 from collections.abc import Sequence
 
@@ -29,6 +29,22 @@ def evaluation_fingerprint(context: Context, run: DatasetRun) -> list[str]:
                     reasons.INVALID_RUN_CONFIG,
                 )
             lines.append(line_of(uri, found))
+    return lines
+
+
+def model_fingerprint(context: Context, run: DatasetRun) -> list[str]:
+    """The same of the models that stages name, which are loaded to see whether they can be. Raises
+    DatasetError, and StoreErrors."""
+    lines = []
+    for stage in run.pipeline or ():
+        if stage.deduplicate_semantic is not None:
+            # Of these datasets only: preflight, which every job begins with, asks too.
+            from deepseek_workloads.data.prepare.embedding import MODEL_FILES, load_embedding_model
+
+            uri = stage.deduplicate_semantic.model.uri
+            with context.open(run.raw_storage.model_copy(update={"uri": uri})) as store:
+                load_embedding_model(store)
+                lines += [line_of(f"{uri}/{name}", store.stat(name)) for name in MODEL_FILES]
     return lines
 
 

@@ -1,4 +1,6 @@
-"""Near-duplicates, last substep: of all that are alike, directly or through others, the longest stays."""
+"""Near and semantic duplicates, last substep: of all that are alike, directly or through others, the longest
+stays.
+"""
 
 from collections.abc import Sequence
 
@@ -22,6 +24,7 @@ Numbers = npt.NDArray[np.int64]
 def drop_near_duplicates(
     context: Context,
     stage: str,
+    reason: str,
     records: Sequence[DocumentsRecord],
     found: Sequence[PairsRecord],
     _task: int,
@@ -38,7 +41,7 @@ def drop_near_duplicates(
         by_part = np.split(dropped["document"], starts)
         record = put_dropped(context, store, by_part, stage=stage, number=0, first_part=0)
         samples = [
-            _sample(store, records, *row)
+            _sample(store, reason, records, *row)
             for row in zip(dropped[:SAMPLES].tolist(), kept[:SAMPLES].tolist(), strict=True)
         ]
         return put_record(store, context, stage, record.model_copy(update={"samples": samples}))
@@ -82,6 +85,7 @@ def connected_components(count: int, first: Numbers, second: Numbers) -> Numbers
 
 def _sample(
     store: ObjectStore,
+    reason: str,
     records: Sequence[DocumentsRecord],
     dropped: tuple[int, int, int],
     kept: tuple[int, int, int],
@@ -90,4 +94,4 @@ def _sample(
         beginning_of(store, records[part], document, characters=SAMPLE_CHARACTERS)
         for part, document, _ in (dropped, kept)
     )
-    return DroppedSample(reason="nearDuplicate", detail=f"like: {other}", text=text)
+    return DroppedSample(reason=reason, detail=f"like: {other}", text=text)

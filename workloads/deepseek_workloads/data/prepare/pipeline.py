@@ -14,7 +14,11 @@ from deepseek_workloads.data.manifest import DatasetError, PinnedManifest
 from deepseek_workloads.data.prepare import publish
 from deepseek_workloads.data.prepare.context import Context, OpenStore
 from deepseek_workloads.data.prepare.corpus import Corpus, Stages, read_evaluation_sets, run_steps
-from deepseek_workloads.data.prepare.evaluation_sets import check_unchanged, evaluation_fingerprint
+from deepseek_workloads.data.prepare.evaluation_sets import (
+    check_unchanged,
+    evaluation_fingerprint,
+    model_fingerprint,
+)
 from deepseek_workloads.data.prepare.executor import Executor
 from deepseek_workloads.data.prepare.plan import plan_steps, stages_of
 from deepseek_workloads.data.prepare.progress import StageReporter
@@ -68,7 +72,9 @@ def _publish(
     slices = list_raw(context)
     evaluation_sets = evaluation_fingerprint(context, run)
     identity = publish.Identity(
-        raw_fingerprint=fingerprint(run, slices, evaluation_sets=evaluation_sets),
+        raw_fingerprint=fingerprint(
+            run, slices, evaluation_sets=[*evaluation_sets, *model_fingerprint(context, run)]
+        ),
         settings_digest=settings_digest(run, tokenizer_digest=_check_tokenizer(context)),
         owner_uid=run.owner.uid,
     )

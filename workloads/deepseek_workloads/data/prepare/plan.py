@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from deepseek_workloads.contract.pipeline import (
     DeduplicateExact,
     DeduplicateNear,
+    DeduplicateSemantic,
     DeduplicateSubstrings,
     FilterTfIdf,
     PipelineStage,
@@ -51,6 +52,9 @@ class GlobalStep:
                 return [self.name]
             case DeduplicateNear():
                 return [f"{self.name}_signatures", f"{self.name}_pairs", self.name]
+            case DeduplicateSemantic():
+                substeps = ("vectors", "centroids", "clusters", "pairs")
+                return [*(f"{self.name}_{each}" for each in substeps), self.name]
             case DeduplicateSubstrings():
                 return [f"{self.name}_windows", f"{self.name}_repeats", self.name]
             case FilterTfIdf() | ScoreDifficulty():

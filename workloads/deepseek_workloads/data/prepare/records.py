@@ -91,6 +91,32 @@ class PairsRecord(StageRecord):
     pairs: FileEntry  # near_pairs.PAIR_DTYPE
 
 
+class VectorsRecord(StageRecord):
+    """Of one part: the embeddings of its documents."""
+
+    vectors: FileEntry  # float16 [rows, dimensions]
+    members: FileEntry  # near_pairs.MEMBER_DTYPE
+    rows: int
+    dimensions: int
+
+
+class CentroidsRecord(StageRecord):
+    """The middles of the clusters that documents are compared within."""
+
+    centroids: FileEntry  # float32 [clusters, dimensions]
+    clusters: int
+    dimensions: int
+
+
+class ClusteredRecord(StageRecord):
+    """Of one part: its embeddings, ordered by cluster."""
+
+    vectors: FileEntry  # float16 [rows, dimensions]
+    members: FileEntry  # near_pairs.MEMBER_DTYPE
+    cluster_starts: list[int]  # row of each cluster, and the end
+    dimensions: int
+
+
 class WindowsRecord(StageRecord):
     """Of one part: the hash of every run of words of its documents."""
 

@@ -4,12 +4,18 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from deepseek_workloads.contract.pipeline import Decontaminate, DeduplicateExact, FilterTfIdf, PipelineStage
+from deepseek_workloads.contract.pipeline import (
+    Decontaminate,
+    DeduplicateExact,
+    DeduplicateSemantic,
+    FilterTfIdf,
+    PipelineStage,
+)
 from deepseek_workloads.contract.records import DroppedSample, StageReport
 from deepseek_workloads.data.prepare.records import DropRecord
 
 SAMPLES_A_REASON = 5  # of the whole dataset
-DUPLICATES: Final = ("duplicate", "nearDuplicate")  # reasons
+DUPLICATES: Final = ("duplicate", "nearDuplicate", "semanticDuplicate")  # reasons
 
 
 def add_reports(reports: Sequence[StageReport]) -> StageReport:
@@ -57,5 +63,7 @@ def _reason(stage: PipelineStage) -> str:
             return "contaminated"
         case FilterTfIdf():
             return "meanTfIdf"
+        case DeduplicateSemantic():
+            return "semanticDuplicate"
         case _:
             return "nearDuplicate"
