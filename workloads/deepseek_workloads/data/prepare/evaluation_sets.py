@@ -1,4 +1,5 @@
-"""What a dataset is held against, as objects: evaluation sets, which it does not read, and models of stages."""
+"""What a dataset is held against, as objects: evaluation sets, which it does not read, and models of
+stages."""
 
 from collections.abc import Sequence
 
