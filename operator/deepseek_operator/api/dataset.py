@@ -30,8 +30,13 @@ from deepseek_operator.api.storage import LocalReference, Storage, StorageLocati
 
 
 class TokenizerTraining(SpecModel):
-    """A byte-level BPE tokenizer to train on the text."""
+    """A tokenizer to train on the text."""
 
+    kind: Literal["byteLevelBPE", "wordPiece"] = Field(
+        default="byteLevelBPE",
+        description="byteLevelBPE gives every text back. wordPiece cuts words into pieces: white space "
+        "becomes one space, and what has unseen characters [UNK].",
+    )
     vocab_size: int = Field(ge=257, le=1_048_576, description="Tokens of the vocabulary.")
     special_tokens: list[Annotated[str, StringConstraints(min_length=1, max_length=128)]] = Field(
         default_factory=lambda: ["<|begin_of_text|>", "<|end_of_text|>"],

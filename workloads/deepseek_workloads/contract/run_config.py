@@ -178,7 +178,7 @@ _APART: Final = ("chat", "image-text")  # whose documents make a dataset of thei
 
 
 class TokenizerTraining(WireModel):
-    kind: Literal["byteLevelBPE"] = "byteLevelBPE"
+    kind: Literal["byteLevelBPE", "wordPiece"] = "byteLevelBPE"
     vocab_size: int = Field(ge=257)
     special_tokens: list[str] = Field(default_factory=lambda: ["<|begin_of_text|>", "<|end_of_text|>"])
 

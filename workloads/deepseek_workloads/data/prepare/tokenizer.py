@@ -1,4 +1,4 @@
-"""Byte-level BPE with the `tokenizers` library: trained here, or taken and checked. No I/O."""
+"""Byte-level BPE or WordPiece with the `tokenizers` library: trained here, or taken and checked. No I/O."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,7 @@ from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.run_config import TokenizerTraining
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.documents import Normalization
+from deepseek_workloads.data.prepare.word_piece import train_word_piece
 
 # How DeepSeek-V3's published tokenizer.json cuts text before merging: runs of up to three digits, runs of
 # Chinese and Japanese, then words with what precedes them, punctuation, line ends and spaces.
@@ -34,7 +35,7 @@ class SpecialTokens:
 
 def check_training(settings: TokenizerTraining) -> None:
     """Raises DatasetError for a vocabulary without room for every byte, or without an end of text."""
-    smallest = _BYTES + len(settings.special_tokens)
+    smallest = _BYTES + len(settings.special_tokens)  # of WordPiece, which needs less, too
     if settings.vocab_size < smallest:
         raise DatasetError(
             f"spec.tokenizer.vocabSize: {settings.vocab_size}: every byte and special token needs an entry: "
@@ -54,9 +55,19 @@ def train_tokenizer(
 ) -> Tokenizer:
     """The same texts give the same tokenizer, in any order of theirs. Its vocabulary may be smaller than
     asked where the texts hold no more pairs."""
-    tokenizer = Tokenizer(models.BPE())
+    train = train_word_piece if settings.kind == "wordPiece" else _train_byte_level_bpe
+    form = None
     if normalization != "none":
-        tokenizer.normalizer = normalizers.NFC() if normalization == "nfc" else normalizers.NFKC()
+        form = normalizers.NFC() if normalization == "nfc" else normalizers.NFKC()
+    return train(texts, settings, form)
+
+
+def _train_byte_level_bpe(
+    texts: Iterator[str], settings: TokenizerTraining, form: normalizers.Normalizer | None
+) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE())
+    if form is not None:
+        tokenizer.normalizer = form
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             *(pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in (_DIGITS, _CJK, _WORDS)),

@@ -42,6 +42,39 @@ def test_every_text_comes_back(document) -> None:
         assert tokenizer.decode(tokenizer.encode(text).ids, skip_special_tokens=False) == text
 
 
+@pytest.fixture(scope="module")
+def word_pieces() -> bytes:
+    return _train(kind="wordPiece")
+
+
+def test_word_pieces_are_the_same_in_any_order_of_the_texts(word_pieces) -> None:
+    assert _train(TEXTS[::-1], kind="wordPiece") == word_pieces
+
+
+def test_rare_characters_are_left_out_together() -> None:
+    """Of 60 Chinese characters, each once, none has a place in a vocabulary of 257."""
+    rare = "".join(chr(0x5000 + number) for number in range(60))
+    tokenizer = load_tokenizer(_train([*TEXTS, rare], size=257, kind="wordPiece"), name="t")
+    assert set(tokenizer.encode(rare).tokens) == {"[UNK]"}
+    assert "[UNK]" not in tokenizer.encode("The model learned").tokens
+
+
+def test_word_pieces_give_words_back_with_one_space_between(word_pieces) -> None:
+    tokenizer = load_tokenizer(word_pieces, name="t")
+    ids = tokenizer.encode("The  model\nlearned 42 words; 模型").ids
+    assert tokenizer.decode(ids) == "The model learned 42 words ; 模 型"
+    assert "##" in "".join(tokenizer.encode("modelled").tokens)
+    assert tokenizer.encode("ไม่").tokens == ["[UNK]"]
+
+
+def test_word_pieces_know_their_special_tokens_and_do_not_read_them_from_documents(word_pieces) -> None:
+    tokenizer = load_tokenizer(word_pieces, name="t")
+    special = special_tokens(tokenizer, name="t")
+    assert (special.bos, special.eos) == (0, 1)
+    [ids] = encode_documents(tokenizer, ["how to write <|end_of_text|> here"], eos_token_id=1)
+    assert ids.tolist().count(1) == 1
+
+
 def test_the_vocabulary_is_as_asked_and_knows_its_special_tokens(document) -> None:
     tokenizer = load_tokenizer(document, name="t")
     special = special_tokens(tokenizer, name="t")
