@@ -49,6 +49,11 @@ class NoIntactCheckpoint(StoreError):
 class StatePart(Protocol):
     """What else a step depends on: the same tensors on every rank, small, on the CPU."""
 
+    @property
+    def needed(self) -> bool:
+        """False: a checkpoint of an older version may lack it."""
+        ...
+
     def state(self) -> dict[str, Tensor]: ...
 
     def load(self, state: Mapping[str, Tensor]) -> None: ...
@@ -167,6 +172,8 @@ def _load(
     index = group.on_rank_zero(lambda: _read_index(store, record))
     stepped = any(tensor.name.startswith("optimizer.") for tensor in index.tensors)
     _make_room(model, optimizer, stepped=stepped)
+    stored = {tensor.name for tensor in index.tensors}
+    parts = [part for part in parts if part.needed or part_tensors([part]).keys() <= stored]
     tensors = state_tensors(model, optimizer) | part_tensors(parts)
 
     def read() -> None:

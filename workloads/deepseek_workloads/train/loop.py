@@ -6,14 +6,12 @@ the end is told `ending`.
 
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from math import isfinite
 from typing import Literal
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
-from deepseek_workloads.contract.monitoring import Alerts
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.stream import BatchStream
 from deepseek_workloads.plan.rules import check_training
@@ -31,9 +29,7 @@ from deepseek_workloads.train.schedule import learning_rate
 from deepseek_workloads.train.setup import Setup, set_up
 from deepseek_workloads.train.stopwatch import Stopwatch
 from deepseek_workloads.train.trainer import StepResult, Trainer
-from deepseek_workloads.train.watch.guard import Guard
 from deepseek_workloads.train.watch.hardware import GpuMeter, utilisation_of
-from deepseek_workloads.train.watch.memory import memory_share
 from deepseek_workloads.train.watch.profiler import StepProfiler
 
 _MEMORY, _CHECKPOINT = 3, 4  # places of these votes among a step's flags
@@ -112,7 +108,7 @@ class TrainingLoop:
         self._requests = Requests(context)
         self._metrics: dict[str, float] = {}
         self._read_latency: float | None = None  # of what was read during the newest step
-        self._guard = Guard(self._rules, partial(memory_share, setup.group.device))
+        self._guard = setup.guard
         self._meter = GpuMeter(setup.group.device)
         self._profiler = _profiler(setup, reporter) if reporter is not None else None
 
@@ -198,9 +194,6 @@ class TrainingLoop:
                     watch_activations=_is_due(step, self._setup.run.monitoring.activation_range_every_steps),
                 )
         return result, rate
-
-    def _rules(self) -> Alerts:
-        return self._context.monitor.control.alerts or self._setup.run.alerts
 
     def _stop_for(self, result: StepResult) -> Verdict:
         self._tell_alerts(self._position.step + 1)

@@ -21,6 +21,8 @@ _NAME: Final = "loss_scale"
 class LossScale:
     """Halves when gradients overflow, and that step is not taken; doubles after GROWTH_STEPS good ones."""
 
+    needed: Final = True
+
     def __init__(self) -> None:
         self.value = FIRST_SCALE
         self._good_steps = 0

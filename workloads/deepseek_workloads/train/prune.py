@@ -6,6 +6,7 @@ part of a checkpoint and are laid over the weights after every update. An export
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ _PREFIX = "open_channels."
 
 class ChannelPruning:
     """A `StatePart`; works on plain tensors and on shards. What it calculates is the same on every rank."""
+
+    needed: Final = True
 
     def __init__(self, model: nn.Module, config: Pruning) -> None:
         self._config = config

@@ -23,6 +23,8 @@ from deepseek_workloads.train.opened import Opened, open_run
 from deepseek_workloads.train.optimizers.build import build_optimizer
 from deepseek_workloads.train.parallelise import ParallelModel, parallelise
 from deepseek_workloads.train.prune import ChannelPruning
+from deepseek_workloads.train.watch.guard import Guard
+from deepseek_workloads.train.watch.memory import memory_share
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Setup(Opened):
     pruning: ChannelPruning | None
     anchor: Anchor | None
     distillation: Distillation | None
+    guard: Guard
     micro_batch_size: int
     loaded: checkpoint.Loaded
 
@@ -53,7 +56,8 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
     optimizer = build_optimizer(model.plain, training.optimizer)
     loss_scale = loss_scale_for(training)
     pruning = ChannelPruning(model.plain, training.pruning) if training.pruning else None
-    parts = tuple(part for part in (loss_scale, pruning) if part is not None)
+    guard = Guard(lambda: context.monitor.control.alerts or run.alerts, partial(memory_share, group.device))
+    parts = tuple(part for part in (loss_scale, pruning, guard) if part is not None)
     anchor = _anchor(run, context, opened, model)
     loaded = checkpoint.load_latest(
         opened.store,
@@ -75,6 +79,7 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
         pruning=pruning,
         anchor=anchor,
         distillation=_distillation(run, context, model, group),
+        guard=guard,
         micro_batch_size=choose_micro_batch_size(run),
         loaded=loaded,
     )

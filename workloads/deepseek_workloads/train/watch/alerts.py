@@ -45,6 +45,15 @@ class AlertWatch:
     def __init__(self) -> None:
         self._losses: deque[float] = deque(maxlen=HISTORY_STEPS)
 
+    @property
+    def losses(self) -> list[float]:
+        """At most HISTORY_STEPS, the newest last."""
+        return list(self._losses)
+
+    def recall(self, losses: Sequence[float]) -> None:
+        """In place of those that it has."""
+        self._losses = deque(losses, maxlen=HISTORY_STEPS)
+
     def remember(self, loss: float) -> None:
         self._losses.append(loss)
 

@@ -3,19 +3,37 @@
 The same on every rank: rules come from rank 0, figures from all. It does no I/O.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from math import isfinite, nan
+from typing import Final
+
+import torch
+from torch import Tensor
 
 from deepseek_workloads.contract.messages import AlertSummary
 from deepseek_workloads.contract.monitoring import AlertAction, Alerts
 from deepseek_workloads.train.trainer import StepResult
-from deepseek_workloads.train.watch.alerts import Alert, AlertWatch, Measured, from_numbers, to_numbers, worst
+from deepseek_workloads.train.watch.alerts import (
+    HISTORY_STEPS,
+    Alert,
+    AlertWatch,
+    Measured,
+    from_numbers,
+    to_numbers,
+    worst,
+)
 
 MOST_SKIPPED_STEPS = 32  # in a row: what none of them could be taken of does not train
 SHOWN_STEPS = 20  # for so long an alert is among the present ones
 SHOWN_ALERTS = 8
+_NAME: Final = "recent_losses"
 
 
 class Guard:
+    """A `StatePart` of a checkpoint, too."""
+
+    needed: Final = False
+
     def __init__(self, rules: Callable[[], Alerts], memory_share: Callable[[], float | None]) -> None:
         """`rules`: the newest that this rank knows; rank 0's count."""
         self._rules_of_moment, self._memory_share = rules, memory_share
@@ -26,6 +44,15 @@ class Guard:
         ] = {}  # by kind, with the number of steps judged then
         self._rollbacks = self._skipped = self._judged = 0
         self.rules = rules()
+
+    def state(self) -> dict[str, Tensor]:
+        """What a step's loss is held against is part of a checkpoint: a run that goes on judges as one that
+        was not interrupted. Of one size, whatever there is of it."""
+        losses = self._watch.losses
+        return {_NAME: torch.tensor([*losses, *[nan] * (HISTORY_STEPS - len(losses))], dtype=torch.float64)}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self._watch.recall([loss for loss in state[_NAME].tolist() if isfinite(loss)])
 
     def numbers(self) -> list[float]:
         """What rank 0 tells the others with a step."""

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
 from deepseek_workloads.contract.monitoring import AlertAction, AlertRule, Alerts, NotANumberRule
 from deepseek_workloads.train.trainer import StepResult
@@ -21,10 +22,10 @@ def guard(action: str, **changes: int) -> Guard:
     return Guard(lambda: rules, lambda: None)
 
 
-def step(watching: Guard, norm: float) -> AlertAction:
+def step(watching: Guard, norm: float, *, loss: float = 2.0) -> AlertAction:
     """As the loop does it: rank 0's rules come with the step, an overflow is not put to the guard."""
     result = StepResult(
-        loss=2.0,
+        loss=loss,
         auxiliary={},
         gradient_norm=norm,
         votes=(),
@@ -76,3 +77,17 @@ def test_the_rollbacks_of_an_epoch_are_bounded() -> None:
         watching.rolled_back()
     assert step(watching, STEEP) == "stop"
     assert "after 2 rollbacks" in str(watching.reason_to_stop)
+
+
+def test_a_guard_that_goes_on_from_a_checkpoint_judges_as_the_one_before() -> None:
+    before, fresh, after = (guard("skip") for _ in range(3))
+    for _ in range(10):
+        step(before, FINE)
+    after.load(before.state())
+    assert [step(watching, FINE, loss=5.0) for watching in (before, fresh, after)] == [
+        "warn",
+        "ignore",
+        "warn",
+    ]
+    both = (watching.state()["recent_losses"] for watching in (before, after))
+    torch.testing.assert_close(*both, equal_nan=True, rtol=0, atol=0)
