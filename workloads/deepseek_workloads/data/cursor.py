@@ -81,7 +81,8 @@ class SourceWindows:
 
     def within_block(self, window: int) -> tuple[int, int]:
         """Where a window begins and ends within the tokens of its block."""
-        origin, _ = self.block_tokens(window // self.order.block_windows)
+        first = window // self.order.block_windows * self.order.block_windows
+        origin, _ = self.windows.bounds(first)
         start, end = self.windows.bounds(window)
         return start - origin, end - origin
 

@@ -17,9 +17,16 @@ class InvalidStorageUri(StoreError):
 
 
 def open_store(
-    storage: Storage, *, environ: Mapping[str, str] = os.environ, retry: RetryPolicy | None = None
+    storage: Storage,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    retry: RetryPolicy | None = None,
+    fast_reads: bool | None = None,
 ) -> ObjectStore:
     """Opens nothing yet: the first call connects.
+
+    `fast_reads`: ranges of s3:// through obstore; None: where it is installed, unless the environment says
+    DEEPSEEK_FAST_READS=off.
 
     Without keys in `environ` botocore's own chain is asked (a web identity, an instance role). Raises
     InvalidStorageUri for a scheme that is not known, or a URI without a bucket or folder.
@@ -43,4 +50,5 @@ def open_store(
         secret_access_key=environ.get(environment.AWS_SECRET_ACCESS_KEY),
         session_token=environ.get(environment.AWS_SESSION_TOKEN),
         retry=retry,
+        fast_reads=False if environ.get(environment.FAST_READS) == "off" else fast_reads,
     )

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import s3fs
 from fsspec.asyn import get_loop
 
+from deepseek_workloads.store.hedging import Hedging
 from deepseek_workloads.store.interface import (
     AccessDenied,
     ByteRange,
@@ -24,6 +25,7 @@ from deepseek_workloads.store.interface import (
     ObjectChanged,
     ObjectInfo,
 )
+from deepseek_workloads.store.obstore_ranges import Keys, ObstoreRanges, is_installed
 from deepseek_workloads.store.ranges import MAX_REQUEST, plan_ranges
 from deepseek_workloads.store.retry import RetryPolicy
 from deepseek_workloads.store.s3_errors import from_error, to_store_error
@@ -50,7 +52,10 @@ class S3ObjectStore:
         secret_access_key: str | None = None,
         session_token: str | None = None,
         retry: RetryPolicy | None = None,
+        hedging: Hedging | None = None,
+        fast_reads: bool | None = None,
     ) -> None:
+        """`fast_reads`: ranges through obstore; None: where it is installed."""
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._retry = retry or RetryPolicy()
@@ -71,6 +76,12 @@ class S3ObjectStore:
         self._files.retries = 1  # the one place that tries again is `_attempts`
         self._loop = get_loop()
         self._slots = asyncio.Semaphore(_CONCURRENCY)
+        self._hedging = hedging or Hedging()
+        self._fast: ObstoreRanges | None = None
+        if is_installed() if fast_reads is None else fast_reads:
+            known = access_key_id and secret_access_key
+            keys = Keys(access_key_id or "", secret_access_key or "", session_token) if known else None
+            self._fast = ObstoreRanges(bucket, endpoint_url=endpoint_url, region=region, keys=keys)
 
     @property
     def uri(self) -> str:
@@ -79,6 +90,11 @@ class S3ObjectStore:
     @property
     def retries(self) -> int:
         return self._retries
+
+    @property
+    def hedges(self) -> int:
+        """Requests that got a copy, as they took far longer than others."""
+        return self._hedging.copies
 
     def read(self, key: str) -> bytes:
         return self._run(key, lambda: self._get(key))
@@ -172,10 +188,23 @@ class S3ObjectStore:
             )
         return content
 
+    async def _read_range(self, asked: ByteRange) -> bytes:
+        return await self._hedging.run(partial(self._read_once, asked))
+
+    async def _read_once(self, asked: ByteRange) -> bytes:
+        """By the fast reader where there is one. What it cannot read, s3fs reads, or says why not."""
+        if self._fast is not None:
+            async with self._slots:
+                content = await self._fast.read(self._prefix + asked.key, asked)
+            if content is not None:
+                return content
+            self._retries += 1
+        return await self._get_range(asked)
+
     async def _get_all(self, requests: Sequence[ByteRange]) -> Sequence[bytes]:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._attempts(request.key, partial(self._get_range, request)))
+                group.create_task(self._attempts(request.key, partial(self._read_range, request)))
                 for request in requests
             ]
         return [task.result() for task in tasks]

@@ -41,12 +41,12 @@ def s3_storage(s3_endpoint: str, request: pytest.FixtureRequest) -> Storage:
     return Storage(uri=f"s3://{bucket}/some/prefix", endpoint_url=s3_endpoint)
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(params=["file", "s3fs", "obstore"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
     if request.param == "file":
         storage = Storage(uri=f"file://{tmp_path}/store")
     else:
         storage = request.getfixturevalue("s3_storage")
-    opened = open_store(storage, environ=CREDENTIALS, retry=QUICK)
+    opened = open_store(storage, environ=CREDENTIALS, retry=QUICK, fast_reads=request.param == "obstore")
     yield opened
     opened.close()

@@ -89,13 +89,13 @@ def test_a_listing_longer_than_a_page_is_whole(s3: S3ObjectStore, monkeypatch: p
 def test_neighbouring_ranges_share_a_request(s3: S3ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.put("key", bytes(10_000))
     asked: list[ByteRange] = []
-    original = s3._get_range
+    original = s3._read_once
 
     async def counted(request: ByteRange) -> bytes:
         asked.append(request)
         return await original(request)
 
-    monkeypatch.setattr(s3, "_get_range", counted)
+    monkeypatch.setattr(s3, "_read_once", counted)
     s3.read_ranges([ByteRange("key", start, start + 100) for start in range(0, 10_000, 200)])
     assert asked == [ByteRange("key", 0, 9_900)]
 

@@ -7,6 +7,7 @@ import pytest
 
 from deepseek_workloads.contract.run_config import Storage
 from deepseek_workloads.store import s3
+from deepseek_workloads.store.hedging import Hedging
 from deepseek_workloads.store.interface import (
     AccessDenied,
     AlreadyExists,
@@ -33,16 +34,23 @@ def proxy(s3_endpoint: str) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def store(proxy: Proxy, s3_storage: Storage) -> Iterator[S3ObjectStore]:
+def store(proxy: Proxy, s3_storage: Storage, request: pytest.FixtureRequest) -> Iterator[S3ObjectStore]:
+    """Reads through obstore, or as a test's parameter says."""
     storage = s3_storage.model_copy(update={"endpoint_url": proxy.endpoint_url})
-    opened = open_store(storage, environ=CREDENTIALS, retry=QUICK)
+    opened = open_store(
+        storage,
+        environ=CREDENTIALS,
+        retry=QUICK,
+        fast_reads=getattr(request, "param", "obstore") == "obstore",
+    )
     assert isinstance(opened, S3ObjectStore)
     yield opened
     opened.close()
 
 
+@pytest.mark.parametrize("store", ["s3fs", "obstore"], indirect=True)
 @pytest.mark.parametrize("fault", ["busy", "error", "reset", "answer lost", "cut", "reset in body"])
-def test_a_read_is_tried_again(store: S3ObjectStore, proxy: Proxy, fault: Kind) -> None:
+def test_a_read_is_tried_again_by_either_reader(store: S3ObjectStore, proxy: Proxy, fault: Kind) -> None:
     store.put("key", b"0123456789")
     proxy.fail(fault, fault)
     assert store.read("key") == b"0123456789"
@@ -122,3 +130,18 @@ def test_a_commit_whose_answer_was_lost_is_known_to_have_succeeded_and_is_there_
     proxy.fail("answer lost")
     entry = writer.commit_checkpoint(step=1, consumed_samples=1, tokens=1, prefix="data/x/", files=[])
     assert [found.index for found in CommitLog(store).records()] == [1, entry.index]
+
+
+def test_a_straggler_is_overtaken_by_a_second_request(proxy: Proxy, s3_storage: Storage) -> None:
+    bucket, _, prefix = s3_storage.uri.removeprefix("s3://").partition("/")
+    keys = {"access_key_id": "test", "secret_access_key": "test"}
+    hedging = Hedging(share=1.0, least_seconds=0.5)
+    store = S3ObjectStore(bucket, prefix=prefix, endpoint_url=proxy.endpoint_url, hedging=hedging, **keys)
+    store.put("key", b"0123456789")
+    for _ in range(20):  # it is known from now on how long a request takes
+        store.read_ranges([ByteRange("key", 0, 10)])
+    before = store.hedges
+    proxy.fail("stall", seconds=60.0)
+    assert store.read_ranges([ByteRange("key", 2, 6)]) == [b"2345"]
+    assert (store.hedges - before, store.retries) == (1, 0)
+    store.close()
