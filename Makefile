@@ -113,7 +113,7 @@ format: setup ## Format the code
 	ruff format .
 
 # ---- benchmarks --------------------------------------------------------------------------------------------
-.PHONY: bench-start bench-recovery bench-serve bench-train bench-memory bench-scaling bench-gpu bench-prepare bench-checkpoint bench-stream
+.PHONY: bench-start bench-recovery bench-serve bench-train bench-memory bench-scaling bench-gpu bench-prepare bench-checkpoint bench-stream bench-step-time
 bench-start: setup ## Where the time goes from kubectl apply to the first step
 	@$(TEST_ENV) python bench/start.py
 
@@ -134,6 +134,9 @@ bench-scaling: setup ## Two processes with a core each, replicas and shards, ove
 
 bench-gpu: setup ## The same at 1 billion parameters in bf16 on an NVIDIA GPU, with MFU; refused without one
 	@$(TEST_ENV) python bench/gpu.py
+
+bench-step-time: setup ## The plan's model of step time: fitted to published rates, and its error on each left out
+	@$(TEST_ENV) python bench/step_time.py
 
 bench-checkpoint: setup ## Stall, GB/s and recovery with checkpoints of 1 GB in S3, against torch's DCP
 	@$(TEST_ENV) python bench/checkpoint.py

@@ -25,6 +25,12 @@ class PlanStatus(StatusModel):
     precision: ShortText = Field(default="", description="Numbers of the matrix products.")
     memory_per_rank: ShortText = Field(default="", description="Estimated memory of a process.")
     memory_per_node: ShortText = Field(default="", description="Estimated memory of a worker pod.")
+    estimated_tokens_per_second: int = Field(
+        default=0,
+        description="By a model fitted to published rates; where the node selector names a known GPU by "
+        "nvidia.com/gpu.product.",
+    )
+    estimated_duration: ShortText = Field(default="", description="Of all steps at that rate.")
     smallest_gpu_pool: ShortText = Field(
         default="",
         description="Fewest GPUs of 80 GiB that the model could be trained on by sharding, and how; or none.",

@@ -19,9 +19,11 @@ from deepseek_operator.status.run_status import CONDITIONS, common_fields
 from deepseek_operator.status.view import View
 from deepseek_workloads.contract.messages import Progress, Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.accelerators import Accelerator, accelerator_of
 from deepseek_workloads.plan.estimate import estimate
 from deepseek_workloads.plan.layout import layout_of
 from deepseek_workloads.plan.pool import GPU_MEMORY_BYTES, smallest_pool
+from deepseek_workloads.plan.step_time import estimated_tokens_per_second
 
 _CONDITIONS = (
     CONDITIONS[0],
@@ -30,6 +32,7 @@ _CONDITIONS = (
     conditions.revision_recorded,
     conditions.healthy,
 )
+_GPU_PRODUCT_LABEL = "nvidia.com/gpu.product"  # of nodes, by NVIDIA's GPU feature discovery
 _MAX_CHECKPOINTS = 10
 _MAX_MEASUREMENTS = 32
 
@@ -56,8 +59,8 @@ def _at_rest(view: View) -> Verdict | None:
     return verdict if verdict is not None and verdict.outcome == "Stopped" else None
 
 
-def build_plan(run: TrainingRun) -> PlanStatus:
-    """What the run needs, from `plan.estimate`."""
+def build_plan(run: TrainingRun, *, gpu: Accelerator | None = None) -> PlanStatus:
+    """What the run needs, from `plan.estimate`; how long it takes on a GPU that is known."""
     needed = estimate(run)
     pool = smallest_pool(
         run.architecture,
@@ -80,7 +83,19 @@ def build_plan(run: TrainingRun) -> PlanStatus:
         memory_per_rank=format_bytes(needed.memory.total),
         memory_per_node=format_bytes(needed.memory.total * run.workers.num_proc_per_node),
         smallest_gpu_pool="none" if pool is None else str(pool),
+        **_pace(run, gpu, tokens=run.training.steps * needed.tokens_per_step),
     )
+
+
+def _pace(run: TrainingRun, gpu: Accelerator | None, *, tokens: int) -> dict[str, Any]:
+    if gpu is None or run.workers.gpus_per_node == 0:
+        return {}
+    rate = estimated_tokens_per_second(run, gpu)
+    return {"estimated_tokens_per_second": round(rate), "estimated_duration": text.duration(tokens / rate)}
+
+
+def _gpu(job: DeepSeekTrainingJob) -> Accelerator | None:
+    return accelerator_of(job.spec.workers.node_selector.get(_GPU_PRODUCT_LABEL, ""))
 
 
 def _from_run(job: DeepSeekTrainingJob, observed: Observed) -> dict[str, Any]:
@@ -89,7 +104,7 @@ def _from_run(job: DeepSeekTrainingJob, observed: Observed) -> dict[str, Any]:
         return {}
     same = job.status.run_config_digest == observed.run_config_digest
     return {
-        "plan": job.status.plan if same and job.status.plan is not None else build_plan(run),
+        "plan": job.status.plan if same and job.status.plan is not None else build_plan(run, gpu=_gpu(job)),
         "total_steps": run.training.steps,
         "datasets": [
             DatasetPin(name=source.name, uri=source.storage.uri, digest=source.digest or "")

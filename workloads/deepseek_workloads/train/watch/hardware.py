@@ -5,36 +5,21 @@ Without a GPU, or without the NVML bindings in the image, there is less to say, 
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 import torch
 
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.accelerators import accelerator_of
 from deepseek_workloads.plan.estimate import flops_per_token
-
-# Dense bf16 FLOP/s by the name that CUDA reports, from NVIDIA's data sheets (without sparsity).
-_PEAKS: Final = {
-    "GB200": 2.5e15,  # the first that fits a name: before B200
-    "B200": 2.25e15,
-    "H200": 9.89e14,
-    "H100 PCIe": 7.56e14,
-    "H100": 9.89e14,
-    "H800": 9.89e14,
-    "H20": 1.48e14,
-    "A100": 3.12e14,
-    "A800": 3.12e14,
-    "L40S": 3.62e14,
-}
-_OF_PRECISION: Final = {"fp8": 2.0, "bf16": 1.0, "fp16": 1.0, "fp32": 0.5}  # float32 as TF32
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
     """FLOP/s of one device; None where it is not known."""
     if device.type != "cuda":
         return None
-    name = torch.cuda.get_device_name(device)
-    peak = next((peak for known, peak in _PEAKS.items() if known in name), None)
-    return None if peak is None else peak * _OF_PRECISION[precision]
+    known = accelerator_of(torch.cuda.get_device_name(device))
+    return None if known is None else known.flops(precision)
 
 
 def utilisation_of(

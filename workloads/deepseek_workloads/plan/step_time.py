@@ -1,0 +1,108 @@
+"""Seconds of a step before it is run: products, what a layer costs whatever its size, exchange, bubble. Pure.
+
+A closed form with four numbers, fitted to published rates of training on 8 to 2,048 GPUs: those and the error
+on each when it is left out of the fit are in `bench/step_time.py` (9 % in the middle; the worst two are estimated
+at 1.6 times and at half of what was published). It knows no kernels and no store, and takes experts' loads for
+equal.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.run_config import PipelineSchedule, TrainingRun
+from deepseek_workloads.plan.accelerators import GPUS_PER_NODE, Accelerator
+from deepseek_workloads.plan.estimate import choose_micro_batch_size, flops_per_token
+from deepseek_workloads.plan.layout import layout_of
+from deepseek_workloads.plan.pipeline import STAGES_PER_RANK
+
+_BYTES = 2  # of an activation that travels
+_EXCHANGES = 4  # of a layer of experts: there and back, forward and backward
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What data sheets do not say."""
+
+    product_share: float  # of the peak, that products reach
+    expert_layer_seconds: float  # of one pass through a layer of experts, beside its products
+    layer_seconds: float  # of one pass through any layer, beside its products
+    network_share: float  # of the peak; more than 1 where an exchange hides behind products
+
+
+# bench/step_time.py prints these. They are of float8; other precisions are taken to reach the same share.
+FITTED: Final = Fitted(
+    product_share=0.351, expert_layer_seconds=4.86e-3, layer_seconds=4.45e-5, network_share=1.254
+)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One micro-batch on its way through all layers, and how many GPUs carry it."""
+
+    sequence_length: int
+    sequences: int
+    passes: int  # of a step
+    pipeline: int = 1
+    stages_per_rank: int = 1
+    tensor: int = 1
+    context: int = 1
+    expert: int = 1
+
+    @property
+    def tokens(self) -> int:
+        return self.sequences * self.sequence_length
+
+    @property
+    def bubble(self) -> float:
+        """Waiting over working, of an interleaved schedule (Narayanan et al. 2021, arXiv:2104.04473)."""
+        return (self.pipeline - 1) / (self.stages_per_rank * self.passes)
+
+
+def tokens_per_second(
+    architecture: Architecture, work: Pass, *, precision: str, gpu: Accelerator, fitted: Fitted = FITTED
+) -> float:
+    """Of one GPU."""
+    needed = flops_per_token(architecture, sequence_length=work.sequence_length)
+    seconds = needed / (gpu.flops(precision) * fitted.product_share)
+    shared_by = work.tensor * work.context
+    layers = architecture.num_hidden_layers
+    seconds += fitted.layer_seconds * layers * shared_by / work.tokens
+    if architecture.moe is not None:
+        mixtures = layers - architecture.moe.first_k_dense_replace
+        seconds += fitted.expert_layer_seconds * mixtures * shared_by / work.tokens
+        seconds += mixtures * _exchange_seconds(architecture, work.expert, gpu) / fitted.network_share
+    return 1 / (seconds * (1 + work.bubble))
+
+
+def estimated_tokens_per_second(run: TrainingRun, gpu: Accelerator) -> float:
+    """Of the whole run, evaluation and checkpoints aside."""
+    parallelism, training = run.training.parallelism, run.training
+    layout = layout_of(parallelism, run.workers.world_size)
+    sequences = choose_micro_batch_size(run)
+    schedule: PipelineSchedule = parallelism.pipeline_parallel_schedule
+    work = Pass(
+        sequence_length=run.data.sequence_length,
+        sequences=sequences,
+        passes=max(1, training.global_batch_size // layout.data // sequences),
+        pipeline=layout.pipeline,
+        stages_per_rank=STAGES_PER_RANK[schedule],
+        tensor=layout.tensor,
+        context=layout.context,
+        expert=layout.expert,
+    )
+    rate = tokens_per_second(run.architecture, work, precision=training.precision, gpu=gpu)
+    return rate * run.workers.world_size
+
+
+def _exchange_seconds(a: Architecture, degree: int, gpu: Accelerator) -> float:
+    """Of a token in one layer of experts. To another node it travels once, whatever the experts that want it
+    there, and to no more nodes than its groups of experts are on."""
+    moe = a.moe
+    assert moe is not None
+    nodes, neighbours = max(1, degree // GPUS_PER_NODE), min(degree, GPUS_PER_NODE)
+    groups = moe.topk_group if moe.n_group > 1 else nodes
+    to_nodes = min(moe.num_experts_per_tok, nodes, groups) * (nodes - 1) / nodes
+    to_neighbours = moe.num_experts_per_tok * (neighbours - 1) / neighbours
+    sent = _EXCHANGES * _BYTES * a.hidden_size
+    return sent * (to_nodes / gpu.network_bytes + to_neighbours / gpu.link_bytes)
