@@ -1,8 +1,9 @@
 """Seconds of a step before it is run: products, what a layer costs whatever its size, exchange, bubble. Pure.
 
-A closed form with four numbers, fitted to published rates of training on 8 to 2,048 GPUs. Those rates, and the
-error on each when it is left out of the fit, are in `bench/step_time.py`: 9 % in the middle, the worst two are
-estimated at 1.6 times and at half. It knows no kernels and no store, and takes experts' loads for equal.
+A closed form with four numbers, fitted to published rates of training on 8 to 2,048 GPUs. Those rates, and
+the error on each when it is left out of the fit, are in `bench/step_time.py`: 9 % in the middle, the worst
+two are estimated at 1.6 times and at half. It knows no kernels and no store, and takes experts' loads for
+equal.
 """
 
 from dataclasses import dataclass
