@@ -13,8 +13,10 @@ from deepseek_operator.api.stage_settings import (
     DeduplicateNear,
     DeduplicateSemantic,
     DeduplicateSubstrings,
+    FilterBleu,
     FilterGarbled,
     FilterLength,
+    FilterPerplexity,
     FilterRepetition,
     FilterTfIdf,
     FineWebQuality,
@@ -38,12 +40,14 @@ _KINDS: Final = (
     "c4Quality",
     "fineWebQuality",
     "filterRepetition",
+    "filterBleu",
     "redactPii",
     "truncate",
     "annotateEntities",
     "replaceSynonyms",
     "scoreDifficulty",
     "filterTfIdf",
+    "filterPerplexity",
     "deduplicateExact",
     "deduplicateNear",
     "deduplicateSemantic",
@@ -74,12 +78,14 @@ class PipelineStage(SpecModel):
     c4_quality: C4Quality | None = Field(default=None, description="C4's rules.")
     fine_web_quality: FineWebQuality | None = Field(default=None, description="FineWeb's rules.")
     filter_repetition: FilterRepetition | None = Field(default=None, description="Drop repetitive records.")
+    filter_bleu: FilterBleu | None = Field(default=None, description="Drop pairs by BLEU-4.")
     redact_pii: RedactPii | None = Field(default=None, description="Replace what names a person.")
     truncate: Truncate | None = Field(default=None, description="Cut what is too long.")
     annotate_entities: AnnotateEntities | None = Field(default=None, description="Tag words (BIO).")
     replace_synonyms: ReplaceSynonyms | None = Field(default=None, description="Add copies with synonyms.")
     score_difficulty: ScoreDifficulty | None = Field(default=None, description="Score each record.")
     filter_tf_idf: FilterTfIdf | None = Field(default=None, description="Drop noise by TF-IDF.")
+    filter_perplexity: FilterPerplexity | None = Field(default=None, description="Drop by perplexity.")
     deduplicate_exact: DeduplicateExact | None = Field(default=None, description="Drop equal records.")
     deduplicate_near: DeduplicateNear | None = Field(default=None, description="Drop near-duplicates.")
     deduplicate_semantic: DeduplicateSemantic | None = Field(

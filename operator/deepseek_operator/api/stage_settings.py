@@ -124,6 +124,16 @@ class FilterRepetition(SpecModel):
     )
 
 
+class FilterBleu(SpecModel):
+    """Drops pairs of texts by the BLEU-4 of the second side against the first."""
+
+    separator: Annotated[str, StringConstraints(min_length=1, max_length=16)] = Field(
+        default="\n\n", description="What stands between the two sides, as the source's template writes it."
+    )
+    min_bleu: Decimal = Field(default="0", description="BLEU-4 at least, from 0 to 1: below, other words.")
+    max_bleu: Decimal = Field(default="0.8", description="BLEU-4 at most: above, a copy and no translation.")
+
+
 class RedactPii(SpecModel):
     """Replaces addresses and numbers that name a person by placeholders such as <EMAIL>."""
 
@@ -204,6 +214,29 @@ class FilterTfIdf(SpecModel):
     )
     max_mean_weight: Decimal = Field(
         default="0.95", description="Mean weight of the words, at most; 1: of words that no other record has."
+    )
+
+
+class FilterPerplexity(SpecModel):
+    """Drops what is unlike a reference, by the perplexity of its characters under a model of their
+    n-grams."""
+
+    uris: list[StorageUri] = Field(
+        min_length=1,
+        max_length=16,
+        description="Objects with the reference, on the sources' service: text, or JSON lines (.jsonl); also "
+        "compressed (.gz, .zst). 16 Mi characters at most.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    max_perplexity: Decimal = Field(description="Perplexity a character, at most.")
+    min_perplexity: Decimal = Field(default="1", description="Perplexity a character, at least.")
+    order: int = Field(default=5, ge=1, le=8, description="Characters of the longest n-grams.")
+    text_fields: list[FieldName] = Field(
+        default_factory=lambda: ["text"],
+        min_length=1,
+        max_length=8,
+        description="Fields of a JSON line that are the reference.",
+        json_schema_extra={**ATOMIC_LIST, "default": ["text"]},
     )
 
 

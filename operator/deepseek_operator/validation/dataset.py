@@ -86,6 +86,8 @@ def _stages(pipeline: Sequence[PipelineStage]) -> Iterator[Problem]:
         field = f"spec.pipeline[{index}]"
         for at, uri in enumerate(stage.decontaminate.uris if stage.decontaminate else ()):
             yield from check_uri(uri, field=f"{field}.decontaminate.uris[{at}]")
+        for at, uri in enumerate(stage.filter_perplexity.uris if stage.filter_perplexity else ()):
+            yield from check_uri(uri, field=f"{field}.filterPerplexity.uris[{at}]")
         if stage.deduplicate_semantic is not None:
             uri = stage.deduplicate_semantic.model.uri
             yield from check_uri(uri, field=f"{field}.deduplicateSemantic.model.uri")

@@ -112,6 +112,19 @@ class FilterRepetition(WireModel):
     max_duplicate_paragraph_share: Share = 0.3
 
 
+class FilterBleu(WireModel):
+    """By the BLEU-4 of the second side of a pair against the first."""
+
+    separator: str = Field(default="\n\n", min_length=1, max_length=16)  # between the sides
+    min_bleu: Share = 0.0
+    max_bleu: Share = 0.8
+
+    @model_validator(mode="after")
+    def _some_pairs_are_left(self) -> Self:
+        _check_order("minBleu", self.min_bleu, "maxBleu", self.max_bleu)
+        return self
+
+
 class RedactPii(WireModel):
     """Each finding becomes a placeholder, for instance <EMAIL>."""
 
@@ -181,6 +194,21 @@ class FilterTfIdf(WireModel):
         return self
 
 
+class FilterPerplexity(WireModel):
+    """By the perplexity, a character, under a model of n-grams of characters that is made of a reference."""
+
+    uris: list[str] = Field(min_length=1, max_length=16)  # of text or JSON lines, on the sources' store
+    max_perplexity: float = Field(ge=1)
+    min_perplexity: float = Field(default=1, ge=1)
+    order: int = Field(default=5, ge=1, le=8)  # characters of the longest n-grams
+    text_fields: list[str] = Field(default_factory=lambda: ["text"], min_length=1, max_length=8)
+
+    @model_validator(mode="after")
+    def _some_perplexity_is_left(self) -> Self:
+        _check_order("minPerplexity", self.min_perplexity, "maxPerplexity", self.max_perplexity)
+        return self
+
+
 class DeduplicateExact(WireModel):
     """Of documents with equal text the first stays."""
 
@@ -230,6 +258,7 @@ RecordSettings = (
     | C4Quality
     | FineWebQuality
     | FilterRepetition
+    | FilterBleu
     | RedactPii
     | Truncate
     | AnnotateEntities
@@ -238,6 +267,7 @@ RecordSettings = (
 GlobalSettings = (
     ScoreDifficulty
     | FilterTfIdf
+    | FilterPerplexity
     | DeduplicateExact
     | DeduplicateNear
     | DeduplicateSemantic
@@ -260,12 +290,14 @@ class PipelineStage(WireModel):
     c4_quality: C4Quality | None = None
     fine_web_quality: FineWebQuality | None = None
     filter_repetition: FilterRepetition | None = None
+    filter_bleu: FilterBleu | None = None
     redact_pii: RedactPii | None = None
     truncate: Truncate | None = None
     annotate_entities: AnnotateEntities | None = None
     replace_synonyms: ReplaceSynonyms | None = None
     score_difficulty: ScoreDifficulty | None = None
     filter_tf_idf: FilterTfIdf | None = None
+    filter_perplexity: FilterPerplexity | None = None
     deduplicate_exact: DeduplicateExact | None = None
     deduplicate_near: DeduplicateNear | None = None
     deduplicate_semantic: DeduplicateSemantic | None = None

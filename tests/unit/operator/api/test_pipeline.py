@@ -11,6 +11,7 @@ KINDS = [name for name in contract.PipelineStage.model_fields if name != "name"]
 REQUIRED: dict[str, dict[str, Any]] = {
     "annotate_entities": {"entities": [{"type": "ORG", "phrases": ["Red Hat"]}]},
     "deduplicate_semantic": {"model": {"uri": "s3://bucket/model"}},
+    "filter_perplexity": {"uris": ["s3://bucket/prose.txt"], "maxPerplexity": "20"},
     "replace_synonyms": {"lexicon": [{"word": "big", "synonyms": ["large"]}]},
     "truncate": {"maxCharacters": 10},
     "decontaminate": {"uris": ["s3://bucket/questions.jsonl"]},

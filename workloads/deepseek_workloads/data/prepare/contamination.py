@@ -35,7 +35,7 @@ def collect_ngrams(context: Context, stage: str, settings: Decontaminate, _task:
     documents = 0
     sets = []
     for uri in settings.uris:
-        content, line = _read(context, uri)
+        content, line = read_evaluation_set(context, uri)
         sets.append(line)
         for text in evaluation_texts(content, name=uri, fields=settings.text_fields):
             hashes.append(hash_ngrams(ngrams_of(text, n=settings.ngram)))
@@ -75,7 +75,7 @@ def known_among(hashes: Hashes, known: Hashes) -> npt.NDArray[np.intp]:
     return np.flatnonzero(known[at] == hashes)
 
 
-def _read(context: Context, uri: str) -> tuple[bytes, str]:
+def read_evaluation_set(context: Context, uri: str) -> tuple[bytes, str]:
     """Decompressed, and which object it is. Raises DatasetError."""
     folder, _, name = uri.rpartition("/")
     with context.open(context.run.raw_storage.model_copy(update={"uri": folder})) as store:

@@ -11,6 +11,7 @@ from deepseek_workloads.contract.pipeline import (
     DeduplicateNear,
     DeduplicateSemantic,
     DeduplicateSubstrings,
+    FilterPerplexity,
     FilterTfIdf,
     ScoreDifficulty,
 )
@@ -25,6 +26,7 @@ from deepseek_workloads.data.prepare.near_components import drop_near_duplicates
 from deepseek_workloads.data.prepare.near_pairs import find_pairs
 from deepseek_workloads.data.prepare.near_signatures import plan_bands, sign_part
 from deepseek_workloads.data.prepare.pass_stage import pass_part
+from deepseek_workloads.data.prepare.perplexity_stage import drop_perplexing, model_reference
 from deepseek_workloads.data.prepare.plan import GlobalStep, RecordPass, Step
 from deepseek_workloads.data.prepare.records import (
     CentroidsRecord,
@@ -32,6 +34,7 @@ from deepseek_workloads.data.prepare.records import (
     DocumentsRecord,
     DropRecord,
     FrequenciesRecord,
+    NgramModelRecord,
     NgramsRecord,
     PairsRecord,
     PassRecord,
@@ -95,12 +98,16 @@ class Stages:
 def read_evaluation_sets(stages: Stages, steps: Sequence[Step]) -> list[str]:
     """Before any other work, since they may turn out to be unusable. Returns evaluation_sets.line_of each.
     Raises DatasetError."""
-    return [
-        line
-        for step in steps
-        if isinstance(step, GlobalStep) and isinstance(step.stage.settings, Decontaminate)
-        for line in _ngrams(stages, step, step.stage.settings).sets
-    ]
+    lines: list[str] = []
+    for step in steps:
+        if isinstance(step, RecordPass):
+            continue
+        match step.stage.settings:
+            case Decontaminate() as settings:
+                lines += _ngrams(stages, step, settings).sets
+            case FilterPerplexity() as settings:
+                lines += _model(stages, step, settings).sets
+    return lines
 
 
 def run_steps(stages: Stages, steps: Sequence[Step], corpus: Corpus) -> Corpus:
@@ -151,6 +158,8 @@ def _all(stages: Stages, step: GlobalStep, corpus: Corpus) -> Corpus:
             dropped = _semantic(stages, step, corpus, settings)
         case Decontaminate():
             dropped = _contaminated(stages, step, corpus, settings)
+        case FilterPerplexity():
+            dropped = _perplexing(stages, step, corpus, settings)
         case FilterTfIdf():
             dropped = _noise(stages, step, corpus, settings)
         case _:
@@ -208,6 +217,21 @@ def _noise(stages: Stages, step: GlobalStep, corpus: Corpus, settings: FilterTfI
     totals, documents = _frequencies(stages, step, corpus)
     task = partial(drop_noise, stages.context, step.name, settings, totals, documents, corpus.dropped)
     return stages.run(step.name, task, corpus.records, DropRecord)
+
+
+def _perplexing(
+    stages: Stages, step: GlobalStep, corpus: Corpus, settings: FilterPerplexity
+) -> list[DropRecord]:
+    model = _model(stages, step, settings)
+    task = partial(drop_perplexing, stages.context, step.name, settings, model, corpus.dropped)
+    return stages.run(step.name, task, corpus.records, DropRecord)
+
+
+def _model(stages: Stages, step: GlobalStep, settings: FilterPerplexity) -> NgramModelRecord:
+    name, _ = step.substeps
+    task = partial(model_reference, stages.context, name, settings)
+    [model] = stages.run(name, task, [0], NgramModelRecord)
+    return model
 
 
 def _score(stages: Stages, step: GlobalStep, corpus: Corpus) -> Corpus:

@@ -17,15 +17,14 @@ def evaluation_fingerprint(context: Context, run: DatasetRun) -> list[str]:
     one cannot be found."""
     lines = []
     for stage in run.pipeline or ():
-        if stage.decontaminate is None:
-            continue
-        for uri in stage.decontaminate.uris:
+        named = stage.decontaminate or stage.filter_perplexity
+        for uri in named.uris if named is not None else ():
             folder, _, name = uri.rpartition("/")
             with context.open(run.raw_storage.model_copy(update={"uri": folder})) as store:
                 found = store.stat(name)
             if found.size > MAX_EVALUATION_BYTES:
                 raise DatasetError(
-                    f"spec.pipeline[{stage.name}].decontaminate.uris: {uri}: {found.size} bytes: an "
+                    f"spec.pipeline[{stage.name}]: uris: {uri}: {found.size} bytes: an "
                     f"evaluation set may have {MAX_EVALUATION_BYTES}: split it into several objects",
                     reasons.INVALID_RUN_CONFIG,
                 )

@@ -12,6 +12,7 @@ from deepseek_workloads.contract.pipeline import (
     DeduplicateNear,
     DeduplicateSemantic,
     DeduplicateSubstrings,
+    FilterPerplexity,
     FilterTfIdf,
     PipelineStage,
     ScoreDifficulty,
@@ -57,6 +58,8 @@ class GlobalStep:
                 return [*(f"{self.name}_{each}" for each in substeps), self.name]
             case DeduplicateSubstrings():
                 return [f"{self.name}_windows", f"{self.name}_repeats", self.name]
+            case FilterPerplexity():
+                return [f"{self.name}_model", self.name]
             case FilterTfIdf() | ScoreDifficulty():
                 return [f"{self.name}_counts", f"{self.name}_totals", self.name]
             case _:

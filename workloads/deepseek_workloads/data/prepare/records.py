@@ -153,6 +153,13 @@ class NgramsRecord(StageRecord):
     sets: list[str]  # evaluation_sets.line_of each, as it was read
 
 
+class NgramModelRecord(StageRecord):
+    """A model of characters, made of a reference."""
+
+    model: FileEntry  # ngram_model.pack
+    sets: list[str]  # evaluation_sets.line_of each object of the reference, as it was read
+
+
 class TokenizerRecord(StageRecord):
     key: RelativeKey
     digest: str

@@ -8,6 +8,7 @@ from deepseek_workloads.contract.pipeline import (
     Decontaminate,
     DeduplicateExact,
     DeduplicateSemantic,
+    FilterPerplexity,
     FilterTfIdf,
     PipelineStage,
 )
@@ -61,6 +62,8 @@ def _reason(stage: PipelineStage) -> str:
             return "duplicate"
         case Decontaminate():
             return "contaminated"
+        case FilterPerplexity():
+            return "perplexity"
         case FilterTfIdf():
             return "meanTfIdf"
         case DeduplicateSemantic():

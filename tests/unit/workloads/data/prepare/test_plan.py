@@ -14,6 +14,7 @@ from deepseek_workloads.contract.pipeline import (
     DeduplicateSemantic,
     DeduplicateSubstrings,
     FilterLength,
+    FilterPerplexity,
     FilterTfIdf,
     PipelineStage,
     ScoreDifficulty,
@@ -37,6 +38,7 @@ KINDS = {
     "deduplicate_substrings": DeduplicateSubstrings(),
     "score_difficulty": ScoreDifficulty(),
     "filter_tf_idf": FilterTfIdf(),
+    "filter_perplexity": FilterPerplexity(uris=["s3://bucket/prose.txt"], max_perplexity=20),
     "decontaminate": Decontaminate(uris=["s3://bucket/questions.jsonl"]),
 }
 PIPELINES = st.lists(st.sampled_from(sorted(KINDS)), max_size=12).map(

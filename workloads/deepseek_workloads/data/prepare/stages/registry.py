@@ -6,6 +6,7 @@ from deepseek_workloads.data.prepare.stages import (
     entities,
     garbled,
     language,
+    parallel,
     pii,
     quality,
     repetition,
@@ -36,6 +37,8 @@ def record_stage(settings: pipeline.RecordSettings) -> RecordStage:
             return quality.fine_web_quality(settings)
         case pipeline.FilterRepetition():
             return repetition.filter_repetition(settings)
+        case pipeline.FilterBleu():
+            return parallel.filter_bleu(settings)
         case pipeline.RedactPii():
             return pii.redact_pii(settings)
         case pipeline.AnnotateEntities():
