@@ -101,5 +101,5 @@ def test_a_reference_without_text_is_refused_before_any_work(make_filtered_run, 
 
 
 def test_limits_that_leave_nothing_are_refused() -> None:
-    with pytest.raises(ValueError, match="minPerplexity .* is more than maxPerplexity"):
+    with pytest.raises(ValueError, match=r"minPerplexity .* is more than maxPerplexity"):
         FilterPerplexity(uris=["s3://b/x"], min_perplexity=9, max_perplexity=5)
