@@ -129,6 +129,16 @@ def load_latest(
     return Loaded(Position(), None, (), ())
 
 
+def load_weights(store: ObjectStore, record: CheckpointRecord, model: nn.Module, *, group: Group) -> None:
+    """The weights alone, of one checkpoint, on one rank. Raises NotFound and ObjectChanged when it is not
+    intact, and StoreErrors."""
+    index = group.on_rank_zero(lambda: _read_index(store, record))
+    weights = get_model_state_dict(model, options=_OPTIONS)
+    named = {f"model.{name}": value for name, value in weights.items() if isinstance(value, Tensor)}
+    _read_into(named, store, record, index, group)
+    set_model_state_dict(model, weights, options=_OPTIONS)
+
+
 def state_tensors(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     """Every tensor of the state under a flat name; an optimizer that has taken no step yet has none.
     Hyperparameters are the run config's, and not stored."""
@@ -176,6 +186,24 @@ def _load(
     parts = [part for part in parts if part.needed or part_tensors([part]).keys() <= stored]
     tensors = state_tensors(model, optimizer) | part_tensors(parts)
 
+    _read_into(tensors, store, record, index, group)
+    weights = get_model_state_dict(model, options=_OPTIONS)
+    set_model_state_dict(model, {name: tensors[f"model.{name}"] for name in weights}, options=_OPTIONS)
+    if stepped:
+        moments = get_optimizer_state_dict(model, optimizer, options=_OPTIONS)
+        loaded: dict[str, Any] = {name: tensors[f"optimizer.{name}"] for name in moments if _is_state(name)}
+        set_optimizer_state_dict(model, optimizer, {**moments, **loaded}, options=_OPTIONS)
+    for part in parts:
+        part.load({name: tensors[f"part.{name}"] for name in part.state()})
+
+
+def _read_into(
+    tensors: dict[str, Tensor],
+    store: ObjectStore,
+    record: CheckpointRecord,
+    index: CheckpointIndex,
+    group: Group,
+) -> None:
     def read() -> None:
         with _raising(_cause_of_load), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
@@ -188,17 +216,9 @@ def _load(
 
     if group.torch_distributed:
         read()  # each rank its part
-    else:
-        group.on_rank_zero(read)
-        group.broadcast(tensors[name] for name in sorted(tensors))
-    weights = get_model_state_dict(model, options=_OPTIONS)
-    set_model_state_dict(model, {name: tensors[f"model.{name}"] for name in weights}, options=_OPTIONS)
-    if stepped:
-        moments = get_optimizer_state_dict(model, optimizer, options=_OPTIONS)
-        loaded: dict[str, Any] = {name: tensors[f"optimizer.{name}"] for name in moments if _is_state(name)}
-        set_optimizer_state_dict(model, optimizer, {**moments, **loaded}, options=_OPTIONS)
-    for part in parts:
-        part.load({name: tensors[f"part.{name}"] for name in part.state()})
+        return
+    group.on_rank_zero(read)
+    group.broadcast(tensors[name] for name in sorted(tensors))
 
 
 def _make_room(model: nn.Module, optimizer: Optimizer, *, stepped: bool) -> None:

@@ -3,25 +3,19 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-import torch
-from tokenizers import Tokenizer
-
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
-from deepseek_workloads.contract.records import BaseExport, ExportRecord, Provenance
-from deepseek_workloads.data.held_out import held_out_batches
+from deepseek_workloads.contract.records import ExportRecord
 from deepseek_workloads.export.error import ExportError
-from deepseek_workloads.export.files import ExportTokenizer
-from deepseek_workloads.export.held_out import held_out_texts
 from deepseek_workloads.export.load import open_export
-from deepseek_workloads.export.publish import Export, export_model
+from deepseek_workloads.export.publish import Export
 from deepseek_workloads.store.interface import NotFound
 from deepseek_workloads.store.log import CheckpointEntry, LogEntry
 from deepseek_workloads.train.assessment import assess
 from deepseek_workloads.train.checkpoint import Position
-from deepseek_workloads.train.lora import merge
-from deepseek_workloads.train.quantise import quantise_weights, round_state
+from deepseek_workloads.train.exporting import export_state
+from deepseek_workloads.train.quantise import quantise_weights
 from deepseek_workloads.train.reporting import Reporter
 from deepseek_workloads.train.setup import Setup
 from deepseek_workloads.train.stopwatch import Stopwatch
@@ -143,74 +137,14 @@ def place(epoch: int, position: Position, entry: CheckpointEntry | None) -> dict
 
 
 def _export(setup: Setup, entry: CheckpointEntry, figures: dict[str, float]) -> Export:
-    training, state = setup.run.training, setup.model.whole_state(setup.group)
-    if training.lora is not None:
-        state = merge(state, training.lora.scale)
-    if training.quantisation is not None:
-        state = round_state(setup.model.plain, state, training.quantisation)
+    export = export_state(setup, setup.model, entry, figures)
 
-    def publish() -> Export:
+    def commit() -> None:
         assert setup.writer is not None
-        export = export_model(
-            setup.store,
-            state=state,
-            architecture=setup.run.architecture,
-            tokenizer=_tokenizer(setup),
-            provenance=_provenance(setup, entry),
-            evaluation=figures,
-            held_out=_held_out(setup),
-            dtype=torch.bfloat16 if setup.run.training.precision in ("bf16", "fp8") else torch.float32,
-        )
         setup.writer.commit_export(step=entry.record.step, digest=export.digest, prefix=export.prefix)
-        return export
 
-    return setup.group.on_rank_zero(publish)
-
-
-def _held_out(setup: Setup) -> list[str]:
-    """Of the windows that the evaluation reads."""
-    plan = setup.data.plan
-    batches = held_out_batches(
-        plan,
-        setup.data.stores,
-        rank=0,
-        world_size=1,
-        micro_batch_size=1,
-        max_samples=setup.run.evaluation.max_samples,
-    )
-    tokenizer = Tokenizer.from_str(setup.data.tokenizer_document().decode())
-    windows = [batch.rows.tokens(0) for batch in batches]
-    return held_out_texts(windows, decode=tokenizer.decode, eos_token_id=plan.manifests[0].eos_token_id)
-
-
-def _tokenizer(setup: Setup) -> ExportTokenizer:
-    manifest = setup.data.plan.manifests[0]
-    return ExportTokenizer(
-        setup.data.tokenizer_document(),
-        manifest.bos_token_id,
-        manifest.eos_token_id,
-        manifest.pad_token_id,
-        manifest.chat_template,
-    )
-
-
-def _provenance(setup: Setup, entry: CheckpointEntry) -> Provenance:
-    """Of the checkpoint, not of the epoch that exports it: a repetition must give the same digest."""
-    owner, record, base = setup.run.owner, entry.record, setup.run.init_from
-    encoder = setup.run.vision_init_from
-    return Provenance(
-        owner_namespace=owner.namespace,
-        owner_name=owner.name,
-        owner_uid=owner.uid,
-        epoch=record.epoch,
-        step=record.step,
-        consumed_samples=record.consumed_samples,
-        checkpoint_prefix=record.prefix,
-        run_config_digest=setup.epoch.run_config_digest,
-        dataset_digests=list(setup.data.digests),
-        init_from=BaseExport(uri=base.uri, digest=base.digest) if base else None,
-        vision_init_from=BaseExport(uri=encoder.uri) if encoder else None,
-    )
+    setup.group.on_rank_zero(commit)
+    return export
 
 
 def _exported_before(setup: Setup, position: Position, entry: CheckpointEntry) -> Verdict | None:

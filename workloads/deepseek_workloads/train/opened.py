@@ -3,13 +3,13 @@
 It decides what is read and in which order. It does not know what is trained.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from deepseek_workloads.contract.digest import sha256_digest
-from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.contract.run_config import Storage, TrainingRun
 from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
@@ -81,7 +81,7 @@ def open_run(run: TrainingRun, context: TrainContext) -> Opened:
     _configure_torch(run, group)
     store = context.open_store(run.storage)
     writer, epoch = _begin_epoch(store, context, group)
-    data = _open_data(run, context, group)
+    data = open_data(run, context.open_store, group)
     identity = Identity(sha256_digest(run.architecture.to_json()), data.digests)
     return Opened(run, group, store, writer, epoch, data, identity)
 
@@ -106,9 +106,9 @@ def _begin_epoch(store: ObjectStore, context: TrainContext, group: Group) -> tup
     return (writers[0] if writers else None), epoch
 
 
-def _open_data(run: TrainingRun, context: TrainContext, group: Group) -> DataSources:
-    """Rank 0 reads the manifests for all, so that all have the same."""
-    stores = tuple(context.open_store(source.storage) for source in run.data.sources)
+def open_data(run: TrainingRun, open_store: Callable[[Storage], ObjectStore], group: Group) -> DataSources:
+    """A collective: rank 0 reads the manifests for all, so that all have the same."""
+    stores = tuple(open_store(source.storage) for source in run.data.sources)
 
     def pin() -> list[PinnedManifest]:
         return [

@@ -1,0 +1,124 @@
+"""The model of any step that still has a checkpoint, as an export: beside a run that goes on, or after it.
+
+    python -m deepseek_workloads.train.export_step --step 400 [--run-config run-config.json]
+
+Prints the export's URI and digest, which a DeepSeekModelRevision names. It reads the commit log and adds
+nothing to it: only the run's own epoch may. On the CPU, with memory for the weights in float32 and once more
+for the file that is written.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from deepseek_workloads.contract import environment, reasons
+from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.exit_codes import ExitCode
+from deepseek_workloads.contract.records import EpochRecord
+from deepseek_workloads.contract.run_config import Parallelism, Storage, TrainingRun, parse_run
+from deepseek_workloads.export.publish import Export
+from deepseek_workloads.store.interface import ObjectStore, StoreError
+from deepseek_workloads.store.log import CheckpointEntry, CommitLog, LogEntry, live_checkpoints
+from deepseek_workloads.store.open import open_store
+from deepseek_workloads.train.adapt import adapt_model
+from deepseek_workloads.train.checkpoint import Identity, load_weights
+from deepseek_workloads.train.exporting import export_state
+from deepseek_workloads.train.group import LocalGroup
+from deepseek_workloads.train.json_lines import json_line
+from deepseek_workloads.train.opened import Epoch, Opened, open_data
+from deepseek_workloads.train.parallelise import ParallelModel, parallelise
+from deepseek_workloads.train.quantise import quantise_weights
+
+_OF_A_STEP: Final = {"loss", "gradient_norm", "learning_rate", "tokens_per_second"}  # no evaluation's
+# What only training computes with.
+_PLAIN: Final[dict[str, Any]] = {
+    "precision": "fp32",
+    "precision_overrides": [],
+    "loss_function": None,
+    "activation_checkpointing": "none",
+}
+
+
+class NoSuchStep(StoreError):
+    reason = reasons.CHECKPOINT_MISMATCH
+
+
+def export_step(run: TrainingRun, step: int, *, open_store: Callable[[Storage], ObjectStore]) -> Export:
+    """Raises NoSuchStep, StoreErrors and DatasetError."""
+    if run.training.entrypoint is not None:
+        raise NoSuchStep(
+            f"spec.training.entrypoint: {run.training.entrypoint}: only its code knows the model: "
+            "load the checkpoint by its RunContext"
+        )
+    store = open_store(run.storage)
+    entries = CommitLog(store).records()
+    entry = _checkpoint_of(step, entries, uri=store.uri)
+    group = LocalGroup(0, 1, torch.device("cpu"))
+    data = open_data(run, open_store, group)
+    identity = Identity(sha256_digest(run.architecture.to_json()), data.digests)
+    if entry.record.architecture_digest not in ("", identity.architecture_digest):
+        raise NoSuchStep(f"{store.uri}: its checkpoints are of another model than the run config's")
+    opened = Opened(run, group, store, None, _epoch_of(entry, entries), data, identity)
+    model = _model(run, group)
+    load_weights(store, entry.record, model.module, group=group)
+    if run.training.quantisation is not None and run.training.quantisation.mode != "aware":
+        quantise_weights(model.plain, run.training.quantisation)
+    metrics = entry.record.metrics
+    return export_state(
+        opened, model, entry, {name: value for name, value in metrics.items() if name not in _OF_A_STEP}
+    )
+
+
+def _checkpoint_of(step: int, entries: Sequence[LogEntry], *, uri: str) -> CheckpointEntry:
+    live = live_checkpoints(entries)
+    for entry in reversed(live):
+        if entry.record.step == step:
+            return entry
+    steps = ", ".join(str(entry.record.step) for entry in live) or "none"
+    raise NoSuchStep(
+        f"{uri}: step {step} has no checkpoint, these have: {steps}; spec.checkpoint.keepEvery keeps more"
+    )
+
+
+def _epoch_of(entry: CheckpointEntry, entries: Sequence[LogEntry]) -> Epoch:
+    """That wrote it: the export's provenance is its."""
+    number = entry.record.epoch
+    records = [each.record for each in entries if isinstance(each.record, EpochRecord)]
+    digest = next((each.run_config_digest for each in records if each.epoch == number), "")
+    return Epoch(number, entries, digest)
+
+
+def _model(run: TrainingRun, group: LocalGroup) -> ParallelModel:
+    plain = run.training.model_copy(update=_PLAIN)
+    adapt = partial(adapt_model, training=plain, device=group.device)
+    return parallelise(
+        run.architecture, Parallelism(zero_stage=0), precision="fp32", group=group, adapt=adapt
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m deepseek_workloads.train.export_step")
+    parser.add_argument("--step", type=int, required=True)
+    default = os.environ.get(environment.RUN_CONFIG_PATH, environment.RUN_CONFIG_FILE)
+    parser.add_argument("--run-config", type=Path, default=Path(default))
+    asked = parser.parse_args(argv)
+    run = parse_run(asked.run_config.read_text())
+    if not isinstance(run, TrainingRun):
+        parser.error(f"--run-config {asked.run_config}: is of a {run.kind}, only training has checkpoints")
+    try:
+        export = export_step(run, asked.step, open_store=open_store)
+    except StoreError as error:
+        print(f"{error.reason}: {error}", file=sys.stderr)
+        return int(ExitCode.TRY_AGAIN if error.transient else ExitCode.BAD_INPUT)
+    print(json_line({"step": asked.step, "storageUri": export.uri, "digest": export.digest}))
+    return int(ExitCode.DONE)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,91 @@
+"""From the state that a model holds to an export: weights, tokenizer, provenance, a little held-out text.
+
+Which checkpoint that is, and who records the export, is the caller's business.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from tokenizers import Tokenizer
+
+from deepseek_workloads.contract.records import BaseExport, Provenance
+from deepseek_workloads.data.held_out import held_out_batches
+from deepseek_workloads.export.files import ExportTokenizer
+from deepseek_workloads.export.held_out import held_out_texts
+from deepseek_workloads.export.publish import Export, export_model
+from deepseek_workloads.store.log import CheckpointEntry
+from deepseek_workloads.train.lora import merge
+from deepseek_workloads.train.opened import Opened
+from deepseek_workloads.train.parallelise import ParallelModel
+from deepseek_workloads.train.quantise import round_state
+
+
+def export_state(
+    opened: Opened, model: ParallelModel, entry: CheckpointEntry, figures: Mapping[str, float]
+) -> Export:
+    """A collective: of the state that `model` holds, which is that of the checkpoint `entry`."""
+    training, state = opened.run.training, model.whole_state(opened.group)
+    if training.lora is not None:
+        state = merge(state, training.lora.scale)
+    if training.quantisation is not None:
+        state = round_state(model.plain, state, training.quantisation)
+
+    def publish() -> Export:
+        return export_model(
+            opened.store,
+            state=state,
+            architecture=opened.run.architecture,
+            tokenizer=_tokenizer(opened),
+            provenance=_provenance(opened, entry),
+            evaluation=figures,
+            held_out=_held_out(opened),
+            dtype=torch.bfloat16 if opened.run.training.precision in ("bf16", "fp8") else torch.float32,
+        )
+
+    return opened.group.on_rank_zero(publish)
+
+
+def _held_out(opened: Opened) -> list[str]:
+    """Of the windows that the evaluation reads."""
+    plan = opened.data.plan
+    batches = held_out_batches(
+        plan,
+        opened.data.stores,
+        rank=0,
+        world_size=1,
+        micro_batch_size=1,
+        max_samples=opened.run.evaluation.max_samples,
+    )
+    tokenizer = Tokenizer.from_str(opened.data.tokenizer_document().decode())
+    windows = [batch.rows.tokens(0) for batch in batches]
+    return held_out_texts(windows, decode=tokenizer.decode, eos_token_id=plan.manifests[0].eos_token_id)
+
+
+def _tokenizer(opened: Opened) -> ExportTokenizer:
+    manifest = opened.data.plan.manifests[0]
+    return ExportTokenizer(
+        opened.data.tokenizer_document(),
+        manifest.bos_token_id,
+        manifest.eos_token_id,
+        manifest.pad_token_id,
+        manifest.chat_template,
+    )
+
+
+def _provenance(opened: Opened, entry: CheckpointEntry) -> Provenance:
+    """Of the checkpoint, not of the epoch that exports it: a repetition must give the same digest."""
+    owner, record, base = opened.run.owner, entry.record, opened.run.init_from
+    encoder = opened.run.vision_init_from
+    return Provenance(
+        owner_namespace=owner.namespace,
+        owner_name=owner.name,
+        owner_uid=owner.uid,
+        epoch=record.epoch,
+        step=record.step,
+        consumed_samples=record.consumed_samples,
+        checkpoint_prefix=record.prefix,
+        run_config_digest=opened.epoch.run_config_digest,
+        dataset_digests=list(opened.data.digests),
+        init_from=BaseExport(uri=base.uri, digest=base.digest) if base else None,
+        vision_init_from=BaseExport(uri=encoder.uri) if encoder else None,
+    )
