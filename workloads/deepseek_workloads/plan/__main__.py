@@ -17,6 +17,7 @@ import yaml
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.exit_codes import ExitCode
+from deepseek_workloads.plan.accelerators import ACCELERATORS, accelerator_of
 from deepseek_workloads.plan.architecture import ArchitectureRefused, resolve
 from deepseek_workloads.plan.estimate import (
     active_parameters,
@@ -32,8 +33,10 @@ from deepseek_workloads.plan.pool import GIB, GPU_MEMORY_BYTES, smallest_pool
 from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.plan.problem import Problem
 from deepseek_workloads.plan.rules import check_architecture
+from deepseek_workloads.plan.step_time import Pass, tokens_per_second
 
 _COLUMNS = ("preset", "parameters", "active", "FLOPs/token", "memory/rank", "smallest pool", "exported as")
+_PACE = "estimatedTokensPerSecondAndGpu"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -73,7 +76,8 @@ def _print(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
         end="",
     )
     print(f"zeroStage {options.zero_stage}; GPUs of {options.gpu_memory:g} GiB")
-    for line in _table([_COLUMNS, *(_words(row) for row in rows)]):
+    columns = (*_COLUMNS, "tokens/s/GPU") if options.gpu_product else _COLUMNS
+    for line in _table([columns, *(_words(row) for row in rows)]):
         print(line)
 
 
@@ -96,6 +100,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--zero-stage", type=int, choices=(0, 1, 2, 3), default=3)
     parser.add_argument("--precision", choices=tuple(COMPUTE_BYTES), default="bf16")
     parser.add_argument("--gpu-memory", type=float, default=GPU_MEMORY_BYTES / GIB, help="GiB of a GPU")
+    parser.add_argument(
+        "--gpu-product", choices=[known.name for known in ACCELERATORS], help="adds estimated tokens a second"
+    )
+    parser.add_argument("--expert-parallel", type=int, default=1, help="GPUs that share a layer's experts")
     parser.add_argument("--json", action="store_true", help="numbers, for programs")
     return parser.parse_args(argv)
 
@@ -129,8 +137,19 @@ def _row(name: str, architecture: Architecture, options: argparse.Namespace) -> 
         "flopsPerImage": flops_per_image(architecture),
         "memoryPerRank": _memory_of_rank(architecture, length, options),
         "smallestGpuPool": _pool(architecture, length, options),
+        **_pace(architecture, length, options),
         "exportedAs": class_of(architecture),
     }
+
+
+def _pace(architecture: Architecture, length: int, options: argparse.Namespace) -> dict[str, int]:
+    """Of a GPU in a step of one pass, where its product was named."""
+    gpu = accelerator_of(options.gpu_product or "")
+    if gpu is None:
+        return {}
+    work = Pass(length, options.micro_batch_size, passes=1, expert=options.expert_parallel)
+    rate = tokens_per_second(architecture, work, precision=options.precision, gpu=gpu)
+    return {_PACE: round(rate)}
 
 
 def _memory_of_rank(architecture: Architecture, length: int, options: argparse.Namespace) -> int:
@@ -164,6 +183,7 @@ def _words(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['memoryPerRank'] / GIB:.1f} GiB",
         row["smallestGpuPool"],
         row["exportedAs"],
+        *((f"{row[_PACE]:,}",) if _PACE in row else ()),
     )
 
 

@@ -63,6 +63,14 @@ def test_the_command_prints_what_a_preset_costs(capsys: pytest.CaptureFixture[st
     assert row["exportedAs"] == "DeepseekV3ForCausalLM"
 
 
+def test_the_command_estimates_the_pace_on_a_gpu_that_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    rates = []
+    for product in ("A100", "H100"):
+        main(["deepseek-v3-16b", "--gpu-product", product, "--json"])
+        rates.append(json.loads(capsys.readouterr().out)[0]["estimatedTokensPerSecondAndGpu"])
+    assert 0 < rates[0] < rates[1]
+
+
 def test_the_command_prints_a_line_for_each_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
 
