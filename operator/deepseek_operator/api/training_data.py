@@ -50,6 +50,44 @@ class DataSource(SpecModel):
     weight: Decimal = Field(
         default="1", description='Share of the samples relative to the other sources, for instance "0.5".'
     )
+    max_epochs: Decimal | None = Field(
+        default=None,
+        description="A run that takes more epochs of it is refused before it starts; absent: no run is.",
+    )
+
+
+class MixtureStage(SpecModel):
+    """Other weights of the sources, from a sample on."""
+
+    model_config = with_rules(exactly_one_of("atSamples", "atTokens"))
+
+    at_samples: int | None = Field(default=None, ge=1, le=2**53 - 1, description="Consumed samples.")
+    at_tokens: int | None = Field(
+        default=None, ge=1, le=2**53 - 1, description="Consumed tokens, rounded up to whole samples."
+    )
+    weights: dict[DnsLabel, Decimal] = Field(
+        max_length=16,
+        description="Of sources by name, relative; a source that is not named is left out.",
+    )
+
+
+class Mixture(SpecModel):
+    """How the weights of sources change."""
+
+    schedule: list[MixtureStage] = Field(
+        min_length=1, max_length=64, description="By rising samples; before the first, the sources' weights."
+    )
+
+
+class SkippedSamples(SpecModel):
+    """A range of the order that is not trained on, for instance after a spike of the loss."""
+
+    model_config = with_rules(
+        rule("self.toSample > self.fromSample", "toSample must be above fromSample: it is not skipped itself")
+    )
+
+    from_sample: int = Field(ge=0, le=2**53 - 1, description="First place of the order that is left out.")
+    to_sample: int = Field(ge=1, le=2**53 - 1, description="First place after it that is not.")
 
 
 class Data(SpecModel):
@@ -62,6 +100,15 @@ class Data(SpecModel):
         json_schema_extra=list_map("name"),
     )
     sequence_length: int = Field(ge=2, le=1_048_576, description="Tokens of a sample.")
+    mixture: Mixture | None = Field(default=None, description="How the sources' weights change.")
+    skip: list[SkippedSamples] = Field(
+        default_factory=list,
+        max_length=64,
+        description=(
+            "Places of the order that are left out, rising and apart. A job that goes on from a checkpoint "
+            "may add ranges that begin after it."
+        ),
+    )
     seed: int = Field(
         default=0, ge=0, le=2**53 - 1, description="Seed of the order of samples and of the first weights."
     )

@@ -83,6 +83,8 @@ def render_training_run(
                 "sources": [_source(source, spec=spec, datasets=datasets) for source in spec.data.sources],
                 "sequence_length": spec.data.sequence_length,
                 "seed": spec.data.seed,
+                "mixture": _mixture(spec),
+                "skip": [skipped.model_dump() for skipped in spec.data.skip] or None,
             },
             "training": _training(spec, teacher),
             "checkpoint": spec.checkpoint.model_dump(),
@@ -198,7 +200,21 @@ def _source(source: DataSource, *, spec: TrainingJobSpec, datasets: Mapping[str,
         "storage": prepared.storage,
         "digest": prepared.digest,
         "weight": source.weight,
+        "max_epochs": source.max_epochs,
     }
+
+
+def _mixture(spec: TrainingJobSpec) -> list[Values] | None:
+    """Tokens have become samples."""
+    if spec.data.mixture is None:
+        return None
+    return [
+        {
+            "at_sample": stage.at_samples or -(-(stage.at_tokens or 0) // spec.data.sequence_length),
+            "weights": stage.weights,
+        }
+        for stage in spec.data.mixture.schedule
+    ]
 
 
 def _training(spec: TrainingJobSpec, teacher: InitialExport | None) -> Values:

@@ -32,6 +32,7 @@ INTERNAL_ERROR = "InternalError"
 NO_RAW_OBJECTS = "NoRawObjects"
 TOO_MANY_BAD_RECORDS = "TooManyBadRecords"
 EMPTY_DATASET = "EmptyDataset"
+TOO_MANY_EPOCHS = "TooManyEpochs"  # of a source, by its maxEpochs
 OBJECT_TOO_LARGE = "ObjectTooLarge"
 DATASET_EXISTS = "DatasetExists"  # another one is published at the same URI
 # Serving

@@ -6,6 +6,7 @@ Not in it is what may change between them: pods, layout, the rhythm of checkpoin
 from typing import Any
 
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.contract.sample_order import SampleRange, place_in_order
 
 _TRAINING_FIELDS = (
     "objective",
@@ -49,12 +50,21 @@ def recipe_of(run: TrainingRun) -> Recipe:
     ]
     return {
         "architecture": document["architecture"],
-        "data": {**document["data"], "sources": sources},
+        "data": {**document["data"], "sources": sources},  # `skip` counts up to the checkpoint: `up_to`
         "initFrom": run.init_from.uri if run.init_from else None,
         "visionInitFrom": run.vision_init_from.uri if run.vision_init_from else None,
         "initFromDigest": run.init_from.digest if run.init_from else None,
         "training": training,
     }
+
+
+def up_to(recipe: Recipe, consumed_samples: int) -> Recipe:
+    """Without what only later samples feel: ranges to skip that begin further on in the order."""
+    data = recipe.get("data", {})
+    skip = data.get("skip") or []
+    last = place_in_order(consumed_samples - 1, [SampleRange.model_validate(skipped) for skipped in skip])
+    felt = [skipped for skipped in skip if skipped["fromSample"] <= last]
+    return {**recipe, "data": {**data, "skip": felt}}
 
 
 def differences(theirs: Any, ours: Any, *, path: str = "") -> list[str]:

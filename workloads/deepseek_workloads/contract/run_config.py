@@ -15,6 +15,7 @@ from deepseek_workloads.contract.objective import Consolidation, CurriculumStage
 from deepseek_workloads.contract.optimization import Optimizer, PrecisionOverride, Schedule
 from deepseek_workloads.contract.pipeline import PipelineStage
 from deepseek_workloads.contract.retention import KeepBest, Retention
+from deepseek_workloads.contract.sample_order import MixtureStage, SampleRange
 from deepseek_workloads.contract.wire import WireModel
 
 SCHEMA_VERSION: Final = 1
@@ -50,12 +51,15 @@ class Source(WireModel):
     storage: Storage
     digest: str | None = None  # sha256:... of the manifest; None: taken as found, and recorded
     weight: float = Field(default=1.0, gt=0)
+    max_epochs: float | None = Field(default=None, gt=0)  # None: it begins anew as often as it takes
 
 
 class Data(WireModel):
     sources: list[Source] = Field(min_length=1)
     sequence_length: int = Field(ge=2)  # tokens a sample that the model sees; a sample reads one token more
     seed: int = 0
+    mixture: list[MixtureStage] | None = Field(default=None, max_length=64)  # by rising samples; None: none
+    skip: list[SampleRange] | None = Field(default=None, max_length=64)  # rising, and apart; None: none
 
 
 ModelPart = Literal["visionTower", "projector", "languageModel"]

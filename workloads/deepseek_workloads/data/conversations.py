@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from deepseek_workloads.contract.records import DatasetManifest
 from deepseek_workloads.contract.run_config import TrainingRun
-from deepseek_workloads.data.cursor import DocumentStarts, SamplePlan
+from deepseek_workloads.data.cursor import DocumentStarts, SamplePlan, check_epochs
 from deepseek_workloads.data.document_offsets import read_document_starts
 from deepseek_workloads.data.images import read_image_index
 from deepseek_workloads.data.manifest import DatasetError
@@ -16,8 +16,17 @@ def sample_plan(
 ) -> SamplePlan:
     """One manifest and one store for each source, in its order. For sft it reads where documents begin.
 
-    Raises DatasetError for text where conversations are asked for, and the StoreErrors of reading.
+    Raises DatasetError for text where conversations are asked for, and for more epochs than are allowed;
+    and the StoreErrors of reading.
     """
+    plan = _plan(run, manifests, stores)
+    check_epochs(plan, samples=run.training.steps * run.training.global_batch_size)
+    return plan
+
+
+def _plan(
+    run: TrainingRun, manifests: Sequence[DatasetManifest], stores: Sequence[ObjectStore]
+) -> SamplePlan:
     _check_images(run, manifests)
     if run.training.objective != "sft":
         return SamplePlan(run.data, manifests)

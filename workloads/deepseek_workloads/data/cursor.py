@@ -14,9 +14,10 @@ import numpy.typing as npt
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.records import DatasetManifest, Shard
 from deepseek_workloads.contract.run_config import Data
+from deepseek_workloads.contract.sample_order import place_in_order
 from deepseek_workloads.data.images import ImageIndex
 from deepseek_workloads.data.manifest import DatasetError
-from deepseek_workloads.data.mixture import Mixture
+from deepseek_workloads.data.mixture import Mixture, Stage
 from deepseek_workloads.data.permutation import mix
 from deepseek_workloads.data.token_space import TokenSpace
 from deepseek_workloads.data.window_order import WindowOrder
@@ -128,7 +129,7 @@ class SamplePlan:
             _windows(manifest.held_out, data, documents[index].held_out if documents else None)
             for index, manifest in enumerate(manifests)
         )
-        self._mixture = Mixture([source.weight for source in data.sources], seed=mix(data.seed))
+        self._mixture = _mixture(data)
         self._first_ids = [0, *accumulate(source.order.windows for source in self.sources)]
 
     def locate(self, sample: int) -> Sample:
@@ -146,7 +147,7 @@ class SamplePlan:
         """`locate` of each of rising sample numbers: the time depends on how many there are only."""
         if len(samples) and samples[0] < 0:
             raise ValueError(f"sample {samples[0]}: must be 0 or more")
-        source, ordinal = self._mixture.locate_many(samples)
+        source, ordinal = self._mixture.locate_many(self._places(samples))
         epoch, window, block, sample_id = (np.empty_like(ordinal) for _ in range(4))
         for number in np.unique(source).tolist():
             chosen = source == number
@@ -158,8 +159,37 @@ class SamplePlan:
 
     def ordinals_before(self, sample: int) -> list[int]:
         """About how many samples of each source come before `sample`: exact where no block of the mixture
-        is cut."""
-        return self._mixture.counts(sample)
+        is cut. Those that are skipped count."""
+        return self._mixture.counts(place_in_order(sample, self.data.skip or ()))
+
+    def _places(self, samples: Numbers) -> Numbers:
+        """`place_in_order` of each."""
+        for skipped in self.data.skip or ():
+            gap = skipped.to_sample - skipped.from_sample
+            samples = np.where(samples >= skipped.from_sample, samples + gap, samples)
+        return samples
+
+
+def check_epochs(plan: SamplePlan, *, samples: int) -> None:
+    """Whether a run of so many samples keeps to its sources' maxEpochs. Raises DatasetError."""
+    given = plan.ordinals_before(samples)
+    for source, windows, count in zip(plan.data.sources, plan.sources, given, strict=True):
+        epochs = count / windows.order.windows
+        if source.max_epochs is not None and epochs > source.max_epochs:
+            raise DatasetError(
+                f"data source {source.name!r}: the run takes {count} samples of it, {epochs:.2f} epochs of "
+                f"its {windows.order.windows}: maxEpochs is {source.max_epochs:g}; train fewer steps, lower "
+                "its weight, prepare more data, or raise maxEpochs",
+                reasons.TOO_MANY_EPOCHS,
+            )
+
+
+def _mixture(data: Data) -> Mixture:
+    changes = [
+        Stage(stage.at_sample, [stage.weights.get(source.name, 0.0) for source in data.sources])
+        for stage in data.mixture or ()
+    ]
+    return Mixture([source.weight for source in data.sources], seed=mix(data.seed), changes=changes)
 
 
 def _visited(order: WindowOrder, ordinals: Numbers) -> tuple[Numbers, Numbers]:

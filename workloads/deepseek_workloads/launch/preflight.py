@@ -16,7 +16,7 @@ from deepseek_workloads.contract import environment, reasons
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
-from deepseek_workloads.contract.recipe import differences, recipe_of
+from deepseek_workloads.contract.recipe import differences, recipe_of, up_to
 from deepseek_workloads.contract.records import DatasetManifest, Shard
 from deepseek_workloads.contract.run_config import (
     AnyRun,
@@ -125,7 +125,10 @@ def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: Refusals)
             f"({newest.architecture_digest}) than spec.model ({wanted}): use a fresh URI, or the model that "
             "the checkpoint was trained with",
         )
-    elif recipe is not None and (different := differences(recipe, recipe_of(run))):
+        return True
+    samples = newest.consumed_samples
+    ours = up_to(recipe_of(run), samples)
+    if recipe is not None and (different := differences(up_to(recipe, samples), ours)):
         refusals.add(
             reasons.CHECKPOINT_MISMATCH,
             f"spec.storage.uri: {run.storage.uri}: its checkpoint of step {newest.step} is of another run "

@@ -10,6 +10,7 @@ from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.plan import (
     architecture_rules,
     batch_rules,
+    data_rules,
     layout_rules,
     module_rules,
     training_rules,
@@ -37,6 +38,8 @@ _RULES = (
     architecture_rules.room_to_look_ahead,
     architecture_rules.room_for_an_image,
     batch_rules.schedule,
+    data_rules.mixture,
+    data_rules.skip,
     module_rules.precision_overrides,
     module_rules.lora,
     module_rules.quantisation,

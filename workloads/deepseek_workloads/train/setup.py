@@ -126,9 +126,9 @@ def _anchor(run: TrainingRun, context: TrainContext, opened: Opened, model: Para
     _first_weights(run, context, opened.group, model)
     place = next(i for i, source in enumerate(run.data.sources) if source.name == wanted.source)
     manifests, stores = opened.data.plan.manifests, opened.data.stores
-    alone = run.model_copy(
-        update={"data": run.data.model_copy(update={"sources": [run.data.sources[place]]})}
-    )
+    source = run.data.sources[place].model_copy(update={"max_epochs": None})
+    data = run.data.model_copy(update={"sources": [source], "mixture": None, "skip": None})
+    alone = run.model_copy(update={"data": data})
     return make_anchor(
         model,
         opened.group,

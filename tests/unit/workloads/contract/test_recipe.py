@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepseek_workloads.contract.objective import Consolidation, Lora, Pruning, Quantisation
-from deepseek_workloads.contract.recipe import Recipe, differences, recipe_of
+from deepseek_workloads.contract.recipe import Recipe, differences, recipe_of, up_to
 from deepseek_workloads.contract.records import EpochRecord, parse_record
 from deepseek_workloads.contract.run_config import (
     Data,
@@ -16,6 +16,7 @@ from deepseek_workloads.contract.run_config import (
     TrainingRun,
     Workers,
 )
+from deepseek_workloads.contract.sample_order import SampleRange
 from deepseek_workloads.plan.presets import PRESETS
 
 VALUES = st.recursive(
@@ -116,3 +117,16 @@ def test_a_digest_that_one_side_does_not_know_agrees_with_everything() -> None:
     one, other = (run_of().model_copy(update={"init_from": start}) for start in (base, known))
     assert differences(recorded(one), recipe_of(other)) == []
     assert differences(recorded(other), recipe_of(one)) == []
+
+
+def _skipping(*ranges: tuple[int, int]) -> TrainingRun:
+    run = run_of()
+    skip = [SampleRange(from_sample=first, to_sample=after) for first, after in ranges]
+    return run.model_copy(update={"data": run.data.model_copy(update={"skip": skip})})
+
+
+def test_ranges_to_skip_may_be_added_after_what_was_consumed_only() -> None:
+    theirs, consumed = recorded(_skipping((10, 20))), 100  # which ended at place 110
+    later, earlier = _skipping((10, 20), (110, 120)), _skipping((10, 20), (109, 120))
+    assert differences(up_to(theirs, consumed), up_to(recipe_of(later), consumed)) == []
+    assert differences(up_to(theirs, consumed), up_to(recipe_of(earlier), consumed))

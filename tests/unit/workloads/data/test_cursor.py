@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deepseek_workloads.contract import reasons
-from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.contract.sample_order import SampleRange
+from deepseek_workloads.data.cursor import SamplePlan, check_epochs
 from deepseek_workloads.data.manifest import DatasetError
 
 FIXTURES = settings(
@@ -65,3 +66,41 @@ def test_sources_of_different_tokenizers_are_refused(new_store, write_dataset, m
     ]
     with pytest.raises(DatasetError, match=r"source-1.*need the tokenizer of the first"):
         SamplePlan(make_data([1, 1]), manifests)
+
+
+@FIXTURES
+@given(
+    gaps=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 30)), max_size=4),
+    samples=st.integers(1, 200),
+)
+def test_skipped_places_are_left_out_and_all_others_stay_in_order(
+    gaps, samples, new_store, write_dataset, make_data
+) -> None:
+    ranges, end = [], 0
+    for distance, length in gaps:
+        ranges.append(SampleRange(from_sample=end + distance, to_sample=end + distance + length))
+        end = ranges[-1].to_sample
+    manifests = [write_dataset(new_store(name), [90]) for name in "ab"]
+    data = make_data([1, 2])
+    skipping = SamplePlan(data.model_copy(update={"skip": ranges}), manifests)
+    everything = SamplePlan(data, manifests)
+    left = {place for skipped in ranges for place in range(skipped.from_sample, skipped.to_sample)}
+    expected = [everything.locate(place) for place in range(samples + len(left)) if place not in left][
+        :samples
+    ]
+    assert [skipping.locate(sample) for sample in range(samples)] == expected
+
+
+def test_a_run_that_takes_more_epochs_than_allowed_is_refused_with_the_numbers(
+    new_store, write_dataset, make_data
+) -> None:
+    data = make_data([1, 1])
+    limited = data.sources[1].model_copy(update={"max_epochs": 2})
+    data = data.model_copy(update={"sources": [data.sources[0], limited]})
+    plan = SamplePlan(data, [write_dataset(new_store(name), [401]) for name in "ab"])  # 100 windows each
+    check_epochs(plan, samples=400)
+    with pytest.raises(
+        DatasetError, match=r"'source-1'.*takes 205 samples of it, 2.05 epochs of its 100"
+    ) as caught:
+        check_epochs(plan, samples=410)
+    assert caught.value.reason == reasons.TOO_MANY_EPOCHS

@@ -1,0 +1,64 @@
+"""What is refused of an order of samples, with the field and a way out."""
+
+import pytest
+
+from deepseek_workloads.contract.run_config import (
+    Data,
+    Owner,
+    Source,
+    Storage,
+    Training,
+    TrainingRun,
+    Workers,
+)
+from deepseek_workloads.contract.sample_order import MixtureStage, SampleRange
+from deepseek_workloads.plan.presets import PRESETS
+from deepseek_workloads.plan.rules import check_training
+
+
+def _run(**data: object) -> TrainingRun:
+    storage = Storage(uri="s3://models/tiny")
+    sources = [Source(name=name, storage=storage) for name in ("docs", "code")]
+    return TrainingRun(
+        owner=Owner(namespace="research", name="tiny", uid="u"),
+        architecture=PRESETS["deepseek-v3-tiny"],
+        data=Data(sources=sources, sequence_length=512, **data),
+        training=Training(steps=100, global_batch_size=8),
+        workers=Workers(num_nodes=2),
+        storage=storage,
+    )
+
+
+def _stages(*stages: tuple[int, dict[str, float]]) -> list[MixtureStage]:
+    return [MixtureStage(at_sample=start, weights=weights) for start, weights in stages]
+
+
+def test_a_schedule_and_ranges_in_order_are_accepted() -> None:
+    mixture = _stages((100, {"docs": 1, "code": 3}), (200, {"code": 1}))
+    skip = [SampleRange(from_sample=0, to_sample=5), SampleRange(from_sample=5, to_sample=6)]
+    assert check_training(_run(mixture=mixture, skip=skip)) == []
+
+
+@pytest.mark.parametrize(
+    ("stages", "field", "told"),
+    [
+        ([(100, {"docs": 1, "cod": 3})], "[0].weights", "cod: must name sources of the job: docs, code"),
+        ([(100, {"docs": 0})], "[0].weights", "docs 0: must be 0 or more each, and one of them above 0"),
+        ([(100, {"docs": 1})] * 2, "[1]", "sample 100: must begin after the stage before it"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused(stages, field, told) -> None:
+    (problem,) = check_training(_run(mixture=_stages(*stages)))
+    assert problem.field == f"spec.data.mixture.schedule{field}"
+    assert told in str(problem)
+
+
+def test_ranges_that_overlap_are_refused() -> None:
+    skip = [SampleRange(from_sample=10, to_sample=20), SampleRange(from_sample=19, to_sample=30)]
+    (problem,) = check_training(_run(skip=skip))
+    assert str(problem).startswith("spec.data.skip[1].fromSample: 19: must not be below toSample")
+
+
+def test_a_range_that_holds_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="toSample 10: must be above fromSample 10"):
+        SampleRange(from_sample=10, to_sample=10)

@@ -1,0 +1,52 @@
+"""Rules of the order of samples: of a schedule of weights, and of what is skipped. Pure."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
+
+
+def mixture(run: TrainingRun) -> Iterator[Problem]:
+    names = [source.name for source in run.data.sources]
+    stages = run.data.mixture or []
+    for index, stage in enumerate(stages):
+        field = f"spec.data.mixture.schedule[{index}]"
+        unknown = sorted(stage.weights.keys() - set(names))
+        if unknown:
+            yield Problem(
+                field=f"{field}.weights",
+                value=", ".join(unknown),
+                rule=f"must name sources of the job: {', '.join(names)}",
+                remedy="correct the name, or add the source to spec.data.sources",
+                reason=INVALID_TRAINING,
+            )
+        if min(stage.weights.values()) < 0 or sum(stage.weights.values()) <= 0:
+            yield Problem(
+                field=f"{field}.weights",
+                value=", ".join(f"{name} {weight:g}" for name, weight in stage.weights.items()),
+                rule="must be 0 or more each, and one of them above 0",
+                remedy="give a weight to one source; one that is not named is left out",
+                reason=INVALID_TRAINING,
+            )
+    for index, (before, after) in enumerate(pairwise(stages), start=1):
+        if after.at_sample <= before.at_sample:
+            yield Problem(
+                field=f"spec.data.mixture.schedule[{index}]",
+                value=f"sample {after.at_sample}",
+                rule=f"must begin after the stage before it, which begins at sample {before.at_sample}",
+                remedy="order the stages by where they begin",
+                reason=INVALID_TRAINING,
+            )
+
+
+def skip(run: TrainingRun) -> Iterator[Problem]:
+    for index, (before, after) in enumerate(pairwise(run.data.skip or []), start=1):
+        if after.from_sample < before.to_sample:
+            yield Problem(
+                field=f"spec.data.skip[{index}].fromSample",
+                value=str(after.from_sample),
+                rule=f"must not be below toSample of the range before it, {before.to_sample}",
+                remedy="order the ranges by fromSample, and join those that overlap",
+                reason=INVALID_TRAINING,
+            )
