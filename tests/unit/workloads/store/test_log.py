@@ -1,5 +1,6 @@
 """The commit log in plain sequences of calls. Interleavings are in test_log_interleavings.py."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from deepseek_workloads.contract import layout
 from deepseek_workloads.contract.records import CheckpointRecord, EpochRecord, FileEntry
 from deepseek_workloads.store.file import FileObjectStore
-from deepseek_workloads.store.interface import ObjectStore
+from deepseek_workloads.store.interface import ObjectInfo, ObjectStore
 from deepseek_workloads.store.log import CommitLog, CorruptLog, Fenced, Overtaken, Writer, live_checkpoints
 
 
@@ -158,3 +159,40 @@ def test_a_planted_checkpoint_whose_files_are_others_is_no_record(
     file_store.create(layout.log_key(3), planted.encode())
     with pytest.raises(CorruptLog, match="00000003"):
         CommitLog(file_store).records()
+
+
+class LateListing(FileObjectStore):
+    """Its listings lack what was written last."""
+
+    def __init__(self, root: Path, *, hidden: int) -> None:
+        super().__init__(root)
+        self._hidden = hidden
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        found = list(super().list(prefix))
+        return iter(found[: max(0, len(found) - self._hidden)])
+
+
+@pytest.mark.parametrize("hidden", range(1, 5))
+def test_an_epoch_knows_what_a_late_listing_hides_from_it(file_store: FileObjectStore, hidden: int) -> None:
+    """Its own record finds the first free place by reading all before it."""
+    older = begin(file_store)
+    for step in (1, 2):
+        commit(older, step)
+    newer = begin(LateListing(Path(file_store.uri.removeprefix("file://")), hidden=hidden))
+    assert newer.epoch == 2
+    assert [entry.record.step for entry in live_checkpoints(newer.entries)] == [1, 2]
+    with pytest.raises(Fenced):
+        commit(older, 3)
+
+
+def test_clocks_decide_nothing(file_store: FileObjectStore) -> None:
+    ahead = CommitLog(file_store, clock=lambda: "2999-01-01T00:00:00Z")
+    behind = CommitLog(file_store, clock=lambda: "1970-01-01T00:00:00Z")
+    older = ahead.begin_epoch(run_config_digest="sha256:0")
+    commit(older, 1)
+    newer = behind.begin_epoch(run_config_digest="sha256:0")
+    commit(newer, 2)
+    assert [entry.record.step for entry in live_checkpoints(CommitLog(file_store).records())] == [1, 2]
+    with pytest.raises(Fenced):
+        commit(older, 3)
