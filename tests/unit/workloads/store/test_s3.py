@@ -106,6 +106,24 @@ def test_the_probe_refuses_a_store_that_ignores_the_condition(s3: S3ObjectStore,
         check_conditional_writes(s3)
 
 
+def test_the_probe_refuses_a_server_that_never_sees_the_condition(
+    s3: S3ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a gateway that drops the header: the second write is answered as a success."""
+    original, dropped = s3._files._call_s3, list[str]()
+
+    async def without_condition(method: str, *arguments: Any, **keywords: Any) -> Any:
+        if keywords.pop("IfNoneMatch", None):
+            dropped.append(method)
+        return await original(method, *arguments, **keywords)
+
+    monkeypatch.setattr(s3._files, "_call_s3", without_condition)
+    with pytest.raises(UnsafeStore, match="two writers could both commit"):
+        check_conditional_writes(s3)
+    assert dropped == ["put_object", "put_object"]
+    assert list(s3.list("probe/")) == [], "nothing is left behind"
+
+
 def test_the_probe_of_a_place_that_may_not_be_written_says_so(
     s3: S3ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
