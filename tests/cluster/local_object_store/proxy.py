@@ -125,7 +125,7 @@ class Proxy:
         waits = self.latency_seconds + (fault.seconds if fault.kind == "stall" else 0.0)
         await asyncio.sleep(max(0.0, arrived + waits - self._loop.time()))
         if answer is None:
-            await client.send(_refusal(fault.kind))
+            await client.send(_refusal(fault.kind, bodiless=method == "HEAD"))
             return False
         whole = await _pass_on_answer(server, client, answer, bodiless=method == "HEAD", fault=fault)
         return whole and not answer.closes and not request.closes
@@ -164,8 +164,8 @@ def _flip_a_bit(content: memoryview) -> None:
     content[len(content) // 2] ^= 1
 
 
-def _refusal(kind: Kind) -> bytes:
+def _refusal(kind: Kind, *, bodiless: bool) -> bytes:
     status, code = ("503 Slow Down", "SlowDown") if kind == "busy" else ("500 Internal", "InternalError")
     body = f"<Error><Code>{code}</Code><Message>asked for by a test</Message></Error>".encode()
     head = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
-    return head.encode() + b"Connection: close\r\n\r\n" + body
+    return head.encode() + b"Connection: close\r\n\r\n" + (b"" if bodiless else body)

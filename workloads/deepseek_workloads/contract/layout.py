@@ -4,6 +4,7 @@ import re
 
 LOG_PREFIX = "log/"
 DATA_PREFIX = "data/"
+RUNS_PREFIX = "runs/"
 DATASET_MANIFEST = "manifest.json"
 _DIGEST_IN_URI = re.compile(r"/sha256-(?P<hex>[0-9a-f]{64})/?$")
 

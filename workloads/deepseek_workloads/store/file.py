@@ -37,6 +37,10 @@ class FileObjectStore:
     def retries(self) -> int:
         return 0
 
+    @property
+    def hedges(self) -> int:
+        return 0
+
     def read(self, key: str) -> bytes:
         with _mapped(self._uri(key)):
             return self._path(key).read_bytes()

@@ -80,6 +80,11 @@ class ObjectStore(Protocol):
         """Requests that were tried again since the store was opened."""
         ...
 
+    @property
+    def hedges(self) -> int:
+        """Requests that got a copy since then, as they took far longer than others."""
+        ...
+
     def read(self, key: str) -> bytes: ...
 
     def read_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes]:

@@ -93,7 +93,6 @@ class S3ObjectStore:
 
     @property
     def hedges(self) -> int:
-        """Requests that got a copy, as they took far longer than others."""
         return self._hedging.copies
 
     def read(self, key: str) -> bytes:

@@ -248,7 +248,12 @@ class TrainingLoop:
         self._tell_alerts(self._position.step)
         self._keeper.tell()
         if self._reporter is not None:
-            figures = {"storeRetries": float(self._setup.store.retries), **self._meter.figures()}
+            stores = (self._setup.store, *self._setup.data.stores)
+            figures = {
+                "storeRetries": float(sum(store.retries for store in stores)),
+                "storeHedges": float(sum(store.hedges for store in stores)),
+                **self._meter.figures(),
+            }
             if self._read_latency is not None:
                 figures["readLatencySeconds"] = self._read_latency
             self._reporter.step(self._position, result, learning_rate=rate, more=figures)

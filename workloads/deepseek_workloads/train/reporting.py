@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from deepseek_workloads.contract.messages import AlertSummary, CheckpointSummary, Phase, Progress
-from deepseek_workloads.data.checksum import chunk_checksum
+from deepseek_workloads.data.sample_log import sample_fields
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CheckpointEntry
 from deepseek_workloads.train.checkpoint import Position
@@ -28,7 +28,6 @@ from deepseek_workloads.train.watch.histograms import histograms
 
 _MAX_CHECKPOINTS = 10  # Progress' limits
 _MAX_WARNINGS = 8
-_MAX_SAMPLE_IDS = 1024  # in one line of metrics
 _FIGURES = ("loss", "learning_rate", "gradient_norm", "tokens_per_second")  # of a checkpoint's metrics
 _LINE_SECONDS = 1.0  # between lines of steps on stdout
 
@@ -156,7 +155,7 @@ class Reporter:
                 "applied": result.applied,
                 **layers,
                 "time": time.time(),
-                **_samples(result.sample_ids),
+                **sample_fields(result.sample_ids),
             },
             step=position.step,
             scalars={f"train/{name}": value for name, value in (curves | layers).items()},
@@ -271,13 +270,6 @@ class Reporter:
 
     def _say(self, event: str, **facts: object) -> None:
         print(json_line({"event": event, "epoch": self._progress.epoch, **facts}), flush=True)
-
-
-def _samples(ids: Sequence[int]) -> dict[str, object]:
-    """Which samples a step took: two runs can be compared by it. Of large batches a digest only."""
-    if len(ids) <= _MAX_SAMPLE_IDS:
-        return {"sampleIds": list(ids)}
-    return {"sampleIdsDigest": chunk_checksum(b"".join(number.to_bytes(8, "little") for number in ids))}
 
 
 def _summary(entry: CheckpointEntry) -> CheckpointSummary:
