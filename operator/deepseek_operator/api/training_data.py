@@ -10,6 +10,7 @@ from deepseek_operator.api.schema import (
     Digest,
     DnsLabel,
     EndpointUrl,
+    Quantity,
     Region,
     SpecModel,
     StorageUri,
@@ -107,6 +108,13 @@ class Data(SpecModel):
         description=(
             "Places of the order that are left out, rising and apart. A job that goes on from a checkpoint "
             "may add ranges that begin after it."
+        ),
+    )
+    cache_size: Quantity | None = Field(
+        default=None,
+        description=(
+            "Disk of each worker pod that keeps what was read, for its other processes and for later epochs, "
+            "for instance 200Gi; absent: nothing is kept."
         ),
     )
     seed: int = Field(

@@ -83,6 +83,7 @@ def render_training_run(
                 "sources": [_source(source, spec=spec, datasets=datasets) for source in spec.data.sources],
                 "sequence_length": spec.data.sequence_length,
                 "seed": spec.data.seed,
+                "cache_bytes": parse_bytes(spec.data.cache_size) if spec.data.cache_size else None,
                 "mixture": _mixture(spec),
                 "skip": [skipped.model_dump() for skipped in spec.data.skip] or None,
             },

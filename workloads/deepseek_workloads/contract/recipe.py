@@ -50,7 +50,8 @@ def recipe_of(run: TrainingRun) -> Recipe:
     ]
     return {
         "architecture": document["architecture"],
-        "data": {**document["data"], "sources": sources},  # `skip` counts up to the checkpoint: `up_to`
+        # `skip` counts as far as the checkpoint: see `up_to`.
+        "data": {**document["data"], "sources": sources, "cacheBytes": None},
         "initFrom": run.init_from.uri if run.init_from else None,
         "visionInitFrom": run.vision_init_from.uri if run.vision_init_from else None,
         "initFromDigest": run.init_from.digest if run.init_from else None,

@@ -59,6 +59,7 @@ class Data(WireModel):
     sequence_length: int = Field(ge=2)  # tokens a sample that the model sees; a sample reads one token more
     seed: int = 0
     mixture: list[MixtureStage] | None = Field(default=None, max_length=64)  # by rising samples; None: none
+    cache_bytes: int | None = Field(default=None, ge=1)  # of a worker's disk, for blocks; None: none
     skip: list[SampleRange] | None = Field(default=None, max_length=64)  # rising, and apart; None: none
 
 

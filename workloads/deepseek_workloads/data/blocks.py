@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from deepseek_workloads.contract.records import Shard
 from deepseek_workloads.data.checksum import chunk_checksum
+from deepseek_workloads.data.disk_cache import DiskCache
 from deepseek_workloads.data.manifest import token_bytes
 from deepseek_workloads.data.token_space import Segment, TokenSpace
 from deepseek_workloads.store.interface import ByteRange, ObjectChanged, ObjectStore
@@ -26,9 +27,10 @@ _log = logging.getLogger(__name__)
 class TokenReader:
     """Reads tokens of one source. Shards are pinned by their ETag from the first read on."""
 
-    def __init__(self, store: ObjectStore, space: TokenSpace) -> None:
+    def __init__(self, store: ObjectStore, space: TokenSpace, disk: DiskCache | None = None) -> None:
         self._store = store
         self._space = space
+        self._disk = disk
         self._etags: dict[str, str] = {}
 
     def read(self, start: int, end: int) -> Tokens:
@@ -37,11 +39,25 @@ class TokenReader:
         Raises ObjectChanged when a shard is not what the manifest names, and what the store raises.
         """
         segments = self._space.segments(start, end)
-        contents = self._store.read_ranges([self._range(segment) for segment in segments])
+        ranges = [self._range(segment) for segment in segments]
+        kept = [self._kept(segment, asked) for segment, asked in zip(segments, ranges, strict=True)]
+        missing = [place for place, content in enumerate(kept) if content is None]
+        read = self._store.read_ranges([ranges[place] for place in missing]) if missing else []
+        for place, content in zip(missing, read, strict=True):
+            kept[place] = self._verified(segments[place], content)
+            if self._disk is not None:
+                self._disk.put(self._store.uri, ranges[place], kept[place] or b"")
         pieces = [
-            self._verified(segment, content) for segment, content in zip(segments, contents, strict=True)
+            self._tokens(segment, content or b"") for segment, content in zip(segments, kept, strict=True)
         ]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _kept(self, segment: Segment, asked: ByteRange) -> bytes | None:
+        """From the disk, where it is there and sound."""
+        content = self._disk.get(self._store.uri, asked) if self._disk is not None else None
+        if content is None or _bad_chunk(self._space.shards[segment.shard], segment, content) is not None:
+            return None
+        return content
 
     def _range(self, segment: Segment) -> ByteRange:
         """Whole chunks around a segment: a part of a chunk cannot be verified."""
@@ -62,7 +78,7 @@ class TokenReader:
             etag = self._etags[shard.key] = info.etag
         return etag
 
-    def _verified(self, segment: Segment, content: bytes) -> Tokens:
+    def _verified(self, segment: Segment, content: bytes) -> bytes:
         shard = self._space.shards[segment.shard]
         bad = _bad_chunk(shard, segment, content)
         if bad is not None:
@@ -76,6 +92,10 @@ class TokenReader:
                 f"{self._store.uri}: shard {shard.key}: chunk {bad}: its checksum is not the manifest's, "
                 "twice; restore the shard or prepare the dataset again"
             )
+        return content
+
+    def _tokens(self, segment: Segment, content: bytes) -> Tokens:
+        shard = self._space.shards[segment.shard]
         tokens = np.frombuffer(content, dtype=np.dtype(shard.dtype).newbyteorder("<"))
         skipped = _chunks(shard, segment)[0] * shard.chunk_tokens
         return tokens[segment.start - skipped : segment.end - skipped]

@@ -15,6 +15,7 @@ import torch
 
 from deepseek_workloads.data.blocks import BlockCache, TokenReader, Tokens
 from deepseek_workloads.data.cursor import SamplePlan, Samples, SourceWindows
+from deepseek_workloads.data.disk_cache import DiskCache
 from deepseek_workloads.data.image_readers import image_readers
 from deepseek_workloads.data.images import PlacedImage
 from deepseek_workloads.data.latency import Latency
@@ -114,17 +115,19 @@ class BatchStream:
         prefetch_batches: int = 8,
         read_threads: int = 2 * GROUP_BLOCKS,
         cache_bytes: int | None = None,
+        disk: DiskCache | None = None,
     ) -> None:
         """`stores`: one for each source of the plan, in its order. `end_sample`: no global batch begins at or
         after it, so that nothing is read in vain at the end of a run. `cache_bytes`: None is what the order
-        needs to read each block once an epoch (at most 16 blocks a source)."""
+        needs to read each block once an epoch (at most 16 blocks a source). `disk`: keeps blocks for other
+        epochs and processes."""
         if len(stores) != len(plan.sources):
             raise ValueError(f"{len(stores)} stores for {len(plan.sources)} sources: one each is needed")
         self.read_latency = Latency()  # of blocks, from the store to verified tokens
         self.rank_slice = RankSlice(rank, world_size, global_batch_size, micro_batch_size)
         self._plan = plan
         self._readers = [
-            TokenReader(store, source.space) for store, source in zip(stores, plan.sources, strict=True)
+            TokenReader(store, source.space, disk) for store, source in zip(stores, plan.sources, strict=True)
         ]
         self._images = image_readers(plan, stores, held_out=False)
         capacity = working_set_bytes(plan) if cache_bytes is None else cache_bytes

@@ -5,13 +5,16 @@ It decides what is read and in which order. It does not know what is trained.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.run_config import Storage, TrainingRun
 from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.data.disk_cache import DiskCache
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
 from deepseek_workloads.data.stream import BatchStream
 from deepseek_workloads.store.interface import ObjectStore
@@ -71,7 +74,15 @@ class Opened:
             micro_batch_size=micro_batch_size,
             start_sample=start,
             end_sample=start + (training.steps - position.step) * training.global_batch_size,
+            disk=_disk_cache(self.run),
         )
+
+
+def _disk_cache(run: TrainingRun) -> DiskCache | None:
+    """One for all processes of the pod: each of them reads all blocks."""
+    if run.data.cache_bytes is None:
+        return None
+    return DiskCache(Path(environment.SCRATCH_DIR, "blocks"), capacity_bytes=run.data.cache_bytes)
 
 
 def open_run(run: TrainingRun, context: TrainContext) -> Opened:
