@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 # Image: extras of pyproject.toml.
-IMAGES = {"operator": ["operator"], "worker": ["workloads"], "worker-horovod": ["workloads", "horovod"]}
+WORKER = ["workloads", "fast-reads"]
+IMAGES = {"operator": ["operator"], "worker": WORKER, "worker-horovod": [*WORKER, "horovod"]}
 HOROVOD = Path("docker/horovod")
 FOLDER = Path("reports/sbom")
 _EXPORT = "uv export --locked --quiet --no-dev --no-emit-project --format cyclonedx1.5"
