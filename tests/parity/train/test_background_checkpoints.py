@@ -10,7 +10,15 @@ from typing import Any
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
-from training_cases import begin_epoch, final_curve, log_entries, run_config, train_alone, write_dataset
+from training_cases import (
+    begin_epoch,
+    final_curve,
+    log_entries,
+    metric_lines,
+    run_config,
+    train_alone,
+    write_dataset,
+)
 
 from deepseek_workloads.contract.messages import Control
 from deepseek_workloads.contract.records import CheckpointRecord
@@ -128,26 +136,64 @@ def test_in_mode_sync_no_step_is_taken_meanwhile(run: TrainingRun, undisturbed: 
     assert final_curve(sync.storage.uri) == final_curve(undisturbed.storage.uri)
 
 
-@pytest.mark.parametrize("error", [StoreUnavailable("the store is down"), StoreError("the disk is full")])
 @pytest.mark.parametrize("part", [".safetensors", "/metadata.json", "log/00000003.json"])
 def test_what_goes_wrong_in_the_background_ends_the_run_and_keeps_what_was_durable(
-    run: TrainingRun, undisturbed: TrainingRun, error: StoreError, part: str
+    run: TrainingRun, undisturbed: TrainingRun, part: str
 ) -> None:
     """Of the second checkpoint, whose record is the third."""
     monitor, committed = SteppingMonitor(), list[str]()
 
     def fail(method: str, key: str) -> None:
         if "log/00000002.json" in committed and key.endswith(part):
-            raise error
+            raise StoreError("the disk is full")
         if method == "create":
             committed.append(key)
 
-    with pytest.raises(type(error), match=str(error)):
+    with pytest.raises(StoreError, match="the disk is full"):
         train_alone(run, monitor=monitor, wrap=intercepted(fail))
     assert steps_of(run) == [2]
     assert monitor.step <= 6
     assert train_alone(run).outcome == "Succeeded"
     assert final_curve(run.storage.uri) == final_curve(undisturbed.storage.uri)
+
+
+def failing(checkpoints: set[int]) -> Callable[[ObjectStore], ObjectStore]:
+    """The store is away for the index of each checkpoint with such a number, from 1."""
+    seen: list[str] = []
+
+    def before(_method: str, key: str) -> None:
+        if key.startswith("data/") and key.endswith("/metadata.json"):
+            seen.append(key)
+            if len(seen) in checkpoints:
+                raise StoreUnavailable("the store is away")
+
+    return intercepted(before)
+
+
+def test_a_checkpoint_that_a_store_was_away_for_costs_no_step(
+    run: TrainingRun, undisturbed: TrainingRun
+) -> None:
+    monitor = SteppingMonitor()
+    assert train_alone(run, monitor=monitor, wrap=failing({1, 2})).outcome == "Succeeded"
+    assert steps_of(run) == [6]
+    assert [warning for warning in monitor.published[-1].warnings if "the store is away" in warning]
+    assert [line["epoch"] for line in metric_lines(run.storage.uri) if "sampleIds" in line] == [1] * 6
+    assert final_curve(run.storage.uri) == final_curve(undisturbed.storage.uri)
+
+
+def test_a_store_that_stays_away_ends_the_run(dataset: str, tmp_path: Path) -> None:
+    run = run_config(f"file://{tmp_path}/run", dataset, steps=8, checkpoint_every=1)
+    monitor = SteppingMonitor()
+    with pytest.raises(StoreUnavailable):
+        train_alone(run, monitor=monitor, wrap=failing({2, 3, 4, 5, 6, 7, 8}))
+    assert steps_of(run) == [1]
+    assert monitor.step < 8
+
+
+def test_the_last_checkpoint_is_not_given_up(run: TrainingRun) -> None:
+    with pytest.raises(StoreUnavailable):
+        train_alone(run, wrap=failing({3}))
+    assert steps_of(run) == [2, 4]
 
 
 def test_a_drain_during_an_upload_finishes_it_and_leaves_the_newer_state_too(run: TrainingRun) -> None:

@@ -22,6 +22,8 @@ from deepseek_workloads.train.opened import Opened
 from deepseek_workloads.train.reporting import Reporter
 from deepseek_workloads.train.stopwatch import Stopwatch
 
+MOST_FAILURES = 2  # of checkpoints in a row that a run goes on after
+
 
 @dataclass
 class CheckpointKeeper:
@@ -39,6 +41,7 @@ class CheckpointKeeper:
     _writer: CheckpointWriter | None = None  # of the steps that are being taken
     _pending: bool = False  # something was saved that not every rank knows to be durable
     _told: Durable | None = None
+    _failures: int = 0  # in a row
 
     def load(self) -> Loaded:
         """The newest intact one. A collective; raises what `checkpoint.load_latest` raises."""
@@ -80,17 +83,17 @@ class CheckpointKeeper:
 
     @property
     def failed(self) -> bool:
-        """Whether this rank knows of a checkpoint that cannot be published: `wait` then raises why, when all
-        ranks call it."""
+        """Whether this rank knows of a checkpoint that cannot be published: then all ranks are to call
+        `settle`."""
         return self._writer is not None and self._writer.failed
 
     def save(
         self, position: Position, metrics: dict[str, float], reason: CheckpointReason, *, durable: bool
     ) -> None:
         """A collective. Training may go on when it returns, and with `durable` the checkpoint is published.
-        The one before is waited for. Raises what `wait` raises."""
+        The one before is waited for. Raises what `settle` raises, with `durable` what `wait` does."""
         assert self._writer is not None
-        self.wait()
+        self.settle()
         flushed = self.reporter.begin_flush() if self.reporter is not None else _nothing
         # What a later epoch takes for done can be looked up.
         wanted = Wanted(position, metrics, reason, before_commit=flushed)
@@ -106,10 +109,23 @@ class CheckpointKeeper:
         if not self._pending:
             return
         assert self._writer is not None
+        self._pending = False
         with self.watch.part("checkpoint"):
             self.entry = self._writer.wait()
-        self._pending = False
+        self._failures = 0
         self.tell()
+
+    def settle(self) -> None:
+        """As `wait`, but for a store that was away: a warning, and training goes on to the next checkpoint,
+        which a restart would need the store for anyway. After MOST_FAILURES in a row the error is raised."""
+        try:
+            self.wait()
+        except StoreError as error:  # the same on every rank
+            self._failures += 1
+            if not error.transient or self._failures > MOST_FAILURES:
+                raise
+            if self.reporter is not None:
+                self.reporter.warn(f"a checkpoint was not written, training goes on to the next one: {error}")
 
     def tell(self) -> None:
         """Shows what has become durable, on the rank that knows."""
@@ -124,7 +140,7 @@ class CheckpointKeeper:
     def go_back(self, checkpoints: int) -> Loaded | None:
         """The state of so many checkpoints ago, 1 is the newest, or of the oldest. None: there is none. A
         collective."""
-        self.wait()
+        self.settle()
         writer = self.opened.writer
         live = self.opened.group.on_rank_zero(lambda: live_checkpoints(writer.entries if writer else ()))
         if not live:

@@ -143,7 +143,7 @@ class TrainingLoop:
         while True:
             result, rate = self._step(stream)
             if result.votes[_CHECKPOINT]:
-                self._keeper.wait()  # raises what went wrong
+                self._keeper.settle()
             action = self._guard.action(result)
             if action == "stop":
                 return self._stop_for(result)
@@ -197,7 +197,7 @@ class TrainingLoop:
 
     def _stop_for(self, result: StepResult) -> Verdict:
         self._tell_alerts(self._position.step + 1)
-        self._keeper.wait()
+        self._keeper.settle()
         worst = self._guard.alerts[-1]
         if worst.kind == "NotANumber":
             return numeric_failure(self._setup, self._position, self._keeper.entry, result)

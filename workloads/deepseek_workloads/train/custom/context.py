@@ -184,7 +184,7 @@ class RunContext:
         raised = torch.tensor([float(flag) for flag in flags], dtype=torch.float64, device=self.device)
         stop, draining, asked, lost, failed = (votes > 0 for votes in self._opened.group.sum(raised).tolist())
         if lost or failed:
-            self._keeper.wait()  # raises what went wrong with a checkpoint
+            self._keeper.settle()
         if lost:
             raise NotFinite(f"step {step.number}: {bad or 'figures of another rank'}: must be finite")
         return Votes(stop=stop, draining=draining, checkpoint=asked)
