@@ -1,4 +1,4 @@
-"""Ranges of S3 objects through obstore (Rust), where it is installed: a fifth of s3fs' processor time.
+"""Ranges of S3 objects through obstore (Rust), where it is installed: less work for the processor than s3fs.
 
 It reads and says nothing else: whatever goes wrong, `read` answers None, and the caller asks s3fs, whose
 errors are told apart. Retries and hedges are the caller's too.
