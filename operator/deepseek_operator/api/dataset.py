@@ -15,6 +15,7 @@ from deepseek_operator.api.raw_source import RawSource
 from deepseek_operator.api.schema import (
     ATOMIC_LIST,
     CountOrPercentage,
+    Decimal,
     Fraction,
     Image,
     SpecModel,
@@ -63,6 +64,21 @@ class Tokenizer(SpecModel):
     )
 
 
+class ImageAugmentation(SpecModel):
+    """Copies of each record with images, of which each image is turned and cropped by chance. The shards mark
+    them, and they are on their originals' side of the held-out split."""
+
+    copies: int = Field(default=1, ge=1, le=8, description="Copies of each record.")
+    max_rotation_degrees: Decimal = Field(
+        default="10",
+        description="Degrees that an image is turned either way, at most 180.",
+    )
+    min_crop_share: Decimal = Field(
+        default="0.8", description="Share of each side that stays, at least; 1: no cropping."
+    )
+    seed: int = Field(default=0, ge=0, le=10**9, description="Of the choice of angles and places.")
+
+
 class Images(SpecModel):
     """What becomes of the images of sources in format image-text: RGB squares, cut into patches."""
 
@@ -83,6 +99,9 @@ class Images(SpecModel):
     )
     patch_size: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=16, description="Pixels of a patch's side; a patch is a token."
+    )
+    augment: ImageAugmentation | None = Field(
+        default=None, description="Add copies with turned and cropped images. Absent: none."
     )
 
 

@@ -9,7 +9,7 @@ from math import ceil
 from typing import Any
 
 from deepseek_operator.api import storage as api_storage
-from deepseek_operator.api.dataset import DatasetSpec, DeepSeekDataset
+from deepseek_operator.api.dataset import DatasetSpec, DeepSeekDataset, Images
 from deepseek_operator.api.model_revision import DeepSeekModelRevision
 from deepseek_operator.api.pods import RunPolicy, Workers
 from deepseek_operator.api.training_data import DataSource
@@ -143,7 +143,7 @@ def render_dataset_run(
             "tokenizer": spec.tokenizer.train.model_dump() if spec.tokenizer.train else None,
             "tokenizer_uri": given,
             "chat_template": spec.chat_template,
-            "images": spec.images.model_dump() if spec.images else None,
+            **_images(spec.images),
             "normalization": spec.normalization,
             "deduplicate": spec.deduplicate,
             "pipeline": _pipeline(spec),
@@ -155,6 +155,13 @@ def render_dataset_run(
             "run_policy": _run_policy(spec.run_policy),
         }
     )
+
+
+def _images(images: Images | None) -> Values:
+    if images is None:
+        return {"images": None}
+    augment = images.augment.model_dump() if images.augment else None
+    return {"images": images.model_dump(exclude={"augment"}), "image_augmentation": augment}
 
 
 def _bad_records(limit: int | str) -> Values:

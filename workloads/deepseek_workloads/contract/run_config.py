@@ -231,6 +231,15 @@ class ImageSettings(WireModel):
         return 3 * self.image_size**2
 
 
+class ImageAugmentation(WireModel):
+    """Copies of each record with images, of which each image is turned and cropped by chance."""
+
+    copies: int = Field(default=1, ge=1, le=8)
+    max_rotation_degrees: float = Field(default=10, ge=0, le=180)  # either way
+    min_crop_share: float = Field(default=0.8, gt=0, le=1)  # of each side that stays, at least
+    seed: int = Field(default=0, ge=0)
+
+
 class DatasetRun(WireModel):
     kind: Literal["dataset"] = "dataset"
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -241,6 +250,7 @@ class DatasetRun(WireModel):
     tokenizer_uri: str | None = None  # a tokenizer.json, or the manifest.json of a dataset that has one
     chat_template: str | None = None  # Jinja, of sources in format chat; None: a plain one
     images: ImageSettings | None = None  # of sources in format image-text; None: the defaults
+    image_augmentation: ImageAugmentation | None = None  # of sources in format image-text
     normalization: Literal["none", "nfc", "nfkc"] = "nfc"
     deduplicate: bool = True  # where there is no pipeline
     pipeline: list[PipelineStage] | None = Field(default=None, min_length=1, max_length=24)

@@ -13,7 +13,7 @@ from deepseek_workloads.contract.pipeline import (
     RepairEncoding,
     web_recipe,
 )
-from deepseek_workloads.contract.run_config import parse_run
+from deepseek_workloads.contract.run_config import ImageAugmentation, ImageSettings, parse_run
 
 
 def test_a_possible_dataset_has_no_problems(make_dataset: Any) -> None:
@@ -26,6 +26,17 @@ def test_a_possible_dataset_has_no_problems(make_dataset: Any) -> None:
 def test_bad_records_are_a_number_or_a_share(make_dataset: Any, given: int | str, allowed: int) -> None:
     run = dataset_run_of(make_dataset({"maxBadRecords": given}))
     assert run.bad_records_allowed(of=1000) == allowed
+
+
+def test_copies_of_images_are_no_part_of_what_a_manifest_says_of_images(make_dataset: Any) -> None:
+    changes = {
+        "sources": [{"name": "a", "uri": "s3://b/c", "format": "image-text", "include": ["*.jsonl"]}],
+        "tokenizer": {"train": None, "uri": "s3://b/tokenizer.json"},
+        "images": {"augment": {"copies": 3, "maxRotationDegrees": "20"}},
+    }
+    run = dataset_run_of(make_dataset(changes))
+    assert run.image_augmentation == ImageAugmentation(copies=3, max_rotation_degrees=20)
+    assert run.images == ImageSettings()
 
 
 @pytest.mark.parametrize("given", ["seven", "101%", "-1%", "1 %", -1])

@@ -32,6 +32,7 @@ class Document:
     language: str = ""  # as the record names it
     difficulty: float | None = None  # from 0 to 1
     made_from: int | None = None  # of an augmented copy: the low half of its original's hash
+    copies: tuple[str, ...] = ()  # texts of augmented copies that were made while it was read
 
 
 def normalize(text: str, form: Normalization) -> str:

@@ -14,8 +14,10 @@ from deepseek_workloads.store.interface import ObjectStore
 
 
 def facts_wanted(run: DatasetRun) -> bool:
-    """Whether a stage finds out or makes what the column tells."""
-    return any(stage.score_difficulty or stage.replace_synonyms for stage in run.pipeline or ())
+    """Whether a stage, or reading, finds out or makes what the column tells."""
+    stages = run.pipeline or ()
+    by_a_stage = any(stage.score_difficulty or stage.replace_synonyms for stage in stages)
+    return by_a_stage or run.image_augmentation is not None
 
 
 def facts_of(index: Index, *, wanted: npt.NDArray[np.bool_]) -> Facts:

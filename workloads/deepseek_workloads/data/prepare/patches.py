@@ -7,6 +7,7 @@ they are: the model normalises them.
 import io
 import struct
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -27,7 +28,27 @@ class ImageRefused(ValueError):
     """No image that can be used; the message says why."""
 
 
-def to_patches(content: bytes, settings: ImageSettings) -> bytes:
+@dataclass(frozen=True)
+class View:
+    """What is seen of an image: turned about its middle, then a part of it. What turning bares is black."""
+
+    degrees: float = 0.0  # counter-clockwise
+    share: float = 1.0  # of each side
+    left: float = 0.0  # of what the part leaves free of the width, the share on its left
+    top: float = 0.0
+
+    def of(self, image: Image.Image) -> Image.Image:
+        turned = image.rotate(self.degrees, Image.Resampling.BILINEAR) if self.degrees else image
+        width, height = (max(1, round(side * self.share)) for side in turned.size)
+        left = round((turned.width - width) * self.left)
+        top = round((turned.height - height) * self.top)
+        return turned.crop((left, top, left + width, top + height))
+
+
+AS_IT_IS = View()
+
+
+def to_patches(content: bytes, settings: ImageSettings, *, view: View = AS_IT_IS) -> bytes:
     """uint8 [P, W] as `contract.records.ImageFormat` tells. Raises ImageRefused."""
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -35,7 +56,7 @@ def to_patches(content: bytes, settings: ImageSettings) -> bytes:
                 raise ImageRefused(
                     f"{image.width} x {image.height} pixels: more than {MAX_PIXELS}: scale it down before"
                 )
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = view.of(ImageOps.exif_transpose(image).convert("RGB"))
     except ImageRefused:
         raise
     except _DECODING as error:

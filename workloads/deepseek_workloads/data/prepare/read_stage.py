@@ -12,7 +12,7 @@ from deepseek_workloads.data.image_text import ImageText
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.compression import compression_of
 from deepseek_workloads.data.prepare.context import Context
-from deepseek_workloads.data.prepare.documents import Document, DocumentWriter, normalize
+from deepseek_workloads.data.prepare.documents import Document, DocumentWriter, content_hash, normalize
 from deepseek_workloads.data.prepare.parquet_input import iter_rows
 from deepseek_workloads.data.prepare.part_files import put_documents
 from deepseek_workloads.data.prepare.part_images import Decoded, PartImages
@@ -51,7 +51,8 @@ MAX_PART_BYTES = 4 * 1024**3  # of text: a task holds it in memory
 def read_part(context: Context, part: Part) -> ReadRecord:
     """Raises ObjectChanged when a raw object is not the one that was planned, DatasetError when a part that
     cannot be cut has more text than a task can hold."""
-    writer, images = DocumentWriter(), PartImages(context.run.image_settings)
+    writer = DocumentWriter()
+    images = PartImages(context.run.image_settings, context.run.image_augmentation)
     bad: list[BadRecord] = []
     empty = bad_records = 0
     for item in iter_records(context, part.slices, images):
@@ -62,10 +63,16 @@ def read_part(context: Context, part: Part) -> ReadRecord:
         text = normalized_text(item.text, context.run)
         if not is_empty(text, context.run):
             writer.add(Document(text, item.language))
+            _add_copies(writer, item, context.run, made_from=content_hash(text.encode())[1])
             _check_size(context, part, writer.size + images.size)
         else:
             empty += 1
     return _write(context, part, writer, images, bad, empty=empty, bad_records=bad_records)
+
+
+def _add_copies(writer: DocumentWriter, item: Document, run: DatasetRun, *, made_from: int) -> None:
+    for copy in item.copies:
+        writer.add(Document(normalized_text(copy, run), item.language, made_from=made_from))
 
 
 def is_empty(text: str, run: DatasetRun) -> bool:

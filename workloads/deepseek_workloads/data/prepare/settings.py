@@ -37,6 +37,8 @@ def settings_digest(run: DatasetRun, *, tokenizer_digest: str | None) -> str:
     }
     if run.with_images:
         settings["images"] = run.image_settings.model_dump(by_alias=True, mode="json")
+    if run.image_augmentation is not None:
+        settings["imageAugmentation"] = run.image_augmentation.model_dump(by_alias=True, mode="json")
     if run.marks_predicted:
         settings["chatTemplate"] = conversation_template(run.chat_template)
     if run.pipeline:

@@ -71,7 +71,8 @@ def tokenize_part(
         }
         if facts_wanted(context.run):
             for name, wanted in splits.items():
-                writers[name].shards = put_facts(store, writers[name].shards, facts_of(index, wanted=wanted))
+                facts = np.delete(facts_of(index, wanted=wanted), totals[name].refused_at)
+                writers[name].shards = put_facts(store, writers[name].shards, facts)
         counts = np.stack([writers[name].counts for name in splits]).astype("<u8")
         quarantined = [each for total in totals.values() for each in total.quarantined]
         if quarantined:
@@ -134,8 +135,12 @@ class _Total:
     """Of one split."""
 
     statistics: SplitStatistics
-    refused: int
+    refused_at: list[int]  # of its documents, in order
     quarantined: "list[Refused]"
+
+    @property
+    def refused(self) -> int:
+        return len(self.refused_at)
 
 
 def _encode(
@@ -229,11 +234,12 @@ def _special_tokens(encoder: Tokenizer, tokenizer: TokenizerRecord) -> dict[str,
 
 def _add_all(writer: ShardWriter, documents: Iterable[_Encoded]) -> _Total:
     """Writes a split to its end."""
-    count = size = predicted = predicted_size = refused = 0
+    count = size = predicted = predicted_size = 0
+    refused_at: list[int] = []
     quarantined: list[Refused] = []
-    for document in documents:
+    for number, document in enumerate(documents):
         if document.ids is None:
-            refused += 1
+            refused_at.append(number)
             if document.refused is not None and len(quarantined) < QUARANTINED_RECORDS:
                 quarantined.append(document.refused)
             continue
@@ -250,7 +256,7 @@ def _add_all(writer: ShardWriter, documents: Iterable[_Encoded]) -> _Total:
     if writer.loss_mask:
         answers = {"predicted_tokens": predicted, "predicted_bytes": predicted_size}
         statistics = statistics.model_copy(update=answers)
-    return _Total(statistics, refused, quarantined)
+    return _Total(statistics, refused_at, quarantined)
 
 
 def _writer(

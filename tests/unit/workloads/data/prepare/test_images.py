@@ -10,13 +10,20 @@ import pytest
 from PIL import Image
 
 from deepseek_workloads.contract import reasons
-from deepseek_workloads.contract.run_config import ImageSettings, RawSource, TokenizerTraining
+from deepseek_workloads.contract.run_config import (
+    ImageAugmentation,
+    ImageSettings,
+    RawSource,
+    TokenizerTraining,
+)
+from deepseek_workloads.data.document_facts import read_document_facts
 from deepseek_workloads.data.document_offsets import read_document_starts
 from deepseek_workloads.data.images import ImageReader, read_image_index
 from deepseek_workloads.data.loss_mask import ids_of, predicted_of
 from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.data.prepare import read_stage
-from deepseek_workloads.data.prepare.patches import to_patches
+from deepseek_workloads.data.prepare.part_images import views_of
+from deepseek_workloads.data.prepare.patches import View, to_patches
 from deepseek_workloads.store.interface import ObjectChanged
 from deepseek_workloads.store.open import open_store
 
@@ -188,3 +195,69 @@ def test_images_and_text_do_not_mix(make_run, raw: Path) -> None:
     ]
     with pytest.raises(ValueError, match="each as a dataset of their own"):
         make_run(raw_sources=sources)
+
+
+def _drawn() -> bytes:
+    """64 x 48, the left half red, the right half blue."""
+    pixels = np.zeros((48, 64, 3), dtype=np.uint8)
+    pixels[:, :32, 0] = pixels[:, 32:, 2] = 255
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, format="PNG")
+    return written.getvalue()
+
+
+def _colours(view: View) -> list[str]:
+    """Of a square of 2 x 2 pixels: red or blue, whichever there is more of."""
+    settings = ImageSettings(image_token=TOKEN, image_size=2, patch_size=2)
+    values = np.frombuffer(to_patches(_drawn(), settings, view=view), dtype=np.uint8).reshape(3, 4)
+    return ["red" if red > blue else "blue" for red, blue in values[[0, 2]].T.tolist()]
+
+
+def test_a_view_is_turned_and_cropped() -> None:
+    assert _colours(View()) == ["red", "blue"] * 2
+    assert _colours(View(degrees=180)) == ["blue", "red"] * 2
+    assert _colours(View(share=0.4, left=0.0)) == ["red"] * 4
+    assert _colours(View(share=0.4, left=1.0)) == ["blue"] * 4
+
+
+def test_views_are_by_chance_within_their_limits_and_the_same_again() -> None:
+    augmentation = ImageAugmentation(copies=8, max_rotation_degrees=15, min_crop_share=0.7)
+    views = views_of("a.png", augmentation)
+    assert views == views_of("a.png", augmentation)
+    assert len(set(views)) == 8
+    assert views != views_of("b.png", augmentation)
+    assert all(abs(view.degrees) <= 15 and 0.7 <= view.share <= 1 for view in views)
+    assert views_of("a.png", None) == []
+
+
+def _noise(number: int) -> bytes:
+    """No view of it is like another."""
+    written = io.BytesIO()
+    pixels = np.random.default_rng(number).integers(0, 256, size=(10, 12, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(written, format="PNG")
+    return written.getvalue()
+
+
+def test_copies_have_other_images_are_marked_and_stay_on_their_originals_side(
+    make_image_run, prepare, monkeypatch
+) -> None:
+    """One record says what only a template may: it is refused with its copies; the marks stay in place."""
+    monkeypatch.setitem(make_image_run.__globals__, "picture", _noise)
+    records = [record(number) for number in range(RECORDS)]
+    said = {"user": f"{TOKEN}<|end_of_text|>", "assistant": "Yes."}
+    records[7] |= {"messages": [{"role": role, "content": content} for role, content in said.items()]}
+    run = make_image_run(
+        records,
+        image_augmentation=ImageAugmentation(copies=2, max_rotation_degrees=30),
+        max_bad_records=3,
+        deduplicate=False,
+    )
+    verdict = prepare(run)
+    assert verdict.outcome == "Succeeded", verdict.message
+    assert verdict.statistics["badRecords"] == 3
+    store = open_store(run.storage)
+    manifest = load_manifest(store, verdict.digest)
+    for shards in (manifest.train, manifest.held_out):
+        for shard in shards:
+            marks = read_document_facts(store, [shard])["augmented"].tolist()
+            assert marks == [0, 1, 1] * (shard.documents // 3)  # each original, then its copies
