@@ -71,7 +71,8 @@ FAULTS = {
     "bursts of 5xx": ["busy", "error"] * 3,
     "resets": ["reset", "reset in body", "answer lost"],
     "truncated bodies": ["cut", "none", "cut"],
-    "flipped bits": ["none", "flip", "none", "none", "none", "none", "none", "flip"],
+    # One: a second may meet the same block, when it is read again, which ends the stream.
+    "a flipped bit": ["none", "flip"],
     "all of them": ["busy", "flip", "reset", "cut", "error", "reset in body"],
 }
 
