@@ -20,8 +20,7 @@ from deepseek_operator.status.view import View
 from deepseek_workloads.contract.messages import Progress, Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.plan.accelerators import Accelerator, accelerator_of
-from deepseek_workloads.plan.estimate import estimate
-from deepseek_workloads.plan.layout import layout_of
+from deepseek_workloads.plan.estimate import Estimate, estimate
 from deepseek_workloads.plan.pool import GPU_MEMORY_BYTES, smallest_pool
 from deepseek_workloads.plan.step_time import estimated_tokens_per_second
 
@@ -68,8 +67,6 @@ def build_plan(run: TrainingRun, *, gpu: Accelerator | None = None) -> PlanStatu
         precision=run.training.precision,
         gpu_memory_bytes=GPU_MEMORY_BYTES,
     )
-    layout = layout_of(run.training.parallelism, run.workers.world_size)
-    per_rank = run.training.global_batch_size // layout.data
     return PlanStatus(
         parameters=needed.parameters,
         active_parameters=needed.active_parameters,
@@ -78,20 +75,21 @@ def build_plan(run: TrainingRun, *, gpu: Accelerator | None = None) -> PlanStatu
         total_tokens=run.training.steps * needed.tokens_per_step,
         world_size=run.workers.world_size,
         micro_batch_size=needed.micro_batch_size,
-        accumulation_steps=max(1, per_rank // needed.micro_batch_size),
+        accumulation_steps=needed.passes,
         precision=run.training.precision,
         memory_per_rank=format_bytes(needed.memory.total),
         memory_per_node=format_bytes(needed.memory.total * run.workers.num_proc_per_node),
         smallest_gpu_pool="none" if pool is None else str(pool),
-        **_pace(run, gpu, tokens=run.training.steps * needed.tokens_per_step),
+        **_pace(run, needed, gpu),
     )
 
 
-def _pace(run: TrainingRun, gpu: Accelerator | None, *, tokens: int) -> dict[str, Any]:
+def _pace(run: TrainingRun, needed: Estimate, gpu: Accelerator | None) -> dict[str, Any]:
     if gpu is None or run.workers.gpus_per_node == 0:
         return {}
-    rate = estimated_tokens_per_second(run, gpu)
-    return {"estimated_tokens_per_second": round(rate), "estimated_duration": text.duration(tokens / rate)}
+    rate = estimated_tokens_per_second(run, needed, gpu)
+    seconds = run.training.steps * needed.tokens_per_step / rate
+    return {"estimated_tokens_per_second": round(rate), "estimated_duration": text.duration(seconds)}
 
 
 def _gpu(job: DeepSeekTrainingJob) -> Accelerator | None:

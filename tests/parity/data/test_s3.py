@@ -6,7 +6,6 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from deepseek_workloads.contract.run_config import (
     Data,
@@ -24,15 +23,13 @@ from deepseek_workloads.data.prepare.executor import LocalExecutor
 from deepseek_workloads.data.prepare.pipeline import prepare
 from deepseek_workloads.data.stream import BatchStream
 from deepseek_workloads.store.open import open_store
+from local_object_store.in_process import in_process_server
 
 
 @pytest.fixture(scope="module")
 def endpoint():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with in_process_server() as endpoint_url:
+        yield endpoint_url
 
 
 @pytest.fixture

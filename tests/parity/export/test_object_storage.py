@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import boto3
 import pytest
 from exported_model import Exported
-from moto.server import ThreadedMotoServer
 
 from deepseek_workloads.contract.run_config import Storage
 from deepseek_workloads.export.files import ExportTokenizer
@@ -14,19 +13,16 @@ from deepseek_workloads.export.publish import export_model
 from deepseek_workloads.export.sample import main
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.open import open_store
+from local_object_store.in_process import in_process_server
 
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="models")
-    yield Storage(uri="s3://models/tiny", endpoint_url=endpoint)
-    server.stop()
+    with in_process_server() as endpoint:
+        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="models")
+        yield Storage(uri="s3://models/tiny", endpoint_url=endpoint)
 
 
 @pytest.fixture

@@ -10,6 +10,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from training_cases import run_config, train_alone, write_dataset
+
+from deepseek_workloads.contract.run_config import TrainingRun
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
@@ -22,3 +26,20 @@ def quiet_dcp() -> Iterator[None]:
     logging.disable(logging.ERROR)
     yield
     logging.disable(logging.NOTSET)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(dataset: str, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
+    run = run_config(f"file://{tmp_path_factory.mktemp('undisturbed')}/run", dataset)
+    assert train_alone(run).outcome == "Succeeded"
+    return run
+
+
+@pytest.fixture
+def run(dataset: str, tmp_path: Path) -> TrainingRun:
+    return run_config(f"file://{tmp_path}/run", dataset)

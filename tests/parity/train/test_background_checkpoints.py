@@ -9,7 +9,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 from training_cases import (
     begin_epoch,
     final_curve,
@@ -17,7 +16,6 @@ from training_cases import (
     metric_lines,
     run_config,
     train_alone,
-    write_dataset,
 )
 
 from deepseek_workloads.contract.messages import Control
@@ -31,25 +29,9 @@ from deepseek_workloads.train.context import Preempted, TrainContext
 from deepseek_workloads.train.loop import train
 from deepseek_workloads.train.monitor import LocalMonitor
 from local_object_store import Proxy
+from local_object_store.in_process import in_process_server
 
 SECONDS = 60.0  # until something that must happen counts as stuck
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(dataset: str, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
-    run = run_config(f"file://{tmp_path_factory.mktemp('undisturbed')}/run", dataset)
-    assert train_alone(run).outcome == "Succeeded"
-    return run
-
-
-@pytest.fixture
-def run(dataset: str, tmp_path: Path) -> TrainingRun:
-    return run_config(f"file://{tmp_path}/run", dataset)
 
 
 def steps_of(run: TrainingRun) -> list[int]:
@@ -253,11 +235,8 @@ def test_a_record_that_was_committed_counts_though_its_answer_was_lost(
 
 @pytest.fixture(scope="module")
 def s3_server() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with in_process_server() as endpoint_url:
+        yield endpoint_url
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_cases import final_curve, log_entries, metric_lines, run_config, train_alone, write_dataset
+from training_cases import final_curve, log_entries, metric_lines, run_config, train_alone
 
 from deepseek_workloads.contract.architecture import Dropout
 from deepseek_workloads.contract.run_config import TrainingRun
@@ -17,11 +17,6 @@ from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.checkpoint_index import CheckpointIndex
 from deepseek_workloads.train.context import Preempted
 from deepseek_workloads.train.monitor import LocalMonitor
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_dataset(tmp_path_factory.mktemp("data"))
 
 
 def index_of(run: TrainingRun) -> CheckpointIndex:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from training_cases import MonitorAt, log_entries, metric_lines, run_config, train_alone, write_dataset
+from training_cases import MonitorAt, log_entries, metric_lines, run_config, train_alone
 
 from deepseek_workloads.contract.messages import Control, Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
@@ -25,11 +25,6 @@ SECONDS = 240
 @pytest.fixture(autouse=True)
 def example(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(EXAMPLE))
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_dataset(tmp_path_factory.mktemp("data"))
 
 
 def custom(folder: Path, dataset: str, **changes: object) -> TrainingRun:

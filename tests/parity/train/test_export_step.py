@@ -5,18 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from training_cases import log_entries, run_config, train_alone, write_dataset
+from training_cases import log_entries, run_config, train_alone
 
 from deepseek_workloads.contract.run_config import Storage, TrainingRun
 from deepseek_workloads.export.load import load_export, open_export
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.export_step import NoSuchStep, export_step, main
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_dataset(tmp_path_factory.mktemp("data"))
 
 
 def opened(storage: Storage) -> ObjectStore:

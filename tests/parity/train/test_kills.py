@@ -14,7 +14,6 @@ from training_cases import (
     log_entries,
     run_config,
     train_alone,
-    write_dataset,
 )
 
 from deepseek_workloads.contract.records import FileEntry
@@ -23,11 +22,6 @@ from deepseek_workloads.export.load import open_export
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import live_checkpoints
 from deepseek_workloads.store.open import open_store
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_dataset(tmp_path_factory.mktemp("data"))
 
 
 def config(folder: Path, dataset: str) -> TrainingRun:

@@ -16,7 +16,6 @@ from training_cases import (
     samples,
     step_lines,
     train_alone,
-    write_dataset,
 )
 
 from deepseek_workloads.contract.messages import Control
@@ -35,23 +34,6 @@ from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.checkpoint import CheckpointMismatch, NoIntactCheckpoint
 from deepseek_workloads.train.context import Preempted
 from deepseek_workloads.train.monitor import LocalMonitor
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(dataset: str, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
-    run = run_config(f"file://{tmp_path_factory.mktemp('undisturbed')}/run", dataset)
-    assert train_alone(run).outcome == "Succeeded"
-    return run
-
-
-@pytest.fixture
-def run(dataset: str, tmp_path: Path) -> TrainingRun:
-    return run_config(f"file://{tmp_path}/run", dataset)
 
 
 def opened(run: TrainingRun) -> ObjectStore:

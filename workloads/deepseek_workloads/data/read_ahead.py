@@ -35,7 +35,8 @@ class ReadAhead:
 
     def after(self, samples: Samples) -> Turn:
         """What the batch of these samples changes: nothing, unless it is the first in a group."""
-        turn = Turn([], set())
+        wanted: list[BlockKey] = []
+        left: set[BlockKey] = set()
         sources, firsts = np.unique(samples.source, return_index=True)
         for source, first in zip(sources.tolist(), firsts.tolist(), strict=True):
             order = self._plan.sources[source].order
@@ -44,11 +45,11 @@ class ReadAhead:
             before = self._entered.get(source)
             if before != here:
                 self._entered[source] = here
-                wanted = self._next_blocks(source, *here)
-                left = self._blocks(source, *before) if before is not None else []
-                turn.wanted.extend(wanted)
-                turn = Turn(turn.wanted, turn.left | (set(left) - {*wanted, *self._blocks(source, *here)}))
-        return turn
+                following = self._next_blocks(source, *here)
+                behind = self._blocks(source, *before) if before is not None else []
+                wanted += following
+                left |= set(behind) - {*following, *self._blocks(source, *here)}
+        return Turn(wanted, left)
 
     def _next_blocks(self, source: int, epoch: int, group: int) -> list[BlockKey]:
         """Of the group after this one, where the run gets that far."""

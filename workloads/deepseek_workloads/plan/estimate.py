@@ -29,6 +29,7 @@ class Estimate:
     flops_per_image: int  # beside those of the tokens that it takes; 0: no vision
     tokens_per_step: int
     micro_batch_size: int  # sequences
+    passes: int  # of a rank in a step
     memory: MemoryEstimate  # of one rank
 
     @property
@@ -39,6 +40,7 @@ class Estimate:
 def estimate(run: TrainingRun) -> Estimate:
     """Of a run whose rules hold (`rules.check_training`)."""
     micro_batch_size = choose_micro_batch_size(run)
+    layout = layout_of(run.training.parallelism, run.workers.world_size)
     return Estimate(
         parameters=parameters(run.architecture),
         active_parameters=active_parameters(run.architecture),
@@ -46,6 +48,7 @@ def estimate(run: TrainingRun) -> Estimate:
         flops_per_image=flops_per_image(run.architecture),
         tokens_per_step=run.training.global_batch_size * run.data.sequence_length,
         micro_batch_size=micro_batch_size,
+        passes=max(1, run.training.global_batch_size // layout.data // micro_batch_size),
         memory=_memory(run, micro_batch_size),
     )
 

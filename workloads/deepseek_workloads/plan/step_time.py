@@ -12,7 +12,7 @@ from typing import Final
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import PipelineSchedule, TrainingRun
 from deepseek_workloads.plan.accelerators import GPUS_PER_NODE, Accelerator
-from deepseek_workloads.plan.estimate import choose_micro_batch_size, flops_per_token
+from deepseek_workloads.plan.estimate import Estimate, flops_per_token
 from deepseek_workloads.plan.layout import layout_of
 from deepseek_workloads.plan.pipeline import STAGES_PER_RANK
 
@@ -75,23 +75,22 @@ def tokens_per_second(
     return 1 / (seconds * (1 + work.bubble))
 
 
-def estimated_tokens_per_second(run: TrainingRun, gpu: Accelerator) -> float:
-    """Of the whole run, evaluation and checkpoints aside."""
-    parallelism, training = run.training.parallelism, run.training
+def estimated_tokens_per_second(run: TrainingRun, needed: Estimate, gpu: Accelerator) -> float:
+    """Of the whole run, of which `needed` is the estimate; evaluation and checkpoints aside."""
+    parallelism = run.training.parallelism
     layout = layout_of(parallelism, run.workers.world_size)
-    sequences = choose_micro_batch_size(run)
     schedule: PipelineSchedule = parallelism.pipeline_parallel_schedule
     work = Pass(
         sequence_length=run.data.sequence_length,
-        sequences=sequences,
-        passes=max(1, training.global_batch_size // layout.data // sequences),
+        sequences=needed.micro_batch_size,
+        passes=needed.passes,
         pipeline=layout.pipeline,
         stages_per_rank=STAGES_PER_RANK[schedule],
         tensor=layout.tensor,
         context=layout.context,
         expert=layout.expert,
     )
-    rate = tokens_per_second(run.architecture, work, precision=training.precision, gpu=gpu)
+    rate = tokens_per_second(run.architecture, work, precision=run.training.precision, gpu=gpu)
     return rate * run.workers.world_size
 
 

@@ -7,7 +7,8 @@ Embedding, head, routers, indexers, gates and vision stay as they are, as DeepSe
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from deepseek_workloads.model.experts import RoutedExperts
 from deepseek_workloads.model.float8 import CAPABILITY, fits_float8, float8_grouped_linear, has_float8
 from deepseek_workloads.plan.modules import fitting
 from deepseek_workloads.train.refused import SettingRefused
+from deepseek_workloads.train.seen_parameters import seeing
 
 _LEFT: Final = ("*indexer*", "*vision*", "*projector*")  # an indexer chooses, and is trained for itself
 _COMPUTE: Final = torch.bfloat16
@@ -42,8 +44,9 @@ def use_float8(
             "spec.training.precision: fp8: fits no matrix of the model: both of its sizes must be multiples "
             "of 16: use bf16"
         )
-    config = Float8LinearConfig.from_recipe_name("rowwise_with_gw_hp")
-    object.__setattr__(config, "emulate", not has_float8(device))
+    config = replace(
+        Float8LinearConfig.from_recipe_name("rowwise_with_gw_hp"), emulate=not has_float8(device)
+    )
     convert_to_float8_training(model, config=config, module_filter_fn=lambda _, name: name in chosen)
     for name in chosen:
         module = model.get_submodule(name)
@@ -72,12 +75,8 @@ def _in_bfloat16(module: nn.Module) -> Callable[[Tensor], Tensor]:
     forward: Callable[[Tensor], Tensor] = module.forward
 
     def call(inputs: Tensor) -> Tensor:
-        exact: dict[str, Any] = dict(module._parameters)
-        module._parameters.update({n: p.to(_COMPUTE) for n, p in exact.items() if p is not None})
-        try:
-            with torch.autocast(inputs.device.type, enabled=False):
-                return forward(inputs.to(_COMPUTE))
-        finally:
-            module._parameters.update(exact)
+        lowered = {name: p.to(_COMPUTE) for name, p in module.named_parameters(recurse=False)}
+        with seeing(module, lowered), torch.autocast(inputs.device.type, enabled=False):
+            return forward(inputs.to(_COMPUTE))
 
     return call

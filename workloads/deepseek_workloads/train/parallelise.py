@@ -23,6 +23,7 @@ from deepseek_workloads.export.gather import whole_state
 from deepseek_workloads.model.caches import Cache
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM, LossParts
 from deepseek_workloads.plan.layout import Layout, Place, layout_of
+from deepseek_workloads.train.adapt import DTYPES
 from deepseek_workloads.train.group import GradientAverage, Group
 from deepseek_workloads.train.parallel.context import ContextShard
 from deepseek_workloads.train.parallel.expert import correct_expert_gradients
@@ -182,9 +183,6 @@ class ParallelModel:
         ]
 
 
-_COMPUTE = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.bfloat16}
-
-
 def parallelise(
     architecture: Architecture,
     parallelism: Parallelism,
@@ -198,7 +196,7 @@ def parallelise(
     or fp8 (bf16 but for what `adapt` changes); weights, gradients and optimizer states are float32 in all.
     `adapt` sees the whole model before it is spread. `precision_varies`: modules choose what they compute in,
     so shards are gathered as they are."""
-    compute = _COMPUTE[precision]
+    compute = None if precision == "fp32" else DTYPES[precision]
     layout = layout_of(parallelism, group.world_size)
     if group.world_size == 1 or not (layout.sharded or layout.model_parallel):
         return _replicas(architecture, group, compute, adapt)

@@ -15,6 +15,7 @@ from deepseek_workloads.contract.objective import Quantisation
 from deepseek_workloads.model.router import Router
 from deepseek_workloads.plan.modules import examples, fitting
 from deepseek_workloads.train.refused import SettingRefused
+from deepseek_workloads.train.seen_parameters import seeing
 
 Bits = Literal[4, 8]
 GROUP: Final = 32  # columns of a row that share a scale in int4
@@ -62,15 +63,13 @@ def _with_rounded_weights(module: nn.Module, bits: Bits) -> Callable[..., Any]:
     forward, names = module.forward, _matrices(module)
 
     def call(*arguments: Any, **keywords: Any) -> Any:
-        exact = {name: module._parameters[name] for name in names}
-        for name, weight in exact.items():
-            assert weight is not None
-            rounded = weight + (quantised(weight.detach(), bits) - weight.detach())
-            module._parameters[name] = rounded  # type: ignore[assignment]
-        try:
+        rounded = {
+            name: weight + (quantised(weight.detach(), bits) - weight.detach())
+            for name, weight in module.named_parameters(recurse=False)
+            if name in names
+        }
+        with seeing(module, rounded):
             return forward(*arguments, **keywords)
-        finally:
-            module._parameters.update(exact)
 
     return call
 

@@ -22,7 +22,6 @@ from typing import TypeVar
 import boto3
 import pytest
 import torch
-from moto.server import ThreadedMotoServer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from deepseek_workloads.contract import environment
@@ -53,6 +52,7 @@ from deepseek_workloads.export.publish import Export, export_model
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.open import open_store
+from local_object_store.in_process import in_process_server
 
 Answer = TypeVar("Answer")
 REPOSITORY = Path(__file__).parents[4]
@@ -367,14 +367,10 @@ def training_records(pod: Pod) -> list[dict[str, object]]:
 @pytest.fixture(scope="session")
 def s3_endpoint(pod_network: Network) -> Iterator[str]:
     """An S3 server that the pods reach, with a bucket `models`."""
-    server = ThreadedMotoServer(ip_address=pod_network.host_ip, port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **_boto_keys())
-    client.create_bucket(Bucket="models")
-    yield endpoint
-    server.stop()
+    with in_process_server(ip_address=pod_network.host_ip) as endpoint:
+        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **_boto_keys())
+        client.create_bucket(Bucket="models")
+        yield endpoint
 
 
 CREDENTIALS = {environment.AWS_ACCESS_KEY_ID: "test", environment.AWS_SECRET_ACCESS_KEY: "test"}

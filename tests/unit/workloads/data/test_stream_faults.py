@@ -7,7 +7,6 @@ from itertools import islice
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from deepseek_workloads.contract.run_config import Storage
 from deepseek_workloads.data.cursor import SamplePlan
@@ -17,6 +16,7 @@ from deepseek_workloads.store.interface import ObjectChanged, ObjectStore, Store
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.store.retry import RetryPolicy
 from local_object_store import Proxy
+from local_object_store.in_process import in_process_server
 
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 RETRY = RetryPolicy(attempts=6, base_seconds=0.001)
@@ -25,14 +25,10 @@ STEPS = 40  # 480 of 512 windows, in 16 blocks
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys).create_bucket(Bucket="tokens")
-    yield url
-    server.stop()
+    with in_process_server() as url:
+        boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys).create_bucket(Bucket="tokens")
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.architecture import Attention, HeadGate, Indexer
@@ -43,6 +42,7 @@ from deepseek_workloads.store.interface import NotFound, StoreUnavailable
 from deepseek_workloads.store.log import CommitLog
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.store.retry import RetryPolicy
+from local_object_store.in_process import in_process_server
 
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 QUICK = partial(open_store, environ=KEYS, retry=RetryPolicy(attempts=2, base_seconds=0.001))
@@ -110,19 +110,12 @@ def make_run(tmp_path: Path) -> MakeRun:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    ).create_bucket(Bucket="models")
-    yield endpoint
-    server.stop()
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    with in_process_server() as endpoint:
+        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys).create_bucket(
+            Bucket="models"
+        )
+        yield endpoint
 
 
 def only_reason(run: TrainingRun | DatasetRun) -> str:

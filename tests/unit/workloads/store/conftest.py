@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from deepseek_workloads.contract.run_config import Storage
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.store.retry import RetryPolicy
+from local_object_store.in_process import in_process_server
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 QUICK = RetryPolicy(attempts=3, base_seconds=0.01)
@@ -17,11 +17,8 @@ QUICK = RetryPolicy(attempts=3, base_seconds=0.01)
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with in_process_server() as endpoint_url:
+        yield endpoint_url
 
 
 @pytest.fixture

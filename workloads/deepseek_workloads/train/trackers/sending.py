@@ -36,7 +36,7 @@ class TrackerThread:
         close_seconds: float = _CLOSE_SECONDS,
     ) -> None:
         self.name = name
-        self._open, self._tracker = open_tracker, None
+        self._open = open_tracker
         self._batch_seconds, self._close_seconds = batch_seconds, close_seconds
         self._waiting: deque[Point] = deque(maxlen=_WAITING)
         self._end: _End | None = None
