@@ -7,6 +7,7 @@ from pydantic import Field
 from deepseek_operator.api.architecture import ArchitectureOverrides
 from deepseek_operator.api.schema import (
     DnsLabel,
+    Entrypoint,
     SpecModel,
     StorageUri,
     exactly_one_of,
@@ -45,6 +46,11 @@ class Model(SpecModel):
     )
     architecture: ArchitectureOverrides | None = Field(
         default=None, description="Fields of the preset to change."
+    )
+    function: Entrypoint | None = Field(
+        default=None,
+        description="module:function of spec.image that makes the model in place of the preset's; "
+        "docs/custom-training.md.",
     )
     init_from: InitFrom | None = Field(
         default=None,

@@ -77,6 +77,7 @@ def render_training_run(
             "owner": _owner(job),
             "backend": spec.backend,
             "architecture": architecture,
+            "model_function": spec.model.function,
             "init_from": init_from,
             "vision_init_from": _vision_checkpoint(job),
             "data": {

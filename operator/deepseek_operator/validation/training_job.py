@@ -68,6 +68,8 @@ def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
         yield no_horovod_image() if spec.backend == "horovod" else no_image()
     if spec.rollout is not None and spec.training.entrypoint is not None:
         yield _nothing_to_roll_out(spec.training.entrypoint)
+    if spec.rollout is not None and spec.model.function is not None:
+        yield _nothing_to_serve(spec.model.function)
     distillation = spec.training.distillation
     exports = {
         "spec.model.initFrom": spec.model.init_from,
@@ -107,6 +109,16 @@ def _nothing_to_roll_out(entrypoint: str) -> Problem:
         value="given",
         rule=f"wants a model revision, which is not made of what entrypoint {entrypoint} trains",
         remedy="leave spec.rollout away: the weights are in the final checkpoint",
+        reason=INVALID_TRAINING,
+    )
+
+
+def _nothing_to_serve(function: str) -> Problem:
+    return Problem(
+        field="spec.rollout",
+        value="given",
+        rule=f"wants a model that can be served, and only the code of {function} computes this job's",
+        remedy="leave spec.rollout away: the export has the weights by the module's own names",
         reason=INVALID_TRAINING,
     )
 

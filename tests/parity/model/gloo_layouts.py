@@ -18,7 +18,8 @@ from deepseek_workloads.export.files import ExportTokenizer
 from deepseek_workloads.export.load import open_export
 from deepseek_workloads.export.publish import export_model
 from deepseek_workloads.export.stream_weights import load_weights
-from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM, LossParts
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.model.trainable import LossParts
 from deepseek_workloads.store.file import FileObjectStore
 from deepseek_workloads.train.group import TorchGroup
 

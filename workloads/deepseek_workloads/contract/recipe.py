@@ -5,6 +5,7 @@ Not in it is what may change between them: pods, layout, the rhythm of checkpoin
 
 from typing import Any
 
+from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.contract.sample_order import SampleRange, place_in_order
 
@@ -50,6 +51,7 @@ def recipe_of(run: TrainingRun) -> Recipe:
     ]
     return {
         "architecture": document["architecture"],
+        "modelFunction": run.model_function,
         # `skip` counts as far as the checkpoint: see `up_to`.
         "data": {**document["data"], "sources": sources, "cacheBytes": None},
         "initFrom": run.init_from.uri if run.init_from else None,
@@ -57,6 +59,12 @@ def recipe_of(run: TrainingRun) -> Recipe:
         "initFromDigest": run.init_from.digest if run.init_from else None,
         "training": training,
     }
+
+
+def model_digest(run: TrainingRun) -> str:
+    """Of what decides the names and the shapes of a run's weights: checkpoints of another are refused."""
+    document = run.architecture.to_json()
+    return sha256_digest(document if run.model_function is None else document + run.model_function.encode())
 
 
 def up_to(recipe: Recipe, consumed_samples: int) -> Recipe:

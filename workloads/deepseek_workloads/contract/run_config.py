@@ -165,6 +165,7 @@ class TrainingRun(WireModel):
     owner: Owner
     backend: Literal["ray", "horovod"] = "ray"
     architecture: Architecture
+    model_function: str | None = None  # module:function of the user's image, in place of our model
     init_from: InitialExport | None = None
     vision_init_from: InitialExport | None = None  # a Hugging Face ViT folder; None: random, or of init_from
     data: Data

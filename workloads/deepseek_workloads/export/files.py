@@ -15,6 +15,7 @@ from torch import Tensor
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.export.held_out import HELD_OUT_TEXT, to_document
 from deepseek_workloads.model.hugging_face import to_hugging_face
+from deepseek_workloads.plan import custom_model
 from deepseek_workloads.plan.configs import own
 from deepseek_workloads.plan.hugging_face_config import config_json, model_type_of
 from deepseek_workloads.plan.tensors import ROUTER_BIAS
@@ -38,6 +39,15 @@ class ExportTokenizer:
     pad_token_id: int | None = None
     chat_template: str | None = None  # Jinja
 
+    @property
+    def ids(self) -> dict[str, int | None]:
+        """By the names of config.json."""
+        return {
+            "bos_token_id": self.bos_token_id,
+            "eos_token_id": self.eos_token_id,
+            "pad_token_id": self.pad_token_id,
+        }
+
 
 @dataclass(frozen=True)
 class ExportFile:
@@ -58,30 +68,57 @@ def hugging_face_files(
     max_shard_bytes: int,
 ) -> list[ExportFile]:
     """`state` is the state dict of `DeepseekV3ForCausalLM`, whole tensors on the CPU."""
-    ids = {
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    config = config_json(architecture, dtype=_DTYPE_NAMES[dtype], **ids)
-    generation = {name: value for name, value in ids.items() if value is not None}
     documents = {
-        CONFIG: _json(config),
-        GENERATION_CONFIG: _json(generation),
-        TOKENIZER: tokenizer.content,
-        TOKENIZER_CONFIG: _json(_tokenizer_config(tokenizer, architecture)),
+        CONFIG: _json(config_json(architecture, dtype=_DTYPE_NAMES[dtype], **tokenizer.ids)),
+        **_of_tokenizer(tokenizer, architecture),
+        **({HELD_OUT_TEXT: to_document(held_out)} if held_out else {}),
     }
-    if held_out:
-        documents[HELD_OUT_TEXT] = to_document(held_out)
     if model_type_of(architecture) == own.MODEL_TYPE:
         documents[own.MODELING_FILE] = Path(__file__).with_name(own.MODELING_FILE).read_bytes()
     tensors = dict(to_hugging_face(state.items(), architecture))
+    return _files(documents, tensors, dtype=dtype, max_shard_bytes=max_shard_bytes)
+
+
+def custom_files(
+    state: Mapping[str, Tensor],
+    *,
+    function: str,
+    architecture: Architecture,
+    tokenizer: ExportTokenizer,
+    held_out: Sequence[str],
+    max_shard_bytes: int,
+) -> list[ExportFile]:
+    """`state` is the state dict of the module that a user's `function` made, by its own names and dtypes."""
+    documents = {
+        CONFIG: _json(custom_model.config_json(architecture, function=function, **tokenizer.ids)),
+        **_of_tokenizer(tokenizer, architecture),
+        **({HELD_OUT_TEXT: to_document(held_out)} if held_out else {}),
+    }
+    return _files(documents, state, dtype=None, max_shard_bytes=max_shard_bytes)
+
+
+def _of_tokenizer(tokenizer: ExportTokenizer, architecture: Architecture) -> dict[str, bytes]:
+    return {
+        GENERATION_CONFIG: _json({name: value for name, value in tokenizer.ids.items() if value is not None}),
+        TOKENIZER: tokenizer.content,
+        TOKENIZER_CONFIG: _json(_tokenizer_config(tokenizer, architecture)),
+    }
+
+
+def _files(
+    documents: Mapping[str, bytes],
+    tensors: Mapping[str, Tensor],
+    *,
+    dtype: torch.dtype | None,
+    max_shard_bytes: int,
+) -> list[ExportFile]:
+    """`dtype` None: tensors are written in their own."""
     weights = _weight_files(tensors, dtype=dtype, max_shard_bytes=max_shard_bytes)
     return [*(ExportFile(name, partial(bytes, content)) for name, content in documents.items()), *weights]
 
 
 def _weight_files(
-    tensors: Mapping[str, Tensor], *, dtype: torch.dtype, max_shard_bytes: int
+    tensors: Mapping[str, Tensor], *, dtype: torch.dtype | None, max_shard_bytes: int
 ) -> Iterator[ExportFile]:
     shards = list(_shards(tensors, dtype=dtype, max_shard_bytes=max_shard_bytes))
     names = ["model.safetensors"]
@@ -96,7 +133,7 @@ def _weight_files(
 
 
 def _shards(
-    tensors: Mapping[str, Tensor], *, dtype: torch.dtype, max_shard_bytes: int
+    tensors: Mapping[str, Tensor], *, dtype: torch.dtype | None, max_shard_bytes: int
 ) -> Iterator[list[str]]:
     """Names in order, cut where the next tensor would exceed the size; a larger tensor is alone."""
     shard: list[str] = []
@@ -111,22 +148,27 @@ def _shards(
     yield shard
 
 
-def _serialise(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> bytes:
+def _serialise(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> bytes:
     # A copy of each: the slices of fused experts share memory, which the format does not know.
-    copies = {name: tensor.detach().to(_dtype_of(name, dtype), copy=True) for name, tensor in tensors.items()}
+    copies = {
+        name: tensor.detach().to(_dtype_of(name, tensor, dtype), copy=True)
+        for name, tensor in tensors.items()
+    }
     content: bytes = to_safetensors(
         {name: copy.contiguous() for name, copy in copies.items()}, metadata={"format": "pt"}
     )
     return content
 
 
-def _dtype_of(name: str, dtype: torch.dtype) -> torch.dtype:
+def _dtype_of(name: str, tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
     """Router biases differ by less than bf16 can tell apart: they stay float32, as in the published model."""
+    if dtype is None:
+        return tensor.dtype
     return torch.float32 if name.endswith(ROUTER_BIAS) else dtype
 
 
-def _size(name: str, tensor: Tensor, dtype: torch.dtype) -> int:
-    return tensor.numel() * _dtype_of(name, dtype).itemsize
+def _size(name: str, tensor: Tensor, dtype: torch.dtype | None) -> int:
+    return tensor.numel() * _dtype_of(name, tensor, dtype).itemsize
 
 
 def _tokenizer_config(tokenizer: ExportTokenizer, architecture: Architecture) -> dict[str, Any]:

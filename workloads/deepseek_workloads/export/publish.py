@@ -60,12 +60,32 @@ def export_model(
         dtype=dtype,
         max_shard_bytes=max_shard_bytes,
     )
+    return publish(
+        store,
+        files,
+        provenance=provenance,
+        evaluation=evaluation,
+        parameters=parameters(architecture),
+        model=class_of(architecture),
+    )
+
+
+def publish(
+    store: ObjectStore,
+    files: Sequence[ExportFile],
+    *,
+    provenance: Provenance,
+    evaluation: Mapping[str, float],
+    parameters: int,
+    model: str,
+) -> Export:
+    """`model`: the class that computes with the weights. See `export_model`."""
     manifest = ExportManifest(
         files=[_entry(file) for file in files],
         provenance=provenance,
         evaluation=dict(evaluation),
-        parameters=parameters(architecture),
-        architecture=class_of(architecture),
+        parameters=parameters,
+        architecture=model,
     )
     document = manifest.to_json()
     digest = sha256_digest(document)

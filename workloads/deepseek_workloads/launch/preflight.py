@@ -13,10 +13,9 @@ from contextlib import ExitStack, closing
 from importlib.machinery import PathFinder
 
 from deepseek_workloads.contract import environment, reasons
-from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
-from deepseek_workloads.contract.recipe import differences, recipe_of, up_to
+from deepseek_workloads.contract.recipe import differences, model_digest, recipe_of, up_to
 from deepseek_workloads.contract.records import DatasetManifest, Shard
 from deepseek_workloads.contract.run_config import (
     AnyRun,
@@ -81,16 +80,17 @@ def _check_image(run: TrainingRun, refusals: Refusals) -> None:
 def _check_own_code(run: TrainingRun, refusals: Refusals) -> None:
     """Whether the image has the modules; they are imported by the workers only."""
     named = {
-        "entrypoint": run.training.entrypoint,
-        "lossFunction": run.training.loss_function,
-        "optimizer.function": run.training.optimizer.function,
+        "model.function": run.model_function,
+        "training.entrypoint": run.training.entrypoint,
+        "training.lossFunction": run.training.loss_function,
+        "training.optimizer.function": run.training.optimizer.function,
     }
     for field, entrypoint in named.items():
         module = entrypoint.partition(":")[0] if entrypoint is not None else None
         if module is not None and not _has_module(module):
             refusals.add(
                 reasons.INVALID_RUN_CONFIG,
-                f"spec.training.{field}: {entrypoint!r}: spec.image has no module {module!r}: put it on the "
+                f"spec.{field}: {entrypoint!r}: spec.image has no module {module!r}: put it on the "
                 "image's PYTHONPATH, or name the image that has it",
             )
 
@@ -117,7 +117,7 @@ def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: Refusals)
     if not checkpoints:
         return False
     newest, recipe = checkpoints[-1].record, recipe_of_newest_checkpoint(entries)
-    wanted = sha256_digest(run.architecture.to_json())
+    wanted = model_digest(run)
     if newest.architecture_digest not in ("", wanted):
         refusals.add(
             reasons.CHECKPOINT_MISMATCH,

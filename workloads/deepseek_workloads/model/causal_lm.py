@@ -26,20 +26,10 @@ from deepseek_workloads.model.nextn import NextTokenLayer
 from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.rope import rotations, rotations_at
 from deepseek_workloads.model.router import Router
+from deepseek_workloads.model.trainable import LossParts, TrainableModel
 from deepseek_workloads.model.vision import MultiModalProjector, VisionTransformer
 
 INDEXER = ".self_attn.indexer."
-
-
-class LossParts(NamedTuple):
-    """Of one pass; a tuple, so that hooks of sharded modules find its tensors."""
-
-    loss: Tensor  # lm_loss + all of auxiliary: what is differentiated
-    lm_loss: Tensor  # nats a token, the mean over the pass; detached
-    auxiliary: dict[str, Tensor]  # weighted, by the names of `model.losses`, summed over layers; detached
-    tokens: int  # predicted
-    expert_counts: Tensor  # int64 [mixture layers, E], choices; to be summed over passes and ranks
-    dropped: Tensor  # int64 [mixture layers], choices that no expert had room for
 
 
 class HiddenStates(NamedTuple):
@@ -126,8 +116,10 @@ class DeepseekV3Model(nn.Module):
         return rotations(self.architecture, start=start, length=length, dtype=like.dtype, device=like.device)
 
 
-class DeepseekV3ForCausalLM(nn.Module):
+class DeepseekV3ForCausalLM(TrainableModel):
     """Call it for logits, or through `loss` for training; both run the hooks of wrappers and shards."""
+
+    lm_head: LanguageModelHead
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()

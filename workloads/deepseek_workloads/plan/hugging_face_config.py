@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.plan import custom_model
 from deepseek_workloads.plan.configs import deepseek, llama, own
 from deepseek_workloads.plan.configs.classes import completed
 
@@ -55,5 +56,7 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
         return llama.architecture_of(completed(config))
     if kind == own.MODEL_TYPE:
         return own.architecture_of(config)
+    if kind == custom_model.MODEL_TYPE:
+        raise ValueError(custom_model.why_not_ours(config.get("model_function")))
     known = ", ".join(map(repr, _CLASSES))
     raise ValueError(f"model_type is {kind!r}; only {known} can be loaded")

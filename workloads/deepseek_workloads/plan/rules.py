@@ -13,6 +13,7 @@ from deepseek_workloads.plan import (
     data_rules,
     layout_rules,
     module_rules,
+    own_model_rules,
     training_rules,
     vision_rules,
 )
@@ -47,6 +48,8 @@ _RULES = (
     training_rules.undivided,
     training_rules.entrypoint,
     training_rules.own_loss,
+    own_model_rules.degrees,
+    own_model_rules.settings,
     training_rules.float8,
     training_rules.lora,
     training_rules.quantisation,
@@ -107,9 +110,9 @@ def check_tokenizer(architecture: Architecture, *, vocab_size: int) -> list[Prob
 def check_memory(run: TrainingRun, *, teacher: Architecture | None = None) -> list[Problem]:
     """Refuses only what cannot fit: weights, gradients and optimizer states of a node's ranks, and a teacher
     that each of them holds whole, against the limit of its pod. Activations are estimated, not certain, so
-    they never refuse a run."""
+    they never refuse a run; nor does a model of a user's code, whose size is not known."""
     limit = run.workers.memory_bytes
-    if limit is None or run.workers.gpus_per_node > 0:
+    if limit is None or run.workers.gpus_per_node > 0 or run.model_function is not None:
         return []
     memory, beside = estimate(run).memory, 0
     if teacher is not None:

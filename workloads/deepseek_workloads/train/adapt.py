@@ -3,7 +3,7 @@
 Modules keep their class and their parameters' names: only `forward` is wrapped, inside the hooks of shards.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal
 
@@ -56,15 +56,15 @@ def adapt_model(model: DeepseekV3ForCausalLM, training: Training, *, device: tor
         model.lm_head.loss = load_loss(training.loss_function)
     for override in training.precision_overrides:
         override_precision(model, override)
-    checkpoint_activations(model, training.activation_checkpointing)
+    checkpoint_activations([*model.layers(), *model.vision_layers()], training.activation_checkpointing)
 
 
-def checkpoint_activations(model: DeepseekV3ForCausalLM, mode: Literal["none", "selective", "full"]) -> None:
+def checkpoint_activations(layers: Iterable[nn.Module], mode: Literal["none", "selective", "full"]) -> None:
     """`full`: of each layer only its input is kept for the backward pass. `selective`: also the results of
     its products and of attention, so that only what is cheap is computed twice."""
     if mode == "none":
         return
-    for layer in (*model.layers(), *model.vision_layers()):
+    for layer in layers:
         _wrap(layer, partial(_recomputed, selective=mode == "selective"))
 
 

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM, LossParts
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.head import IGNORED, LanguageModelHead, cross_entropy
 from deepseek_workloads.model.losses import DISTILLATION_LOSS
+from deepseek_workloads.model.trainable import LossParts
 from deepseek_workloads.plan.memory import LOSS_CHUNK_ELEMENTS
 
 _COPIES: Final = 8  # float32 arrays of logits' size that a chunk's forward and backward pass hold

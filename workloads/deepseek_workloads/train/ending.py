@@ -57,7 +57,7 @@ def _final_figures(
     if quantisation is None or quantisation.mode == "aware":
         return figures
     exact = {f"exact_{name}": figures[name] for name in _COMPARED & figures.keys()}
-    quantise_weights(setup.model.plain, quantisation)
+    quantise_weights(setup.model.deepseek, quantisation)
     return assess(setup, position, reporter, watch) | exact
 
 

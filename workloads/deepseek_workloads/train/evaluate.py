@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.held_out import HeldOutBatch, baseline, held_out_batches
-from deepseek_workloads.model.head import IGNORED, LanguageModelHead
+from deepseek_workloads.model.head import IGNORED
+from deepseek_workloads.model.trainable import TrainableModel
 from deepseek_workloads.plan.memory import LOSS_CHUNK_ELEMENTS
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.train.group import Group
@@ -53,7 +54,7 @@ def evaluate(
             _inputs_of(model.plain.lm_head) as read,
         ):
             loss = model.loss(ids[:, :-1], labels)
-            foreseen = _foreseen(model.plain.lm_head, read[0], labels) if countable else labels.new_zeros(())
+            foreseen = _foreseen(model.plain, read[0], labels) if countable else labels.new_zeros(())
         tokens = (labels != IGNORED).sum().double()
         sums += torch.stack([loss.double() * tokens, tokens, foreseen.double()])
     model.release()
@@ -65,7 +66,7 @@ def evaluate(
 
 
 @contextmanager
-def _inputs_of(head: LanguageModelHead) -> Iterator[list[Tensor]]:
+def _inputs_of(head: nn.Module) -> Iterator[list[Tensor]]:
     """What the head is called with, in turn: the model's last hidden states first."""
     seen: list[Tensor] = []
     handle = head.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
@@ -75,14 +76,14 @@ def _inputs_of(head: LanguageModelHead) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def _foreseen(head: LanguageModelHead, hidden: Tensor, labels: Tensor) -> Tensor:
+def _foreseen(model: TrainableModel, hidden: Tensor, labels: Tensor) -> Tensor:
     """How many labels that count are the most probable token. `hidden` [b, T, H]; logits a chunk each, by the
     head's own way, which may see other weights than it keeps."""
     rows, expected = hidden.flatten(0, 1), labels.flatten()
-    chunk = max(1, LOSS_CHUNK_ELEMENTS[hidden.is_cuda] // head.weight.shape[0])
+    chunk = max(1, LOSS_CHUNK_ELEMENTS[hidden.is_cuda] // model.architecture.vocab_size)
     right = expected.new_zeros(())
     for start in range(0, len(expected), chunk):
-        best = head(rows[start : start + chunk]).argmax(-1)
+        best = model.lm_head(rows[start : start + chunk]).argmax(-1)
         right += (best == expected[start : start + chunk]).sum()
     return right
 

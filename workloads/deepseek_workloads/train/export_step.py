@@ -11,28 +11,27 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
 from deepseek_workloads.contract import environment, reasons
-from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.exit_codes import ExitCode
+from deepseek_workloads.contract.recipe import model_digest
 from deepseek_workloads.contract.records import EpochRecord
 from deepseek_workloads.contract.run_config import Parallelism, Storage, TrainingRun, parse_run
 from deepseek_workloads.export.publish import Export
 from deepseek_workloads.store.interface import ObjectStore, StoreError
 from deepseek_workloads.store.log import CheckpointEntry, CommitLog, LogEntry, live_checkpoints
 from deepseek_workloads.store.open import open_store
-from deepseek_workloads.train.adapt import adapt_model
 from deepseek_workloads.train.checkpoint import Identity, load_weights
 from deepseek_workloads.train.exporting import export_state
 from deepseek_workloads.train.group import LocalGroup
 from deepseek_workloads.train.json_lines import json_line
+from deepseek_workloads.train.models import model_of
 from deepseek_workloads.train.opened import Epoch, Opened, open_data
-from deepseek_workloads.train.parallelise import ParallelModel, parallelise
+from deepseek_workloads.train.parallelise import ParallelModel
 from deepseek_workloads.train.quantise import quantise_weights
 
 _OF_A_STEP: Final = {"loss", "gradient_norm", "learning_rate", "tokens_per_second"}  # no evaluation's
@@ -61,14 +60,14 @@ def export_step(run: TrainingRun, step: int, *, open_store: Callable[[Storage], 
     entry = _checkpoint_of(step, entries, uri=store.uri)
     group = LocalGroup(0, 1, torch.device("cpu"))
     data = open_data(run, open_store, group)
-    identity = Identity(sha256_digest(run.architecture.to_json()), data.digests)
+    identity = Identity(model_digest(run), data.digests)
     if entry.record.architecture_digest not in ("", identity.architecture_digest):
         raise NoSuchStep(f"{store.uri}: its checkpoints are of another model than the run config's")
     opened = Opened(run, group, store, None, _epoch_of(entry, entries), data, identity)
     model = _model(run, group)
     load_weights(store, entry.record, model.module, group=group)
     if run.training.quantisation is not None and run.training.quantisation.mode != "aware":
-        quantise_weights(model.plain, run.training.quantisation)
+        quantise_weights(model.deepseek, run.training.quantisation)
     metrics = entry.record.metrics
     return export_state(
         opened, model, entry, {name: value for name, value in metrics.items() if name not in _OF_A_STEP}
@@ -95,11 +94,8 @@ def _epoch_of(entry: CheckpointEntry, entries: Sequence[LogEntry]) -> Epoch:
 
 
 def _model(run: TrainingRun, group: LocalGroup) -> ParallelModel:
-    plain = run.training.model_copy(update=_PLAIN)
-    adapt = partial(adapt_model, training=plain, device=group.device)
-    return parallelise(
-        run.architecture, Parallelism(zero_stage=0), precision="fp32", group=group, adapt=adapt
-    )
+    plain = run.training.model_copy(update={**_PLAIN, "parallelism": Parallelism(zero_stage=0)})
+    return model_of(run.model_copy(update={"training": plain}), group)
 
 
 def main(argv: Sequence[str]) -> int:

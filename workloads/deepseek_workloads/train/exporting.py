@@ -7,17 +7,20 @@ from collections.abc import Mapping
 
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from deepseek_workloads.contract.records import BaseExport, Provenance
 from deepseek_workloads.data.held_out import held_out_batches
-from deepseek_workloads.export.files import ExportTokenizer
+from deepseek_workloads.export.files import ExportTokenizer, custom_files
 from deepseek_workloads.export.held_out import held_out_texts
-from deepseek_workloads.export.publish import Export, export_model
+from deepseek_workloads.export.publish import MAX_SHARD_BYTES, Export, export_model, publish
+from deepseek_workloads.plan.custom_model import MODEL_TYPE
 from deepseek_workloads.store.log import CheckpointEntry
 from deepseek_workloads.train.lora import merge
 from deepseek_workloads.train.opened import Opened
 from deepseek_workloads.train.parallelise import ParallelModel
 from deepseek_workloads.train.quantise import round_state
+from deepseek_workloads.train.registered import own_state
 
 
 def export_state(
@@ -25,12 +28,14 @@ def export_state(
 ) -> Export:
     """A collective: of the state that `model` holds, which is that of the checkpoint `entry`."""
     training, state = opened.run.training, model.whole_state(opened.group)
+    if opened.run.model_function is not None:
+        return _export_custom(opened, model, state, entry, figures)
     if training.lora is not None:
         state = merge(state, training.lora.scale)
     if training.quantisation is not None:
-        state = round_state(model.plain, state, training.quantisation)
+        state = round_state(model.deepseek, state, training.quantisation)
 
-    def publish() -> Export:
+    def export() -> Export:
         return export_model(
             opened.store,
             state=state,
@@ -39,10 +44,41 @@ def export_state(
             provenance=_provenance(opened, entry),
             evaluation=figures,
             held_out=_held_out(opened),
-            dtype=torch.bfloat16 if opened.run.training.precision in ("bf16", "fp8") else torch.float32,
+            dtype=torch.bfloat16 if training.precision in ("bf16", "fp8") else torch.float32,
         )
 
-    return opened.group.on_rank_zero(publish)
+    return opened.group.on_rank_zero(export)
+
+
+def _export_custom(
+    opened: Opened,
+    model: ParallelModel,
+    state: dict[str, Tensor],
+    entry: CheckpointEntry,
+    figures: Mapping[str, float],
+) -> Export:
+    """By the user's own names and as the weights are: no other code would know what to round."""
+    size = sum(parameter.numel() for parameter in model.plain.parameters())
+
+    def export() -> Export:
+        files = custom_files(
+            own_state(state),
+            function=opened.run.model_function or "",
+            architecture=opened.run.architecture,
+            tokenizer=_tokenizer(opened),
+            held_out=_held_out(opened),
+            max_shard_bytes=MAX_SHARD_BYTES,
+        )
+        return publish(
+            opened.store,
+            files,
+            provenance=_provenance(opened, entry),
+            evaluation=figures,
+            parameters=size,
+            model=MODEL_TYPE,
+        )
+
+    return opened.group.on_rank_zero(export)
 
 
 def _held_out(opened: Opened) -> list[str]:

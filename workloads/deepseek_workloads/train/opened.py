@@ -11,6 +11,7 @@ import torch
 
 from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.digest import sha256_digest
+from deepseek_workloads.contract.recipe import model_digest
 from deepseek_workloads.contract.run_config import Storage, TrainingRun
 from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.cursor import SamplePlan
@@ -93,7 +94,7 @@ def open_run(run: TrainingRun, context: TrainContext) -> Opened:
     store = context.open_store(run.storage)
     writer, epoch = _begin_epoch(store, context, group)
     data = open_data(run, context.open_store, group)
-    identity = Identity(sha256_digest(run.architecture.to_json()), data.digests)
+    identity = Identity(model_digest(run), data.digests)
     return Opened(run, group, store, writer, epoch, data, identity)
 
 

@@ -21,7 +21,8 @@ from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import Parallelism
 from deepseek_workloads.export.gather import whole_state
 from deepseek_workloads.model.caches import Cache
-from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM, LossParts
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.model.trainable import LossParts, TrainableModel
 from deepseek_workloads.plan.layout import Layout, Place, layout_of
 from deepseek_workloads.train.adapt import DTYPES
 from deepseek_workloads.train.group import GradientAverage, Group
@@ -29,6 +30,7 @@ from deepseek_workloads.train.parallel.context import ContextShard
 from deepseek_workloads.train.parallel.expert import correct_expert_gradients
 from deepseek_workloads.train.parallel.gradients import clip_gradients, gradient_norm, own_part
 from deepseek_workloads.train.parallel.meshes import make_meshes
+from deepseek_workloads.train.parallel.shard import sharding_of
 from deepseek_workloads.train.parallel.spread import Adapt, spread_model
 from deepseek_workloads.train.parallel.whole import gather_stages, spread_to_stages
 
@@ -41,7 +43,7 @@ class ParallelModel:
     """`module` is what is called; `plain` the same parameters under their own names."""
 
     module: nn.Module
-    plain: DeepseekV3ForCausalLM
+    plain: TrainableModel
     layout: Layout
     place: Place
     autocast: torch.dtype | None  # what the passes compute in, where the shards do not decide it
@@ -50,6 +52,12 @@ class ParallelModel:
     context: ContextShard | None = None  # where ranks share sequences
     pipeline: "Pipeline | None" = None  # then `module` has this rank's layers only, and is not called
     mixture_layers: tuple[int, ...] = ()  # of the whole model
+
+    @property
+    def deepseek(self) -> DeepseekV3ForCausalLM:
+        """`plain`, for what goes with no other model: `plan.own_model_rules` refuses it there."""
+        assert isinstance(self.plain, DeepseekV3ForCausalLM)
+        return self.plain
 
     @contextmanager
     def one_pass(self, *, last: bool) -> Iterator[None]:
@@ -76,7 +84,7 @@ class ParallelModel:
         if self.context is not None:
             positions = self.context.own_positions(input_ids.shape[1], input_ids.device)
             input_ids, labels = input_ids[:, positions], labels[:, positions]
-            caches = [self.context] * len(self.plain.model.layers)
+            caches = [self.context] * len(self.deepseek.model.layers)
             places = {"start": positions.unsqueeze(0), "caches": caches}
         parts: LossParts = self.module(input_ids, labels, **places)
         return parts
@@ -196,10 +204,14 @@ def parallelise(
     or fp8 (bf16 but for what `adapt` changes); weights, gradients and optimizer states are float32 in all.
     `adapt` sees the whole model before it is spread. `precision_varies`: modules choose what they compute in,
     so shards are gathered as they are."""
-    compute = None if precision == "fp32" else DTYPES[precision]
+    compute = _compute_of(precision)
     layout = layout_of(parallelism, group.world_size)
     if group.world_size == 1 or not (layout.sharded or layout.model_parallel):
-        return _replicas(architecture, group, compute, adapt)
+        with group.device:
+            plain = DeepseekV3ForCausalLM(architecture)
+        adapt(plain)
+        # The only buffers are the routers', and every rank moves them alike: no broadcast is needed.
+        return _replicas(plain, group, compute, sync_buffers=False)
     gathered, autocast = (None, compute) if precision_varies else (compute, None)
     meshes = make_meshes(layout, rank=group.rank, device=group.device)
     spread = spread_model(
@@ -218,16 +230,40 @@ def parallelise(
     )
 
 
-def _replicas(
-    architecture: Architecture, group: Group, compute: torch.dtype | None, adapt: Adapt
+def parallelise_whole(
+    model: TrainableModel, parallelism: Parallelism, *, precision: str, group: Group
 ) -> ParallelModel:
-    with group.device:
-        plain = DeepseekV3ForCausalLM(architecture)
-    adapt(plain)
+    """A collective. Of a model that every rank has made whole, with values, where `parallelism` has replicas
+    or shards only: rank 0's values count. Its `layers` and what is left of it are the units of shards."""
+    layout, compute = layout_of(parallelism, group.world_size), _compute_of(precision)
+    model.to(group.device)
+    group.broadcast(model.state_dict().values())
+    if group.world_size == 1 or not layout.sharded:
+        return _replicas(model, group, compute, sync_buffers=True)
+    meshes = make_meshes(layout, rank=group.rank, device=group.device)
+    sharding_of(parallelism, meshes, compute=compute).apply(model, model.layers())
+    return ParallelModel(
+        module=model,
+        plain=model,
+        layout=layout,
+        place=meshes.place,
+        autocast=None,
+        reduce_in_every_pass=parallelism.zero_stage >= 2,
+    )
+
+
+def _compute_of(precision: str) -> torch.dtype | None:
+    """None: as the weights are."""
+    return None if precision == "fp32" else DTYPES[precision]
+
+
+def _replicas(
+    plain: TrainableModel, group: Group, compute: torch.dtype | None, *, sync_buffers: bool
+) -> ParallelModel:
+    """`sync_buffers`: each pass begins with rank 0's."""
     layout = Layout(replicate=group.world_size, sharded=False)
     return ParallelModel(
-        # The only buffers are the routers', and every rank moves them alike: no broadcast is needed.
-        module=DistributedDataParallel(plain, forward_sync_buffers=False, gradient_as_bucket_view=True)
+        module=DistributedDataParallel(plain, forward_sync_buffers=sync_buffers, gradient_as_bucket_view=True)
         if group.torch_distributed
         else plain,
         plain=plain,

@@ -58,10 +58,11 @@ def continue_tokens(
     while len(new) < min(max_new_tokens, free):
         with model.compute(group.device), model.plain.images.within(None if new else images):
             logits = model.logits(torch.tensor([pending], device=group.device), start=position, caches=caches)
-        position += len(pending)
+        if caches is not None:
+            position += len(pending)
         token = int(group.sum((logits[0, -1].argmax() if group.rank == 0 else logits.new_zeros(())).long()))
         if token == eos_token_id:
             break
         new.append(token)
-        pending = [token]
+        pending = [token] if caches is not None else [*pending, token]
     return new

@@ -13,15 +13,16 @@ from deepseek_workloads.export.start import open_initial_model, open_vision_chec
 from deepseek_workloads.export.stream_weights import load_vision_weights, load_weights
 from deepseek_workloads.plan.estimate import choose_micro_batch_size
 from deepseek_workloads.train import checkpoint
-from deepseek_workloads.train.adapt import DTYPES, adapt_model
+from deepseek_workloads.train.adapt import DTYPES
 from deepseek_workloads.train.anchor import Anchor, make_anchor
 from deepseek_workloads.train.context import TrainContext
 from deepseek_workloads.train.distil import Distillation
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.loss_scale import LossScale, loss_scale_for
+from deepseek_workloads.train.models import model_of
 from deepseek_workloads.train.opened import Opened, open_run
 from deepseek_workloads.train.optimizers.build import build_optimizer
-from deepseek_workloads.train.parallelise import ParallelModel, parallelise
+from deepseek_workloads.train.parallelise import ParallelModel
 from deepseek_workloads.train.prune import ChannelPruning
 from deepseek_workloads.train.watch.guard import Guard
 from deepseek_workloads.train.watch.memory import memory_share
@@ -45,17 +46,10 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
     """A collective. Raises Fenced, StoreErrors, DatasetError and ExportError."""
     opened = open_run(run, context)
     group, training = opened.group, run.training
-    model = parallelise(
-        run.architecture,
-        training.parallelism,
-        precision=training.precision,
-        group=group,
-        adapt=partial(adapt_model, training=training, device=group.device),
-        precision_varies=bool(training.precision_overrides),
-    )
+    model = model_of(run, group)
     optimizer = build_optimizer(model.plain, training.optimizer)
     loss_scale = loss_scale_for(training)
-    pruning = ChannelPruning(model.plain, training.pruning) if training.pruning else None
+    pruning = ChannelPruning(model.deepseek, training.pruning) if training.pruning else None
     guard = Guard(lambda: context.monitor.control.alerts or run.alerts, partial(memory_share, group.device))
     parts = tuple(part for part in (loss_scale, pruning, guard) if part is not None)
     anchor = _anchor(run, context, opened, model)
@@ -92,13 +86,13 @@ def _first_weights(run: TrainingRun, context: TrainContext, group: Group, model:
         with closing(context.open_store(run.init_from)) as store:
             reader = open_initial_model(store, recorded=run.init_from.digest)
             if model.pipeline is None:
-                load_weights(reader, model.plain, run.architecture, group=group)
+                load_weights(reader, model.deepseek, run.architecture, group=group)
             else:
                 model.load_stages(reader.state(run.architecture) if group.rank == 0 else {}, group)
     if run.vision_init_from is not None:
         with closing(context.open_store(run.vision_init_from)) as store:
             encoder = open_vision_checkpoint(store, run.architecture)
-            load_vision_weights(encoder, model.plain, run.architecture, group=group)
+            load_vision_weights(encoder, model.deepseek, run.architecture, group=group)
     if not group.torch_distributed:
         group.broadcast(model.plain.state_dict().values())
 
@@ -114,7 +108,7 @@ def _distillation(
     with closing(context.open_store(wanted.teacher)) as store:
         teacher = load_export(store, recorded=wanted.teacher.digest, dtype=dtype, device=str(group.device))
     return Distillation(
-        model.plain.lm_head, teacher.model, alpha=wanted.alpha, temperature=wanted.temperature
+        model.deepseek.lm_head, teacher.model, alpha=wanted.alpha, temperature=wanted.temperature
     )
 
 

@@ -1,4 +1,5 @@
-"""Functions of a user's image, by `module:function`: a whole loop, or the loss or the optimizer of ours."""
+"""Functions of a user's image, by `module:function`: a whole loop, or the model, the loss or the
+optimizer of ours."""
 
 import importlib
 import re
@@ -6,12 +7,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from deepseek_workloads.contract import optimization
 from deepseek_workloads.model.head import cross_entropy
 from deepseek_workloads.train.refused import SettingRefused
+from deepseek_workloads.train.registered import MODEL_FIELD, ModelConfig
 
 ENTRYPOINT: Final = re.compile(r"^(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)$")
 LOSS_FIELD: Final = "spec.training.lossFunction"
@@ -57,6 +59,17 @@ def load_loss(entrypoint: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         return value.reshape(())
 
     return loss
+
+
+def load_model(entrypoint: str, config: ModelConfig) -> nn.Module:
+    """Of what spec.model.function names, called with `config`. Raises EntrypointInvalid."""
+    model = load_entrypoint(entrypoint, field=MODEL_FIELD)(config)
+    if not isinstance(model, nn.Module) or not any(p.requires_grad for p in model.parameters()):
+        raise EntrypointInvalid(
+            f"{MODEL_FIELD}: {entrypoint!r}: returned {_shown(model)}: must be a torch.nn.Module with "
+            "parameters that are trained"
+        )
+    return model
 
 
 def load_optimizer(

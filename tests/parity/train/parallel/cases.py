@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -88,7 +87,7 @@ def take_steps(rank: int, ranks: int, steps: Steps) -> Observed | None:
             steps.parallelism,
             precision=steps.precision,
             group=group,
-            adapt=partial(checkpoint_activations, mode=steps.recomputed),
+            adapt=lambda model: checkpoint_activations(model.layers(), steps.recomputed),
         )
     model.plain.init_weights(3)
     for mixture in model.plain.mixtures():

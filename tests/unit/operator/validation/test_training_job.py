@@ -60,6 +60,19 @@ def _tiny(**moe: Any) -> dict[str, Any]:
             "spec.rollout",
             "a model revision, which is not made",
         ),
+        (
+            {"model": {"function": "my.code:build"}, "rollout": {"serviceRef": {"name": "chat"}}},
+            "spec.rollout",
+            "only the code of my.code:build computes",
+        ),
+        (
+            {
+                "model": {"function": "my.code:build"},
+                "training": {"parallelism": {"expertParallelDegree": 2}},
+            },
+            "spec.training.parallelism.expertParallelDegree",
+            "must be 1 with spec.model.function",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) and value.startswith("spec") else None,
 )

@@ -26,8 +26,9 @@ class ActivationRange:
             self._largest = None
 
     def values(self, device: torch.device) -> Tensor | None:
-        """float32 [layers], 0 of a layer that another rank runs; None: nobody asked. Inside `looking`."""
-        if self._largest is None:
+        """float32 [layers], 0 of a layer that another rank runs; None: nobody asked, or there are
+        no layers. Inside `looking`."""
+        if not self._largest:
             return None
         nothing = torch.zeros((), device=device)
         return torch.stack([nothing if value is None else value for value in self._largest])
@@ -37,6 +38,8 @@ class ActivationRange:
             if self._largest is None:
                 return
             hidden = output[0] if isinstance(output, tuple) else output
+            if not isinstance(hidden, Tensor):  # of a user's layer
+                return
             value = hidden.detach().abs().amax().float()
             before = self._largest[index]
             self._largest[index] = value if before is None else torch.maximum(before, value)

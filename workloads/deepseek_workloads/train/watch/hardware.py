@@ -26,6 +26,8 @@ def utilisation_of(
     run: TrainingRun, device: torch.device, *, world_size: int
 ) -> Callable[[float], float | None]:
     """From tokens a second, over all ranks, to model FLOPs utilisation; None where the peak is not known."""
+    if run.model_function is not None:  # whose products nobody has counted
+        return lambda _rate: None
     peak = peak_flops(device, run.training.precision)
     needed = flops_per_token(run.architecture, sequence_length=run.data.sequence_length)
     return lambda rate: None if peak is None else rate * needed / (peak * world_size)
