@@ -4,6 +4,7 @@ from typing import Final
 
 from pydantic import Field
 
+from deepseek_operator.api.augmentation_settings import BackTranslate, ReplaceSynonyms
 from deepseek_operator.api.schema import DnsLabel, SpecModel, exactly_one_of, rule, with_rules
 from deepseek_operator.api.stage_settings import (
     AnnotateEntities,
@@ -25,7 +26,6 @@ from deepseek_operator.api.stage_settings import (
     NormalizeUnicode,
     RedactPii,
     RepairEncoding,
-    ReplaceSynonyms,
     ScoreDifficulty,
     Truncate,
 )
@@ -45,6 +45,7 @@ _KINDS: Final = (
     "truncate",
     "annotateEntities",
     "replaceSynonyms",
+    "backTranslate",
     "scoreDifficulty",
     "filterTfIdf",
     "filterPerplexity",
@@ -83,6 +84,9 @@ class PipelineStage(SpecModel):
     truncate: Truncate | None = Field(default=None, description="Cut what is too long.")
     annotate_entities: AnnotateEntities | None = Field(default=None, description="Tag words (BIO).")
     replace_synonyms: ReplaceSynonyms | None = Field(default=None, description="Add copies with synonyms.")
+    back_translate: BackTranslate | None = Field(
+        default=None, description="Add copies that were translated there and back."
+    )
     score_difficulty: ScoreDifficulty | None = Field(default=None, description="Score each record.")
     filter_tf_idf: FilterTfIdf | None = Field(default=None, description="Drop noise by TF-IDF.")
     filter_perplexity: FilterPerplexity | None = Field(default=None, description="Drop by perplexity.")

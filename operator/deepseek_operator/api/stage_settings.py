@@ -20,7 +20,6 @@ from deepseek_workloads.contract.pipeline import PII_KINDS, PiiKind
 LanguageCode = Annotated[str, StringConstraints(min_length=2, max_length=3, pattern=r"^[a-z]{2,3}$")]
 RegionCode = Annotated[str, StringConstraints(min_length=2, max_length=2, pattern=r"^[A-Z]{2}$")]
 FieldName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-LexiconWord = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MAX_COUNT: Final = 10**9
 
 
@@ -180,26 +179,6 @@ class AnnotateEntities(SpecModel):
         min_length=1, max_length=16, description="What is looked for.", json_schema_extra=ATOMIC_LIST
     )
     case_sensitive: bool = Field(default=True, description="Whether capitals count.")
-
-
-class Synonyms(SpecModel):
-    """A word and what may stand in its place."""
-
-    word: LexiconWord = Field(description="One word, found whatever its capitals are.")
-    synonyms: list[LexiconWord] = Field(
-        min_length=1, max_length=8, description="Of which one is chosen.", json_schema_extra=ATOMIC_LIST
-    )
-
-
-class ReplaceSynonyms(SpecModel):
-    """Adds copies in which words are replaced; the shards mark them. It must be the last stage."""
-
-    lexicon: list[Synonyms] = Field(
-        min_length=1, max_length=1024, description="Words and their synonyms.", json_schema_extra=ATOMIC_LIST
-    )
-    rate: Decimal = Field(default="0.1", description="Share of the lexicon's words that is replaced.")
-    copies: int = Field(default=1, ge=1, le=8, description="Copies of each record.")
-    seed: int = Field(default=0, ge=0, le=MAX_COUNT, description="Of the choice of words.")
 
 
 class ScoreDifficulty(SpecModel):

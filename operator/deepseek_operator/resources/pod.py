@@ -116,16 +116,16 @@ def _environment(pod_set: PodSet, member: Member) -> list[Document]:
             for name in (env.JOB_TOKEN, env.RAY_AUTH_TOKEN)
         ),
         *_credentials(pod_set.credentials_secret),
-        *_tracker_keys(pod_set, member),
+        *_service_keys(pod_set, member),
     ]
 
 
-def _tracker_keys(pod_set: PodSet, member: Member) -> list[Document]:
-    """Of workers: the first of them tells the trackers."""
+def _service_keys(pod_set: PodSet, member: Member) -> list[Document]:
+    """Of workers: the first of them tells the trackers, and each may ask a served model."""
     if member.role != env.ROLE_WORKER:
         return []
     return [
-        _from_secret(key.name, key.secret, key.name, optional=key.optional) for key in pod_set.tracker_keys
+        _from_secret(key.name, key.secret, key.name, optional=key.optional) for key in pod_set.service_keys
     ]
 
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from deepseek_operator.api.dataset import DeepSeekDataset
+from deepseek_operator.api.dataset import DatasetSpec, DeepSeekDataset
 from deepseek_operator.api.monitoring import Monitoring
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers
 from deepseek_operator.api.training_job import DeepSeekTrainingJob, TrainingJobSpec
 from deepseek_operator.resources.names import ResourceName
 from deepseek_operator.resources.settings import BuildSettings
-from deepseek_workloads.contract.environment import MLFLOW_CREDENTIALS, WANDB_API_KEY
+from deepseek_workloads.contract.environment import MLFLOW_CREDENTIALS, OPENAI_API_KEY, WANDB_API_KEY
 from deepseek_workloads.contract.run_config import AnyRun, DatasetRun, ServingRun, Storage, TrainingRun
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -45,7 +45,7 @@ class PodSet:
     settings: BuildSettings
     serves: bool = False  # its workers answer requests
     api_keys_secret: str | None = None  # its name
-    tracker_keys: tuple[SecretKey, ...] = ()  # of experiment trackers, for the workers
+    service_keys: tuple[SecretKey, ...] = ()  # of experiment trackers and served models, for the workers
 
 
 def resource_name(resource: DeepSeekTrainingJob | DeepSeekDataset) -> ResourceName:
@@ -73,8 +73,17 @@ def pod_set_of(
         run_policy=spec.run_policy,
         storage_ports=storage_ports(run, settings),
         settings=settings,
-        tracker_keys=tuple(_tracker_keys(spec.monitoring)) if isinstance(spec, TrainingJobSpec) else (),
+        service_keys=tuple(_service_keys(spec)),
     )
+
+
+def _service_keys(spec: TrainingJobSpec | DatasetSpec) -> Iterator[SecretKey]:
+    if isinstance(spec, TrainingJobSpec):
+        yield from _tracker_keys(spec.monitoring)
+        return
+    stages = [stage.back_translate for stage in spec.pipeline or () if stage.back_translate is not None]
+    for secret in {stage.secret_ref.name for stage in stages if stage.secret_ref is not None}:
+        yield SecretKey(OPENAI_API_KEY, secret, optional=False)  # one: validation refuses others
 
 
 def _tracker_keys(monitoring: Monitoring) -> Iterator[SecretKey]:
@@ -90,12 +99,14 @@ def _backend(run: AnyRun) -> str:
 
 
 def storage_ports(run: AnyRun, settings: BuildSettings) -> tuple[int, ...]:
-    """Of every S3 service and experiment tracker that the run talks to, sorted."""
+    """Of every S3 service, experiment tracker and served model that the run talks to, sorted."""
     ports = {_port(storage.endpoint_url) for storage in _storages(run)} | set(settings.network.storage_ports)
-    return tuple(sorted(ports | {_port(url) for url in _tracker_urls(run)}))
+    return tuple(sorted(ports | {_port(url) for url in _service_urls(run)}))
 
 
-def _tracker_urls(run: AnyRun) -> list[str]:
+def _service_urls(run: AnyRun) -> list[str]:
+    if isinstance(run, DatasetRun):
+        return [stage.back_translate.base_url for stage in run.pipeline or () if stage.back_translate]
     if not isinstance(run, TrainingRun):
         return []
     mlflow, wandb = run.monitoring.mlflow, run.monitoring.wandb

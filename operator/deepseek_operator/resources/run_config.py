@@ -175,7 +175,9 @@ def _pipeline(spec: DatasetSpec) -> list[Values] | None:
     """A recipe is written out: what it stands for may change with the operator, not within a run."""
     if spec.recipe == "web":
         return [stage.model_dump(exclude_none=True) for stage in web_recipe()]
-    return [stage.model_dump(exclude_none=True) for stage in spec.pipeline] if spec.pipeline else None
+    secrets = {"back_translate": {"secret_ref"}}
+    stages = spec.pipeline or ()
+    return [stage.model_dump(exclude_none=True, exclude=secrets) for stage in stages] or None
 
 
 def steps_of(spec: TrainingJobSpec) -> int:

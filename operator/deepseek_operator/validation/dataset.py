@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 
 from deepseek_operator.api.dataset import DeepSeekDataset
 from deepseek_operator.api.pipeline import PipelineStage
@@ -14,6 +16,8 @@ from deepseek_operator.validation.storage import check_endpoint, check_uri
 from deepseek_operator.validation.training_job import no_image
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.plan.problem import Problem
+
+_MAKE_COPIES: Final = ("replace_synonyms", "back_translate")
 
 
 def validate_dataset(dataset: DeepSeekDataset, *, worker_image: str) -> list[Problem]:
@@ -91,11 +95,36 @@ def _stages(pipeline: Sequence[PipelineStage]) -> Iterator[Problem]:
         if stage.deduplicate_semantic is not None:
             uri = stage.deduplicate_semantic.model.uri
             yield from check_uri(uri, field=f"{field}.deduplicateSemantic.model.uri")
-        if stage.replace_synonyms and index < len(pipeline) - 1:
+        if stage.back_translate is not None:
+            yield from check_endpoint(stage.back_translate.base_url, field=f"{field}.backTranslate.baseUrl")
+    yield from _copies_last(pipeline)
+    yield from _one_secret(pipeline)
+
+
+def _copies_last(pipeline: Sequence[PipelineStage]) -> Iterator[Problem]:
+    kinds = [next((kind for kind in _MAKE_COPIES if getattr(stage, kind)), "") for stage in pipeline]
+    for index, (stage, kind) in enumerate(zip(pipeline, kinds, strict=True)):
+        if kind and not all(kinds[index:]):
             yield Problem(
-                field=f"{field}.replaceSynonyms",
+                field=f"spec.pipeline[{index}].{to_camel(kind)}",
                 value=f"stage {index + 1} of {len(pipeline)}",
-                rule="must be the last stage: one after it would not know copies from their originals",
-                remedy=f"move stage {stage.name!r} to the end",
+                rule="makes copies: a stage after it would not know them from their originals",
+                remedy=f"move stage {stage.name!r} to the end; only stages that make copies may follow",
+                reason="InvalidPipeline",
+            )
+
+
+def _one_secret(pipeline: Sequence[PipelineStage]) -> Iterator[Problem]:
+    """The pods know one OPENAI_API_KEY, and send it to each service that is named."""
+    stages = [
+        (at, each.back_translate) for at, each in enumerate(pipeline) if each.back_translate is not None
+    ]
+    for at, stage in stages[1:]:
+        if stage.secret_ref != stages[0][1].secret_ref:
+            yield Problem(
+                field=f"spec.pipeline[{at}].backTranslate.secretRef",
+                value=repr(stage.secret_ref.name if stage.secret_ref else None),
+                rule=f"must be that of stage {pipeline[stages[0][0]].name!r}: the pods know one key",
+                remedy="name the same Secret in all stages of backTranslate, or in none",
                 reason="InvalidPipeline",
             )

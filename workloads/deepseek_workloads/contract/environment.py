@@ -19,6 +19,8 @@ AWS_SESSION_TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105
 # Of experiment trackers, likewise.
 WANDB_API_KEY = "WANDB_API_KEY"
 MLFLOW_CREDENTIALS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+# Of a served model that a dataset's stage asks, likewise.
+OPENAI_API_KEY = "OPENAI_API_KEY"
 FAST_READS = "DEEPSEEK_FAST_READS"  # off: ranges are read by s3fs though obstore is installed
 TERMINATION_GRACE_SECONDS = "DEEPSEEK_TERMINATION_GRACE_SECONDS"
 

@@ -3,28 +3,18 @@
 Types only: what a stage does is in `data/prepare/stages`. A share is a number from 0 to 1.
 """
 
-from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from deepseek_workloads.contract.augmentation import BackTranslate, ReplaceSynonyms, Share
+from deepseek_workloads.contract.setting_rules import check_named_once, check_order
 from deepseek_workloads.contract.wire import WireModel
 
-Share = Annotated[float, Field(ge=0, le=1)]
 PiiKind = Literal["email", "phone", "ipAddress", "idNumber"]
 RESERVED_NAMES: Final = ("read", "tokenizer", "tokenize")  # stages of every dataset
 PII_KINDS: Final[tuple[PiiKind, ...]] = ("email", "phone", "ipAddress", "idNumber")
-
-
-def _check_named_once(what: str, names: list[str]) -> None:
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{what} {repeated[0]!r}: is named more than once: leave out all but one")
-
-
-def _check_order(least: str, low: float, most: str, high: float | None) -> None:
-    if high is not None and low > high:
-        raise ValueError(f"{least} {low} is more than {most} {high}: nothing would be left: exchange them")
 
 
 class RepairEncoding(WireModel):
@@ -50,8 +40,8 @@ class FilterLength(WireModel):
 
     @model_validator(mode="after")
     def _some_length_is_left(self) -> Self:
-        _check_order("minCharacters", self.min_characters, "maxCharacters", self.max_characters)
-        _check_order("minWords", self.min_words, "maxWords", self.max_words)
+        check_order("minCharacters", self.min_characters, "maxCharacters", self.max_characters)
+        check_order("minWords", self.min_words, "maxWords", self.max_words)
         return self
 
 
@@ -76,8 +66,8 @@ class GopherQuality(WireModel):
 
     @model_validator(mode="after")
     def _some_length_is_left(self) -> Self:
-        _check_order("minWords", self.min_words, "maxWords", self.max_words)
-        _check_order(
+        check_order("minWords", self.min_words, "maxWords", self.max_words)
+        check_order(
             "minMeanWordLength", self.min_mean_word_length, "maxMeanWordLength", self.max_mean_word_length
         )
         return self
@@ -121,7 +111,7 @@ class FilterBleu(WireModel):
 
     @model_validator(mode="after")
     def _some_pairs_are_left(self) -> Self:
-        _check_order("minBleu", self.min_bleu, "maxBleu", self.max_bleu)
+        check_order("minBleu", self.min_bleu, "maxBleu", self.max_bleu)
         return self
 
 
@@ -153,26 +143,7 @@ class AnnotateEntities(WireModel):
 
     @model_validator(mode="after")
     def _one_type_a_phrase(self) -> Self:
-        _check_named_once("phrase", [phrase for each in self.entities for phrase in each.phrases])
-        return self
-
-
-class Synonyms(WireModel):
-    word: str = Field(max_length=64, pattern=r"^\w+$")
-    synonyms: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(min_length=1, max_length=8)
-
-
-class ReplaceSynonyms(WireModel):
-    """Adds copies of each document in which words of the lexicon are replaced, marked as augmented."""
-
-    lexicon: list[Synonyms] = Field(min_length=1, max_length=1024)
-    rate: Share = 0.1  # of the words that the lexicon has
-    copies: int = Field(default=1, ge=1, le=8)
-    seed: int = Field(default=0, ge=0)
-
-    @model_validator(mode="after")
-    def _one_entry_a_word(self) -> Self:
-        _check_named_once("word", [entry.word.casefold() for entry in self.lexicon])
+        check_named_once("phrase", [phrase for each in self.entities for phrase in each.phrases])
         return self
 
 
@@ -190,7 +161,7 @@ class FilterTfIdf(WireModel):
 
     @model_validator(mode="after")
     def _some_weight_is_left(self) -> Self:
-        _check_order("minMeanWeight", self.min_mean_weight, "maxMeanWeight", self.max_mean_weight)
+        check_order("minMeanWeight", self.min_mean_weight, "maxMeanWeight", self.max_mean_weight)
         return self
 
 
@@ -205,7 +176,7 @@ class FilterPerplexity(WireModel):
 
     @model_validator(mode="after")
     def _some_perplexity_is_left(self) -> Self:
-        _check_order("minPerplexity", self.min_perplexity, "maxPerplexity", self.max_perplexity)
+        check_order("minPerplexity", self.min_perplexity, "maxPerplexity", self.max_perplexity)
         return self
 
 
@@ -264,8 +235,10 @@ RecordSettings = (
     | AnnotateEntities
     | ReplaceSynonyms
 )
+# Steps of their own: they look at all documents together, or ask somebody.
 GlobalSettings = (
-    ScoreDifficulty
+    BackTranslate
+    | ScoreDifficulty
     | FilterTfIdf
     | FilterPerplexity
     | DeduplicateExact
@@ -275,6 +248,7 @@ GlobalSettings = (
     | Decontaminate
 )
 StageSettings = RecordSettings | GlobalSettings
+Augmentation = BackTranslate | ReplaceSynonyms  # what adds copies
 
 
 class PipelineStage(WireModel):
@@ -295,6 +269,7 @@ class PipelineStage(WireModel):
     truncate: Truncate | None = None
     annotate_entities: AnnotateEntities | None = None
     replace_synonyms: ReplaceSynonyms | None = None
+    back_translate: BackTranslate | None = None
     score_difficulty: ScoreDifficulty | None = None
     filter_tf_idf: FilterTfIdf | None = None
     filter_perplexity: FilterPerplexity | None = None
@@ -328,8 +303,23 @@ KINDS: Final = tuple(str(PipelineStage.model_fields[name].alias) for name in _KI
 
 
 def is_global(settings: StageSettings) -> bool:
-    """Whether the stage looks at all documents together."""
+    """Whether the stage is a step of its own."""
     return isinstance(settings, GlobalSettings)
+
+
+def is_augmentation(settings: StageSettings) -> bool:
+    """Whether the stage adds copies."""
+    return isinstance(settings, Augmentation)
+
+
+def makes_copies_early(stages: Sequence[PipelineStage]) -> PipelineStage | None:
+    """The first stage that adds copies and has one after it that adds none: that one would not know copies
+    from their originals."""
+    kinds = [is_augmentation(stage.settings) for stage in stages]
+    for at, stage in enumerate(stages):
+        if kinds[at] and not all(kinds[at:]):
+            return stage
+    return None
 
 
 def web_recipe() -> list[PipelineStage]:

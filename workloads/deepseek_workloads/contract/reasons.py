@@ -35,6 +35,7 @@ EMPTY_DATASET = "EmptyDataset"
 TOO_MANY_EPOCHS = "TooManyEpochs"  # of a source, by its maxEpochs
 OBJECT_TOO_LARGE = "ObjectTooLarge"
 DATASET_EXISTS = "DatasetExists"  # another one is published at the same URI
+MODEL_SERVICE_UNREACHABLE = "ModelServiceUnreachable"  # that a stage asks
 # Serving
 EXPORT_INVALID = "ExportInvalid"  # a file is missing or is not what the manifest says
 CHECK_FAILED = "CheckFailed"  # prompts, finite logits, bits per byte

@@ -200,6 +200,7 @@ class StageReport(TolerantWireModel):
     bytes_in: int | None = None  # UTF-8; None where a stage does not look at them
     bytes_out: int | None = None
     changed: int = 0  # documents that came out with another text
+    refused: int = 0  # documents that the stage could not treat: they went on as they were
     dropped: dict[str, int] = Field(default_factory=dict)  # documents, by reason
     samples: list[DroppedSample] = Field(default_factory=list)
 

@@ -13,7 +13,7 @@ from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.monitoring import Alerts, Monitoring
 from deepseek_workloads.contract.objective import Consolidation, CurriculumStage, Lora, Pruning, Quantisation
 from deepseek_workloads.contract.optimization import Optimizer, PrecisionOverride, Schedule
-from deepseek_workloads.contract.pipeline import PipelineStage
+from deepseek_workloads.contract.pipeline import PipelineStage, makes_copies_early
 from deepseek_workloads.contract.retention import KeepBest, Retention
 from deepseek_workloads.contract.sample_order import MixtureStage, SampleRange
 from deepseek_workloads.contract.wire import WireModel
@@ -302,11 +302,11 @@ class DatasetRun(WireModel):
 
     @model_validator(mode="after")
     def _copies_are_made_last(self) -> Self:
-        early = [stage.name for stage in (self.pipeline or [])[:-1] if stage.replace_synonyms]
-        if early:
+        early = makes_copies_early(self.pipeline or [])
+        if early is not None:
             raise ValueError(
-                f"pipeline: {early[0]}: makes copies, which a stage after it would tell from their originals "
-                "no more: make it the last stage"
+                f"pipeline: {early.name}: makes copies, which a stage after it would tell from their "
+                "originals no more: move it to the end; only stages that make copies may follow"
             )
         return self
 

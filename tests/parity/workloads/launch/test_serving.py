@@ -32,6 +32,7 @@ from deepseek_workloads.contract.run_config import (
     ServingRun,
     Storage,
 )
+from deepseek_workloads.data.prepare.model_service import ModelService, RequestRefused
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.open import open_store
 
@@ -125,6 +126,23 @@ def test_the_official_client_completes_and_chats(client: openai.OpenAI, served: 
     assert completion.usage.completion_tokens == 12
     assert chat.choices[0].message.role == "assistant"
     assert [model.id for model in client.models.list()] == ["chat"]
+
+
+def test_what_a_stage_of_a_dataset_is_answered_is_what_the_official_client_is(
+    client: openai.OpenAI, served: Served
+) -> None:
+    service = ModelService(f"{served.url}/v1", key=None, timeout_seconds=60)
+    answer = service.chat("The model", model="chat", max_tokens=12, seed=0)
+    chat = client.chat.completions.create(messages=[{"role": "user", "content": "The model"}], **GREEDY)
+
+    assert service.models() == ["chat"]
+    assert (answer.text, answer.finish_reason) == (
+        chat.choices[0].message.content,
+        chat.choices[0].finish_reason,
+    )
+    with pytest.raises(RequestRefused, match="HTTP 400"):
+        service.chat("The model" * 5000, model="chat", max_tokens=12, seed=0)
+    service.close()
 
 
 def test_streams_are_the_same_answers_in_parts(client: openai.OpenAI) -> None:

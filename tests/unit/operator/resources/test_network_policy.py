@@ -8,6 +8,7 @@ from deepseek_operator.resources.network_policy import build_network_policy
 from deepseek_operator.resources.pod_set import pod_set_of, storage_ports
 from deepseek_operator.resources.run_config import PreparedDataset
 from deepseek_operator.resources.settings import BuildSettings, NetworkSettings
+from deepseek_operator.validation.dataset import dataset_run_of
 from deepseek_operator.validation.training_job import training_run_of
 from deepseek_workloads.contract.environment import HOROVOD_LAUNCHER_PORT, HOROVOD_RENDEZVOUS_PORT
 from deepseek_workloads.contract.run_config import Distillation, InitialExport, Storage
@@ -81,6 +82,14 @@ def test_ports_of_experiment_trackers_are_open(make_job: Any) -> None:
         for job in (plain, tracked)
     ]
     assert ports[1] - ports[0] == {5000, 8443}
+
+
+def test_the_port_of_a_served_model_that_a_stage_asks_is_open(make_dataset: Any) -> None:
+    service = {"baseUrl": "http://chat.research.svc:8000/v1", "model": "chat"}
+    pipeline = [{"name": "translated", "backTranslate": service}]
+    settings = BuildSettings(worker_image="w")
+    plain, asking = (dataset_run_of(make_dataset(changes)) for changes in ({}, {"pipeline": pipeline}))
+    assert set(storage_ports(asking, settings)) - set(storage_ports(plain, settings)) == {8000}
 
 
 def test_storage_can_be_limited_to_peers(make_job: Any) -> None:

@@ -14,6 +14,7 @@ from deepseek_operator.resources.pod_set import PodSet, pod_set_of
 from deepseek_operator.resources.run_config import PreparedDataset
 from deepseek_operator.resources.settings import BuildSettings
 from deepseek_operator.resources.worker import build_worker_pod
+from deepseek_operator.validation.dataset import dataset_run_of
 from deepseek_operator.validation.training_job import training_run_of
 from deepseek_workloads.contract.run_config import Storage
 
@@ -101,6 +102,20 @@ def test_workers_alone_know_the_keys_of_trackers(make_pod_set: Any) -> None:
         "WANDB_API_KEY": ("wandb", False),
     }
     assert without == {}
+
+
+def test_workers_alone_know_the_key_of_a_served_model(make_dataset: Any) -> None:
+    service = {"baseUrl": "http://chat:8000/v1", "model": "chat", "secretRef": {"name": "translator-key"}}
+    stages = [{"name": name, "backTranslate": service} for name in ("one", "two")]
+    dataset = make_dataset({"pipeline": stages})
+    pod_set = pod_set_of(dataset, run=dataset_run_of(dataset), settings=SETTINGS)
+    worker, coordinator = (
+        [each for each in build(pod_set)["spec"]["containers"][0]["env"] if each["name"] == "OPENAI_API_KEY"]
+        for build in (_worker, _coordinator)
+    )
+    reference = {"name": "translator-key", "key": "OPENAI_API_KEY"}
+    assert worker == [{"name": "OPENAI_API_KEY", "valueFrom": {"secretKeyRef": reference}}]
+    assert coordinator == []
 
 
 @EACH_ROLE

@@ -16,6 +16,11 @@ from deepseek_workloads.contract.pipeline import (
 from deepseek_workloads.contract.run_config import ImageAugmentation, ImageSettings, parse_run
 
 
+def _back_translation(**changes: Any) -> dict[str, Any]:
+    service = {"baseUrl": "http://chat.research.svc:8000/v1", "model": "chat"}
+    return {"name": f"translated-{len(changes)}", "backTranslate": service | changes}
+
+
 def test_a_possible_dataset_has_no_problems(make_dataset: Any) -> None:
     assert validate_dataset(make_dataset(), worker_image="worker") == []
 
@@ -85,6 +90,18 @@ def test_other_limits_of_bad_records_are_refused(make_dataset: Any, given: int |
             "spec.pipeline[0].replaceSynonyms",
         ),
         (
+            {"pipeline": [_back_translation(), {"name": "equal", "deduplicateExact": {}}]},
+            "spec.pipeline[0].backTranslate",
+        ),
+        (
+            {"pipeline": [_back_translation(baseUrl="http://chat:99999/v1")]},
+            "spec.pipeline[0].backTranslate.baseUrl",
+        ),
+        (
+            {"pipeline": [_back_translation(), _back_translation(secretRef={"name": "key"})]},
+            "spec.pipeline[1].backTranslate.secretRef",
+        ),
+        (
             {"tokenizer": {"train": {"specialTokens": ["<a>", "<a>"]}}},
             "spec.tokenizer.train.specialTokens",
         ),
@@ -134,3 +151,19 @@ def test_a_pipeline_is_passed_on_in_its_order(make_dataset: Any) -> None:
         PipelineStage(name="short", filter_length=FilterLength(min_words=3)),
         PipelineStage(name="known", identify_language=IdentifyLanguage(keep=["en"], min_probability=0.5)),
     ]
+
+
+def test_stages_that_make_copies_may_follow_each_other_and_no_secret_is_in_the_run_config(
+    make_dataset: Any,
+) -> None:
+    synonyms = {"name": "words", "replaceSynonyms": {"lexicon": [{"word": "a", "synonyms": ["c"]}]}}
+    translated = _back_translation(secretRef={"name": "translator-key"})
+    for pipeline in ([synonyms, translated], [translated, synonyms]):
+        dataset = make_dataset({"pipeline": pipeline})
+        assert validate_dataset(dataset, worker_image="worker") == []
+        assert b"translator-key" not in dataset_run_of(dataset).to_json()
+
+
+def test_a_back_translation_without_a_service_is_refused(make_dataset: Any) -> None:
+    with pytest.raises(ValidationError, match="baseUrl"):
+        make_dataset({"pipeline": [{"name": "translated", "backTranslate": {"model": "chat"}}]})

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 from deepseek_workloads.contract.layout import data_prefix
 from deepseek_workloads.contract.records import FileEntry
@@ -23,8 +22,9 @@ class Context:
     def key(self, name: str) -> str:
         return f"{data_prefix(self.attempt)}{name}"
 
-    def quarantine_key(self, part: int, kind: Literal["part", "refused"] = "part") -> str:
-        """`part`: what could not be read; `refused`: what could not become tokens."""
+    def quarantine_key(self, part: int, kind: str = "part") -> str:
+        """`part`: what could not be read; `refused`: what could not become tokens; `stage_NAME`: what that
+        stage could not treat."""
         return f"quarantine/{self.attempt}/{kind}-{part:05d}.jsonl"
 
     @contextmanager

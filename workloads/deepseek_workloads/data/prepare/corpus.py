@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from deepseek_workloads.contract.augmentation import BackTranslate
 from deepseek_workloads.contract.pipeline import (
     Decontaminate,
     DeduplicateExact,
@@ -16,6 +17,7 @@ from deepseek_workloads.contract.pipeline import (
     ScoreDifficulty,
 )
 from deepseek_workloads.contract.records import StageReport
+from deepseek_workloads.data.prepare.back_translation import back_translate_part, check_service
 from deepseek_workloads.data.prepare.contamination import collect_ngrams, contaminated_part
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.deduplicate_stage import deduplicate_range, plan_ranges
@@ -39,6 +41,7 @@ from deepseek_workloads.data.prepare.records import (
     PairsRecord,
     PassRecord,
     RepeatsRecord,
+    ServedModelsRecord,
     SignaturesRecord,
     StageRecord,
     TotalsRecord,
@@ -65,6 +68,7 @@ class Corpus:
     records: tuple[DocumentsRecord, ...]
     dropped: tuple[DropRecord, ...] = ()
     reports: tuple[StageReport, ...] = ()
+    refused_examples: tuple[str, ...] = ()  # of documents that a stage could not treat
 
     @property
     def documents(self) -> int:
@@ -96,8 +100,8 @@ class Stages:
 
 
 def read_evaluation_sets(stages: Stages, steps: Sequence[Step]) -> list[str]:
-    """Before any other work, since they may turn out to be unusable. Returns evaluation_sets.line_of each.
-    Raises DatasetError."""
+    """Before any other work, since they may turn out to be unusable, and so may services. Returns
+    evaluation_sets.line_of each. Raises DatasetError."""
     lines: list[str] = []
     for step in steps:
         if isinstance(step, RecordPass):
@@ -105,6 +109,8 @@ def read_evaluation_sets(stages: Stages, steps: Sequence[Step]) -> list[str]:
         match step.stage.settings:
             case Decontaminate() as settings:
                 lines += _ngrams(stages, step, settings).sets
+            case BackTranslate() as settings:
+                _served(stages, step, settings)
             case FilterPerplexity() as settings:
                 lines += _model(stages, step, settings).sets
     return lines
@@ -118,6 +124,8 @@ def run_steps(stages: Stages, steps: Sequence[Step], corpus: Corpus) -> Corpus:
             corpus = _cut(stages, step, corpus, step.stage.settings)
         elif isinstance(step.stage.settings, ScoreDifficulty):
             corpus = _score(stages, step, corpus)
+        elif isinstance(step.stage.settings, BackTranslate):
+            corpus = _back_translate(stages, step, corpus, step.stage.settings)
         else:
             corpus = _all(stages, step, corpus)
     return corpus
@@ -142,8 +150,10 @@ def _cut(stages: Stages, step: GlobalStep, corpus: Corpus, settings: Deduplicate
 def _rewritten(corpus: Corpus, records: Sequence[PassRecord]) -> Corpus:
     """All documents were written again, without those that were dropped before."""
     reports = [add_reports(of_stage) for of_stage in zip(*(each.reports for each in records), strict=True)]
-    slim = tuple(record.model_copy(update={"reports": []}) for record in records)  # tasks get all of them
-    return Corpus(slim, reports=(*corpus.reports, *reports))
+    # Tasks get all records.
+    slim = tuple(record.model_copy(update={"reports": [], "refused_examples": []}) for record in records)
+    refused = (*corpus.refused_examples, *(each for record in records for each in record.refused_examples))
+    return Corpus(slim, reports=(*corpus.reports, *reports), refused_examples=refused)
 
 
 def _all(stages: Stages, step: GlobalStep, corpus: Corpus) -> Corpus:
@@ -238,6 +248,17 @@ def _score(stages: Stages, step: GlobalStep, corpus: Corpus) -> Corpus:
     totals, documents = _frequencies(stages, step, corpus)
     task = partial(score_part, stages.context, step.name, totals, documents, corpus.dropped)
     return _rewritten(corpus, stages.run(step.name, task, corpus.records, PassRecord))
+
+
+def _back_translate(stages: Stages, step: GlobalStep, corpus: Corpus, settings: BackTranslate) -> Corpus:
+    _served(stages, step, settings)
+    task = partial(back_translate_part, stages.context, step.name, settings, corpus.dropped)
+    return _rewritten(corpus, stages.run(step.name, task, corpus.records, PassRecord))
+
+
+def _served(stages: Stages, step: GlobalStep, settings: BackTranslate) -> None:
+    name, _ = step.substeps
+    stages.run(name, partial(check_service, stages.context, name, settings), [0], ServedModelsRecord)
 
 
 def _frequencies(stages: Stages, step: GlobalStep, corpus: Corpus) -> tuple[list[TotalsRecord], int]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from deepseek_workloads.contract.pipeline import is_augmentation
 from deepseek_workloads.contract.records import Shard
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.document_facts import FACTS_DTYPE, Facts
@@ -16,7 +17,7 @@ from deepseek_workloads.store.interface import ObjectStore
 def facts_wanted(run: DatasetRun) -> bool:
     """Whether a stage, or reading, finds out or makes what the column tells."""
     stages = run.pipeline or ()
-    by_a_stage = any(stage.score_difficulty or stage.replace_synonyms for stage in stages)
+    by_a_stage = any(stage.score_difficulty or is_augmentation(stage.settings) for stage in stages)
     return by_a_stage or run.image_augmentation is not None
 
 

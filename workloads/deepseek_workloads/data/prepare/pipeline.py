@@ -20,6 +20,7 @@ from deepseek_workloads.data.prepare.evaluation_sets import (
     model_fingerprint,
 )
 from deepseek_workloads.data.prepare.executor import Executor
+from deepseek_workloads.data.prepare.model_service import ModelServiceAway
 from deepseek_workloads.data.prepare.plan import plan_steps, stages_of
 from deepseek_workloads.data.prepare.progress import StageReporter
 from deepseek_workloads.data.prepare.raw import fingerprint, list_raw, plan_parts, put_raw_objects
@@ -50,8 +51,8 @@ def prepare(
     """Prepares the dataset, or finds it published already.
 
     `report` is called in this process after every part. Bad input and a refused store become a verdict;
-    an unreachable store becomes one that says Retry, and the next run goes on where this one ended. What an
-    executor raises of its own (a lost cluster) passes through.
+    an unreachable store, or model service, becomes one that says Retry, and the next run goes on where this
+    one ended. What an executor raises of its own (a lost cluster) passes through.
     """
     try:
         return succeeded(run, _publish(run, open_store, executor, StageReporter(run, report)))
@@ -59,6 +60,8 @@ def prepare(
         return failed(error.reason, str(error))
     except ObjectChanged as error:
         return try_again(error.reason, str(error))
+    except ModelServiceAway as error:
+        return try_again(reasons.MODEL_SERVICE_UNREACHABLE, str(error))
     except StoreError as error:
         return try_again(error.reason, str(error)) if error.transient else failed(error.reason, str(error))
 
@@ -118,6 +121,7 @@ def _run_stages(
     _check_bad_records(context, read)
     corpus = run_steps(stages, steps, Corpus(tuple(read)))
     _check_anything_left(corpus)
+    _check_untreated(context, read, corpus)
     make = partial(make_tokenizer, context, corpus.records, corpus.dropped)
     [tokenizer] = stages.run(TOKENIZER, make, [0], TokenizerRecord)
     tokenize = partial(tokenize_part, context, corpus.dropped, tokenizer)
@@ -205,6 +209,20 @@ def _check_refused(context: Context, read: Sequence[ReadRecord], tokenized: Sequ
             f"spec.maxBadRecords: {bad} records cannot be used and {allowed} may: "
             f"{examples}. They are at {_quarantine(context)}refused-*.jsonl: correct the conversations or "
             "the chat template, or raise the limit",
+            reasons.TOO_MANY_BAD_RECORDS,
+        )
+
+
+def _check_untreated(context: Context, read: Sequence[ReadRecord], corpus: Corpus) -> None:
+    """Documents that a stage could not treat are bad records, though they stay as they were."""
+    refused = {report.name: report.refused for report in corpus.reports if report.refused}
+    bad = sum(record.bad_records for record in read) + sum(refused.values())
+    allowed = _allowed(context, read)
+    if refused and bad > allowed:
+        raise DatasetError(
+            f"spec.maxBadRecords: {bad} records cannot be used and {allowed} may; by stage {refused}: "
+            f"{'; '.join(corpus.refused_examples[:3])}. They are at {_quarantine(context)}: truncate or "
+            "filter such records before that stage, or raise the limit",
             reasons.TOO_MANY_BAD_RECORDS,
         )
 

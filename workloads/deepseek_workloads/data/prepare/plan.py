@@ -1,12 +1,13 @@
 """From the pipeline of a run to the steps that are carried out. Pure.
 
 Stages of records that follow one another share a pass over the documents, which are written once after it. A
-stage over all documents is a step of its own.
+stage over all documents, or one that asks a service, is a step of its own.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from deepseek_workloads.contract.augmentation import BackTranslate
 from deepseek_workloads.contract.pipeline import (
     DeduplicateExact,
     DeduplicateNear,
@@ -58,6 +59,8 @@ class GlobalStep:
                 return [*(f"{self.name}_{each}" for each in substeps), self.name]
             case DeduplicateSubstrings():
                 return [f"{self.name}_windows", f"{self.name}_repeats", self.name]
+            case BackTranslate():
+                return [f"{self.name}_service", self.name]
             case FilterPerplexity():
                 return [f"{self.name}_model", self.name]
             case FilterTfIdf() | ScoreDifficulty():

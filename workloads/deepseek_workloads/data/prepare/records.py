@@ -63,6 +63,7 @@ class ReadRecord(DocumentsRecord):
 
 class PassRecord(DocumentsRecord):
     reports: list[StageReport]  # of each stage of the pass, for this part
+    refused_examples: list[str] = Field(default_factory=list)  # why a stage could not treat a document
 
 
 class DropRecord(StageRecord):
@@ -158,6 +159,12 @@ class NgramModelRecord(StageRecord):
 
     model: FileEntry  # ngram_model.pack
     sets: list[str]  # evaluation_sets.line_of each object of the reference, as it was read
+
+
+class ServedModelsRecord(StageRecord):
+    """What a service has that a stage asks."""
+
+    models: list[str]
 
 
 class TokenizerRecord(StageRecord):

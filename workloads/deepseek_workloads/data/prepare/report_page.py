@@ -20,11 +20,13 @@ pre { white-space: pre-wrap; background: #f6f6f6; padding: .6rem }
 {{ report.empty_documents }} had no text; the dataset has {{ report.documents }} documents
 {%- if report.augmented_documents %}, of them {{ report.augmented_documents }} made copies{% endif %}.</p>
 <h2>Stages</h2>
-<table><tr><th>stage</th><th>documents in</th><th>out</th><th>bytes in</th><th>out</th><th>changed</th></tr>
+<table><tr><th>stage</th><th>documents in</th><th>out</th><th>bytes in</th><th>out</th><th>changed</th>
+<th>not treated</th></tr>
 {%- for stage in report.stages %}
 <tr><td>{{ stage.name }}</td><td>{{ stage.documents_in }}</td><td>{{ stage.documents_out }}</td>
 <td>{{ "" if stage.bytes_in is none else stage.bytes_in }}</td>
-<td>{{ "" if stage.bytes_out is none else stage.bytes_out }}</td><td>{{ stage.changed }}</td></tr>
+<td>{{ "" if stage.bytes_out is none else stage.bytes_out }}</td><td>{{ stage.changed }}</td>
+<td>{{ stage.refused }}</td></tr>
 {%- endfor %}
 </table>
 {%- for name, image in images.items() %}

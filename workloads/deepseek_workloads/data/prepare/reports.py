@@ -29,6 +29,7 @@ def add_reports(reports: Sequence[StageReport]) -> StageReport:
         bytes_in=sum(report.bytes_in or 0 for report in reports),
         bytes_out=sum(report.bytes_out or 0 for report in reports),
         changed=sum(report.changed for report in reports),
+        refused=sum(report.refused for report in reports),
         dropped=dict(sorted(dropped.items())),
         samples=_first_samples([sample for report in reports for sample in report.samples]),
     )

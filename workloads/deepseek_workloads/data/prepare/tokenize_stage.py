@@ -1,11 +1,9 @@
 """The stage `tokenize`: the kept documents of one part -> token shards of both splits, counted."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import tee
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +28,6 @@ from deepseek_workloads.data.prepare.documents import (
 from deepseek_workloads.data.prepare.dropped import dropped_documents
 from deepseek_workloads.data.prepare.encoding import encode_documents
 from deepseek_workloads.data.prepare.facts_column import facts_of, facts_wanted, put_facts
-from deepseek_workloads.data.prepare.reading import QUARANTINED_BYTES
 from deepseek_workloads.data.prepare.records import (
     DocumentsRecord,
     DropRecord,
@@ -38,13 +35,12 @@ from deepseek_workloads.data.prepare.records import (
     TokenizeRecord,
     TokenizerRecord,
 )
+from deepseek_workloads.data.prepare.refused import EXAMPLES, QUARANTINED_RECORDS, Refused
 from deepseek_workloads.data.prepare.shards import ShardWriter, token_dtype
 from deepseek_workloads.data.prepare.stage import TOKENIZE, put_record
 from deepseek_workloads.data.prepare.tokenizer import load_tokenizer
 from deepseek_workloads.store.interface import ObjectStore
 
-EXAMPLES: Final = 3
-QUARANTINED_RECORDS: Final = 1000  # of a part and split; the others are counted only
 Mask = npt.NDArray[np.bool_]
 
 
@@ -107,18 +103,6 @@ def sum_counts(
 
 
 @dataclass(frozen=True)
-class Refused:
-    """What it says is for the quarantine only: status, Events and logs are read by more people."""
-
-    document: str
-    reason: str
-
-    def to_json(self) -> bytes:
-        kept = self.document[:QUARANTINED_BYTES]
-        return json.dumps({"reason": self.reason, "document": kept}, ensure_ascii=False).encode() + b"\n"
-
-
-@dataclass(frozen=True)
 class _Encoded:
     """One document; without ids it was refused."""
 
@@ -126,7 +110,7 @@ class _Encoded:
     text_bytes: int = 0
     predicted: Mask | None = None
     predicted_bytes: int = 0
-    refused: "Refused | None" = None
+    refused: Refused | None = None
     images: tuple[PlacedImage, ...] = ()
 
 
@@ -136,7 +120,7 @@ class _Total:
 
     statistics: SplitStatistics
     refused_at: list[int]  # of its documents, in order
-    quarantined: "list[Refused]"
+    quarantined: list[Refused]
 
     @property
     def refused(self) -> int:

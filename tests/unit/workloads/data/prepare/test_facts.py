@@ -5,12 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from deepseek_workloads.contract.augmentation import ReplaceSynonyms, Synonyms
 from deepseek_workloads.contract.pipeline import (
     DeduplicateExact,
     PipelineStage,
-    ReplaceSynonyms,
     ScoreDifficulty,
-    Synonyms,
 )
 from deepseek_workloads.data.document_facts import read_document_facts
 from deepseek_workloads.data.document_offsets import read_document_starts
@@ -92,5 +91,5 @@ def test_facts_that_were_changed_are_not_read(published) -> None:
 
 
 def test_a_stage_after_copies_were_made_is_refused(make_run) -> None:
-    with pytest.raises(ValueError, match=r"copies: makes copies.* make it the last"):
+    with pytest.raises(ValueError, match=r"copies: makes copies.* move it to the end"):
         make_run(pipeline=[COPIED, SCORED])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from deepseek_workloads.contract.pipeline import GlobalSettings, PipelineStage, ReplaceSynonyms
+from deepseek_workloads.contract.pipeline import Augmentation, GlobalSettings, PipelineStage
 from deepseek_workloads.contract.records import StageReport
 from deepseek_workloads.data.prepare.documents import Document
 from deepseek_workloads.data.prepare.drift.divergence import Histogram
@@ -26,7 +26,7 @@ def judging_stages(stages: Sequence[PipelineStage]) -> list[tuple[str, RecordSta
     return [
         (stage.name, record_stage(stage.settings))
         for stage in stages
-        if not isinstance(stage.settings, GlobalSettings | ReplaceSynonyms)
+        if not isinstance(stage.settings, GlobalSettings | Augmentation)
     ]
 
 

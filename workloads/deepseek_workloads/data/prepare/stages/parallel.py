@@ -27,7 +27,7 @@ def sentence_bleu(hypothesis: str, reference: str) -> float:
     spaces; without capitals. A text of fewer than 4 has n-grams of what it has."""
     sides = (" ".join(tokens_of(text.casefold())) for text in (hypothesis, reference))
     found, wanted = sides
-    return float(_metric().sentence_score(found, [wanted]).score) / 100
+    return min(1.0, float(_metric().sentence_score(found, [wanted]).score) / 100)  # 1 may be a little more
 
 
 @lru_cache(maxsize=1)

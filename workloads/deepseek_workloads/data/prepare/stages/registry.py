@@ -1,6 +1,6 @@
 """From the settings of a record stage to its function. The one place that names them all."""
 
-from deepseek_workloads.contract import pipeline
+from deepseek_workloads.contract import augmentation, pipeline
 from deepseek_workloads.data.prepare.stages import (
     cleaning,
     entities,
@@ -43,5 +43,5 @@ def record_stage(settings: pipeline.RecordSettings) -> RecordStage:
             return pii.redact_pii(settings)
         case pipeline.AnnotateEntities():
             return entities.annotate_entities(settings)
-        case pipeline.ReplaceSynonyms():
+        case augmentation.ReplaceSynonyms():
             return synonyms.replace_synonyms(settings)

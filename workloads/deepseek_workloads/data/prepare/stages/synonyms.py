@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from deepseek_workloads.contract.pipeline import ReplaceSynonyms
+from deepseek_workloads.contract.augmentation import ReplaceSynonyms
 from deepseek_workloads.data.prepare.documents import Document, content_hash
 from deepseek_workloads.data.prepare.stages.contract import RecordStage
 
@@ -20,6 +20,8 @@ def replace_synonyms(settings: ReplaceSynonyms) -> RecordStage:
     lexicon = {entry.word.casefold(): entry.synonyms for entry in settings.lexicon}
 
     def with_copies(document: Document) -> list[Document]:
+        if document.made_from is not None:
+            return [document]  # copies are made of originals
         high, low = content_hash(document.text.encode())
         texts = [document.text]
         for number in range(settings.copies):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_workloads.contract.pipeline import ReplaceSynonyms, Synonyms
+from deepseek_workloads.contract.augmentation import ReplaceSynonyms, Synonyms
 from deepseek_workloads.data.prepare.documents import Document, content_hash
 from deepseek_workloads.data.prepare.stages.registry import record_stage
 from deepseek_workloads.data.prepare.stages.synonyms import written_like
