@@ -5,7 +5,15 @@ from typing import Any, Literal
 from pydantic import Field
 
 from deepseek_operator.api.optimization import ModulePattern
-from deepseek_operator.api.schema import ATOMIC_LIST, Decimal, DnsLabel, Fraction, SpecModel
+from deepseek_operator.api.schema import (
+    ATOMIC_LIST,
+    Decimal,
+    DnsLabel,
+    Fraction,
+    SpecModel,
+    rule,
+    with_rules,
+)
 
 _TARGETS = ("model.layers.*.self_attn.*", "model.layers.*.mlp.*")
 
@@ -48,11 +56,28 @@ class Quantisation(SpecModel):
 
 
 class CurriculumStage(SpecModel):
-    """Sequences are cut into shorter ones up to a step; no token is left out."""
+    """Up to a step sequences are cut into shorter ones, or only what is easy is read, or both."""
+
+    model_config = with_rules(
+        rule(
+            "has(self.sequenceLength) || has(self.maxDifficulty)",
+            "give sequenceLength, maxDifficulty, or both",
+        )
+    )
 
     until_step: int = Field(ge=1, le=10**9, description="Last step of the stage.")
-    sequence_length: int = Field(
-        ge=2, le=1_048_576, description="Tokens of a sequence; it divides data.sequenceLength."
+    sequence_length: int | None = Field(
+        default=None,
+        ge=2,
+        le=1_048_576,
+        description="Tokens of a sequence; it divides data.sequenceLength. Absent: they are whole.",
+    )
+    max_difficulty: Fraction | None = Field(
+        default=None,
+        description=(
+            "Of a sequence, from 0 to 1: the mean of its documents' scores by the stage scoreDifficulty of "
+            "their DeepSeekDataset. The stage reads those that are not above it. Absent: any."
+        ),
     )
 
 

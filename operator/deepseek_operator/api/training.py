@@ -114,7 +114,7 @@ class Training(SpecModel):
     curriculum: list[CurriculumStage] = Field(
         default_factory=list,
         max_length=16,
-        description="Shorter sequences first, by rising steps; after the last stage they are whole.",
+        description="Short or easy sequences first, by rising steps; after the last stage all, and whole.",
         json_schema_extra=ATOMIC_LIST,
     )
     entrypoint: Entrypoint | None = Field(

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +12,11 @@ from training_cases import ARCHITECTURE, MonitorAt, final_curve, run_config, tra
 from deepseek_workloads.contract.messages import Control, Verdict
 from deepseek_workloads.contract.monitoring import AlertRule, Alerts
 from deepseek_workloads.contract.objective import Quantisation
+from deepseek_workloads.contract.records import FileEntry
 from deepseek_workloads.contract.run_config import Storage, TrainingRun
+from deepseek_workloads.data.checksum import chunk_checksum, object_checksum
+from deepseek_workloads.data.document_facts import FACTS_DTYPE
+from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.export.load import open_export
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.head import IGNORED
@@ -180,6 +185,48 @@ def test_short_sequences_come_first_and_no_token_is_left_out(
     assert [ids for _, ids in curve.values()] == [ids for _, ids in expected.values()]
     assert curve[1][0] != pytest.approx(expected[1][0], abs=1e-6)
     assert verdict.step == 6
+
+
+def graded_dataset(folder: Path) -> str:
+    """The rule's text with difficulty 0.1, and half as much noise with 0.9: the windows from 256 on."""
+    uri = write_dataset(folder)
+    store = open_store(Storage(uri=uri), environ={})
+    manifest = load_manifest(store, None)
+    easy, hard = manifest.train
+    noise = np.random.default_rng(4).integers(1, 64, hard.tokens).astype(np.uint16).tobytes()
+    store.put(hard.key, noise)
+    checksums = [chunk_checksum(noise[at : at + 512]) for at in range(0, len(noise), 512)]
+    shards = []
+    for shard, difficulty in ((easy, 0.1), (hard.model_copy(update={"chunk_checksums": checksums}), 0.9)):
+        facts, start = np.array([(difficulty, 0)], dtype=FACTS_DTYPE).tobytes(), bytes(8)
+        store.put(f"{shard.key}.facts", facts)
+        store.put(shard.document_offsets_key, start)
+        file = FileEntry(key=f"{shard.key}.facts", size=len(facts), checksum=object_checksum(facts))
+        update = {"facts": file, "document_offsets_checksum": object_checksum(start)}
+        shards.append(shard.model_copy(update=update))
+    store.put("manifest.json", manifest.model_copy(update={"train": shards}).to_json())
+    return uri
+
+
+def test_easy_text_comes_first_and_is_learnt_first(folder: Path) -> None:
+    def stop(monitor: MonitorAt) -> None:
+        monitor.control = Control(generation=1, desired_state="Stopped")
+
+    graded = graded_dataset(folder / "graded")
+    staged: dict[str, Any] = {"steps": 9, "curriculum": [{"until_step": 6, "max_difficulty": 0.5}]}
+    evenly = trained(folder, graded, "evenly", steps=9)
+    rising = trained(folder, graded, "rising", **staged)
+    run = run_config(f"file://{folder}/rising-twice", graded, **staged)
+    assert train_alone(run, monitor=MonitorAt(4, stop)).outcome == "Stopped"
+    assert train_alone(run).outcome == "Succeeded"
+
+    curve = final_curve(f"file://{folder}/rising")
+    hard = [sum(number >= 256 for number in ids) for _, ids in curve.values()]
+    assert hard[:6] == [0] * 6
+    assert sum(hard[6:]) > 0
+    assert final_curve(run.storage.uri) == curve
+    losses = [verdict.evaluation["held_out_loss"] for verdict in (rising, evenly)]
+    assert losses[0] < losses[1], "the rule, which is held out, is learnt sooner without noise"
 
 
 def closed(weights: dict[str, Tensor], layer: int) -> Tensor:

@@ -32,10 +32,11 @@ class Quantisation(WireModel):
 
 
 class CurriculumStage(WireModel):
-    """Up to and with a step, sequences are this long."""
+    """Up to and with a step, sequences are this long, and what is read is not above this difficulty."""
 
     until_step: int = Field(ge=1)
-    sequence_length: int = Field(ge=2)
+    sequence_length: int | None = Field(default=None, ge=2)  # None: whole
+    max_difficulty: float | None = Field(default=None, ge=0, le=1)  # None: any
 
 
 class Pruning(WireModel):

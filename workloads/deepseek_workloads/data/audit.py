@@ -3,9 +3,10 @@
     python -m deepseek_workloads.data.audit [--run-config run-config.json] [--samples 100000]
 
 First the order by itself: the samples of the run are located, and in every epoch of every source each window
-must come exactly once. Then what the run has logged (`runs/<epoch>/`, sample ids of each step) is held
-against the order; of steps that were repeated after a failure the last time counts. Prints JSON lines. Exits
-with 0 when all is in order, 1 when not, 3 when the run config or the dataset cannot be used. It only reads.
+must come exactly once; with a curriculum by difficulty, each that its stage takes, and no other. Then what
+the run has logged (`runs/<epoch>/`, sample ids of each step) is held against the order; of steps that were
+repeated after a failure the last time counts. Prints JSON lines. Exits with 0 when all is in order, 1 when
+not, 3 when the run config or the dataset cannot be used. It only reads.
 """
 
 import argparse
@@ -37,7 +38,8 @@ _FIRST: Final = 5  # deviations that are told one by one
 
 @dataclass(frozen=True)
 class SourceAudit:
-    """Of the epochs that the samples reach; the last one may be cut."""
+    """Of the epochs that the samples reach; the last one may be cut. With a curriculum by difficulty each
+    stage has epochs of its own, of the windows that it takes."""
 
     source: str
     windows: int  # of an epoch
@@ -45,10 +47,11 @@ class SourceAudit:
     epochs: float
     repeated: int  # windows that came more than once in one epoch
     missing: int  # windows that did not come in an epoch that was gone through; skipped ones are not
+    unasked: int  # that came though they are above the difficulty of their stage
 
     @property
     def in_order(self) -> bool:
-        return self.repeated == 0 and self.missing == 0
+        return self.repeated == 0 and self.missing == 0 and self.unasked == 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def audit_order(plan: SamplePlan, *, samples: int) -> list[SourceAudit]:
     """A bit a window and epoch: memory grows with the dataset, not with the run."""
     seen = [np.zeros(source.order.windows, dtype=np.int64) for source in plan.sources]
     epoch = [0] * len(seen)
-    taken, repeated, missing = ([0] * len(seen) for _ in range(3))
+    taken, repeated, missing, unasked = ([0] * len(seen) for _ in range(4))
     skips = bool(plan.data.skip)
     for first in range(0, samples, _TOGETHER):
         found = plan.locate_many(np.arange(first, min(first + _TOGETHER, samples)))
@@ -76,21 +79,24 @@ def audit_order(plan: SamplePlan, *, samples: int) -> list[SourceAudit]:
             of_source = found.source == source
             for number in np.unique(found.epoch[of_source]).tolist():
                 if number != epoch[source]:
-                    missing[source] += 0 if skips else int((seen[source] == 0).sum())
+                    left = plan.sources[source].whole(epoch[source]) & (seen[source] == 0)
+                    missing[source] += 0 if skips else int(left.sum())
                     seen[source][:] = 0
                     epoch[source] = number
                 windows = found.window[of_source & (found.epoch == number)]
                 np.add.at(seen[source], windows, 1)
                 repeated[source] += int((seen[source][np.unique(windows)] > 1).sum())
+                unasked[source] += int((~plan.sources[source].allowed(number)[windows]).sum())
             taken[source] += int(of_source.sum())
     return [
         SourceAudit(
             source=plan.data.sources[index].name,
             windows=plan.sources[index].order.windows,
             samples=taken[index],
-            epochs=round(taken[index] / plan.sources[index].order.windows, 4),
+            epochs=round(plan.sources[index].epochs_of(taken[index]), 4),
             repeated=repeated[index],
             missing=missing[index],
+            unasked=unasked[index],
         )
         for index in range(len(seen))
     ]

@@ -1,10 +1,12 @@
-"""The order of samples that a run's objective asks for: running text, or conversations packed whole."""
+"""The order of samples that a run's objective and curriculum ask for: running text, or conversations packed
+whole."""
 
 from collections.abc import Sequence
 
 from deepseek_workloads.contract.records import DatasetManifest
 from deepseek_workloads.contract.run_config import TrainingRun
-from deepseek_workloads.data.cursor import DocumentStarts, SamplePlan, check_epochs
+from deepseek_workloads.data.cursor import DifficultyCurriculum, DocumentStarts, SamplePlan, check_epochs
+from deepseek_workloads.data.difficulty import difficulty_stages, read_levels
 from deepseek_workloads.data.document_offsets import read_document_starts
 from deepseek_workloads.data.images import read_image_index
 from deepseek_workloads.data.manifest import DatasetError
@@ -14,10 +16,11 @@ from deepseek_workloads.store.interface import ObjectStore
 def sample_plan(
     run: TrainingRun, manifests: Sequence[DatasetManifest], stores: Sequence[ObjectStore]
 ) -> SamplePlan:
-    """One manifest and one store for each source, in its order. For sft it reads where documents begin.
+    """One manifest and one store for each source, in its order. For sft it reads where documents begin, for a
+    curriculum by difficulty their facts, too.
 
-    Raises DatasetError for text where conversations are asked for, and for more epochs than are allowed;
-    and the StoreErrors of reading.
+    Raises DatasetError for text where conversations are asked for, for documents without a difficulty where
+    the curriculum asks for it, and for more epochs than are allowed; and the StoreErrors of reading.
     """
     plan = _plan(run, manifests, stores)
     check_epochs(plan, samples=run.training.steps * run.training.global_batch_size)
@@ -29,7 +32,7 @@ def _plan(
 ) -> SamplePlan:
     _check_images(run, manifests)
     if run.training.objective != "sft":
-        return SamplePlan(run.data, manifests)
+        return SamplePlan(run.data, manifests, difficulty=_difficulty(run, manifests, stores))
     for source, manifest in zip(run.data.sources, manifests, strict=True):
         if not all(shard.loss_mask for shard in [*manifest.train, *manifest.held_out]):
             raise DatasetError(
@@ -46,6 +49,20 @@ def _plan(
         for manifest, store in zip(manifests, stores, strict=True)
     ]
     return SamplePlan(run.data, manifests, documents)
+
+
+def _difficulty(
+    run: TrainingRun, manifests: Sequence[DatasetManifest], stores: Sequence[ObjectStore]
+) -> DifficultyCurriculum | None:
+    stages = difficulty_stages(run.training.curriculum, global_batch_size=run.training.global_batch_size)
+    if not stages:
+        return None
+    length = run.data.sequence_length
+    levels = [
+        read_levels(store, manifest, source=source.name, sequence_length=length)
+        for source, manifest, store in zip(run.data.sources, manifests, stores, strict=True)
+    ]
+    return DifficultyCurriculum(stages, tuple(levels))
 
 
 def _check_images(run: TrainingRun, manifests: Sequence[DatasetManifest]) -> None:

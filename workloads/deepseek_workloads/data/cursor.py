@@ -6,7 +6,7 @@ far, and it means the same for any number of workers. It does not read anything.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,13 @@ from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.records import DatasetManifest, Shard
 from deepseek_workloads.contract.run_config import Data
 from deepseek_workloads.contract.sample_order import place_in_order
+from deepseek_workloads.data.difficulty import LEVELS, DifficultyStage, Levels
 from deepseek_workloads.data.images import ImageIndex
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.mixture import Mixture, Stage
 from deepseek_workloads.data.permutation import mix
+from deepseek_workloads.data.selected_order import SelectedOrder
+from deepseek_workloads.data.source_windows import Order, SourceWindows, in_stages
 from deepseek_workloads.data.token_space import TokenSpace
 from deepseek_workloads.data.window_order import WindowOrder
 from deepseek_workloads.data.windows import FixedWindows, Offsets, Windows, pack
@@ -66,26 +69,11 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class SourceWindows:
-    """The windows of one source's split, in blocks that are read as a whole."""
+class DifficultyCurriculum:
+    """Its stages, and of each source the levels of its training windows."""
 
-    name: str
-    space: TokenSpace
-    order: WindowOrder
-    windows: Windows
-
-    def block_tokens(self, block: int) -> tuple[int, int]:
-        """Tokens start..end of a block: its windows, and what the last of them reads more."""
-        first = block * self.order.block_windows
-        last = min(first + self.order.block_windows, self.order.windows) - 1
-        return self.windows.bounds(first)[0], self.windows.bounds(last)[1]
-
-    def within_block(self, window: int) -> tuple[int, int]:
-        """Where a window begins and ends within the tokens of its block."""
-        first = window // self.order.block_windows * self.order.block_windows
-        origin, _ = self.windows.bounds(first)
-        start, end = self.windows.bounds(window)
-        return start - origin, end - origin
+    stages: tuple[DifficultyStage, ...]
+    levels: tuple[Levels, ...]
 
 
 @dataclass(frozen=True)
@@ -104,11 +92,14 @@ class SamplePlan:
         data: Data,
         manifests: Sequence[DatasetManifest],
         documents: Sequence[DocumentStarts] | None = None,
+        *,
+        difficulty: DifficultyCurriculum | None = None,
     ) -> None:
         """One manifest for each source of `data`, in its order. With `documents`, one for each too, samples
-        are whole documents, packed; without, windows of running text.
+        are whole documents, packed; without, windows of running text. With `difficulty` a stage takes the
+        windows that are not above its threshold.
 
-        Raises DatasetError where the sources cannot be mixed or one holds less than one sample.
+        Raises DatasetError where the sources cannot be mixed, or one holds less than one sample of a stage.
         """
         if len(manifests) != len(data.sources):
             raise ValueError(
@@ -121,15 +112,21 @@ class SamplePlan:
         self.packed = documents is not None
         self.documents = tuple(documents) if documents is not None else ()
         self.image_shape = _image_shape(data, manifests) if self.packed else None
+        self._mixture = _mixture(data, difficulty.stages if difficulty else ())
         self.sources = tuple(
-            _source_windows(data, index, manifest, documents[index].train if documents else None)
+            _source_windows(
+                data,
+                index,
+                manifest,
+                documents[index].train if documents else None,
+                stages=self._stages(index, difficulty) if difficulty else None,
+            )
             for index, manifest in enumerate(manifests)
         )
         self.held_out_windows = tuple(
             _windows(manifest.held_out, data, documents[index].held_out if documents else None)
             for index, manifest in enumerate(manifests)
         )
-        self._mixture = _mixture(data)
         self._first_ids = [0, *accumulate(source.order.windows for source in self.sources)]
 
     def locate(self, sample: int) -> Sample:
@@ -151,9 +148,9 @@ class SamplePlan:
         epoch, window, block, sample_id = (np.empty_like(ordinal) for _ in range(4))
         for number in np.unique(source).tolist():
             chosen = source == number
-            order = self.sources[number].order
-            epoch[chosen], window[chosen] = _visited(order, ordinal[chosen])
-            block[chosen] = window[chosen] // order.block_windows
+            of_source = self.sources[number]
+            epoch[chosen], window[chosen] = of_source.visited(ordinal[chosen])
+            block[chosen] = window[chosen] // of_source.order.block_windows
             sample_id[chosen] = self._first_ids[number] + window[chosen]
         return Samples(source, ordinal, epoch, window, block, sample_id)
 
@@ -161,6 +158,17 @@ class SamplePlan:
         """About how many samples of each source come before `sample`: exact where no block of the mixture
         is cut. Those that are skipped count."""
         return self._mixture.counts(place_in_order(sample, self.data.skip or ()))
+
+    def _stages(self, source: int, difficulty: DifficultyCurriculum) -> list["_SourceStage"]:
+        """Those that take a sample of the source, by the number of their first one: exact, as the mixture
+        cuts no block there."""
+        starts = [self._mixture.counts(stage.at_sample)[source] for stage in difficulty.stages]
+        taken = [following > start for start, following in pairwise(starts)]
+        return [
+            _SourceStage(start, stage, difficulty.levels[source])
+            for start, stage, is_taken in zip(starts, difficulty.stages, [*taken, True], strict=True)
+            if is_taken
+        ]
 
     def _places(self, samples: Numbers) -> Numbers:
         """`place_in_order` of each."""
@@ -174,32 +182,34 @@ def check_epochs(plan: SamplePlan, *, samples: int) -> None:
     """Whether a run of so many samples keeps to its sources' maxEpochs. Raises DatasetError."""
     given = plan.ordinals_before(samples)
     for source, windows, count in zip(plan.data.sources, plan.sources, given, strict=True):
-        epochs = count / windows.order.windows
+        epochs = windows.epochs_of(count)
+        which = "" if len(windows.stages) == 1 else ", for those that every stage of the curriculum takes"
         if source.max_epochs is not None and epochs > source.max_epochs:
             raise DatasetError(
                 f"data source {source.name!r}: the run takes {count} samples of it, {epochs:.2f} epochs of "
-                f"its {windows.order.windows}: maxEpochs is {source.max_epochs:g}; train fewer steps, lower "
-                "its weight, prepare more data, or raise maxEpochs",
+                f"its {windows.order.windows}{which}: maxEpochs is {source.max_epochs:g}; train fewer steps, "
+                "lower its weight, prepare more data, or raise maxEpochs",
                 reasons.TOO_MANY_EPOCHS,
             )
 
 
-def _mixture(data: Data) -> Mixture:
-    changes = [
-        Stage(stage.at_sample, [stage.weights.get(source.name, 0.0) for source in data.sources])
-        for stage in data.mixture or ()
-    ]
-    return Mixture([source.weight for source in data.sources], seed=mix(data.seed), changes=changes)
+@dataclass(frozen=True)
+class _SourceStage:
+    start: int  # number of its first sample of the source
+    stage: DifficultyStage
+    levels: Levels
 
 
-def _visited(order: WindowOrder, ordinals: Numbers) -> tuple[Numbers, Numbers]:
-    """Epochs and windows of the samples of one source."""
-    epochs, positions = np.divmod(ordinals, order.windows)
-    windows = np.empty_like(positions)
-    for epoch in np.unique(epochs).tolist():
-        chosen = epochs == epoch
-        windows[chosen] = order.windows_at(positions[chosen], epoch=epoch)
-    return epochs, windows
+def _mixture(data: Data, stages: Sequence[DifficultyStage]) -> Mixture:
+    """Where a stage of the curriculum begins, the mixture begins anew with the weights that hold there."""
+    weights = {0: [source.weight for source in data.sources]}
+    weights |= {
+        change.at_sample: [change.weights.get(source.name, 0.0) for source in data.sources]
+        for change in data.mixture or ()
+    }
+    starts = sorted({*weights, *(stage.at_sample for stage in stages)})
+    changes = [Stage(start, weights[max(at for at in weights if at <= start)]) for start in starts[1:]]
+    return Mixture(weights[0], seed=mix(data.seed), changes=changes)
 
 
 def _windows(shards: Sequence[Shard], data: Data, documents: Offsets | None) -> Windows:
@@ -209,7 +219,12 @@ def _windows(shards: Sequence[Shard], data: Data, documents: Offsets | None) -> 
 
 
 def _source_windows(
-    data: Data, index: int, manifest: DatasetManifest, documents: Offsets | None
+    data: Data,
+    index: int,
+    manifest: DatasetManifest,
+    documents: Offsets | None,
+    *,
+    stages: Sequence[_SourceStage] | None,
 ) -> SourceWindows:
     source = data.sources[index]
     space = TokenSpace(manifest.train)
@@ -226,7 +241,24 @@ def _source_windows(
         block_windows=max(1, BLOCK_CHUNKS * chunk_tokens // data.sequence_length),
         key=mix(data.seed, index),
     )
-    return SourceWindows(source.name, space, order, windows)
+    orders: list[tuple[int, Order]] = [(0, order)]
+    if stages is not None:
+        orders = [(of_stage.start, _order_of(of_stage, order, source.name)) for of_stage in stages]
+    return SourceWindows(source.name, space, order, windows, in_stages(orders))
+
+
+def _order_of(of_stage: _SourceStage, order: WindowOrder, source: str) -> Order:
+    stage, levels = of_stage.stage, of_stage.levels
+    if stage.max_difficulty is None:
+        return order
+    if levels.min() > stage.max_level:
+        raise DatasetError(
+            f"data source {source!r}: training.curriculum: maxDifficulty {stage.max_difficulty:g}: none of "
+            f"its {len(levels)} windows is so easy, the easiest has {(levels.min() + 1) / LEVELS:.4f}: raise "
+            "it to that, or give the source no weight in the stage",
+            reasons.EMPTY_DATASET,
+        )
+    return SelectedOrder(levels, max_level=stage.max_level, block_windows=order.block_windows, key=order.key)
 
 
 def _image_shape(data: Data, manifests: Sequence[DatasetManifest]) -> tuple[int, int] | None:

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deepseek_workloads.contract.records import Shard
-from deepseek_workloads.data.checksum import object_checksum
-from deepseek_workloads.store.interface import ObjectChanged, ObjectStore
+from deepseek_workloads.data.shard_files import read_verified
+from deepseek_workloads.store.interface import ObjectStore
 
 # difficulty: from 0 to 1, NaN where it is not known. augmented: 1 of a copy that preparation made.
 FACTS_DTYPE = np.dtype([("difficulty", "<f4"), ("augmented", "u1")])
@@ -20,18 +20,21 @@ def read_document_facts(store: ObjectStore, shards: Sequence[Shard]) -> Facts:
 
     Raises ObjectChanged where a file is not what the manifest names, and the StoreErrors of reading.
     """
-    return np.concatenate([np.empty(0, dtype=FACTS_DTYPE), *(_of_shard(store, shard) for shard in shards)])
+    described = [shard for shard in shards if shard.facts is not None]
+    files = [(shard.facts.key, shard.facts.checksum) for shard in described if shard.facts is not None]
+    contents = {
+        shard.key: content for shard, content in zip(described, read_verified(store, files), strict=True)
+    }
+    of_shards = [
+        np.frombuffer(contents[shard.key], dtype=FACTS_DTYPE)
+        if shard.key in contents
+        else _unknown(shard.documents)
+        for shard in shards
+    ]
+    return np.concatenate([np.empty(0, dtype=FACTS_DTYPE), *of_shards])
 
 
-def _of_shard(store: ObjectStore, shard: Shard) -> Facts:
-    if shard.facts is None:
-        unknown = np.zeros(shard.documents, dtype=FACTS_DTYPE)
-        unknown["difficulty"] = np.nan
-        return unknown
-    content = store.read(shard.facts.key)
-    if object_checksum(content) != shard.facts.checksum:
-        raise ObjectChanged(
-            f"{store.uri}: {shard.facts.key}: its checksum is not the manifest's: restore it, or prepare the "
-            "dataset again"
-        )
-    return np.frombuffer(content, dtype=FACTS_DTYPE)
+def _unknown(documents: int) -> Facts:
+    facts = np.zeros(documents, dtype=FACTS_DTYPE)
+    facts["difficulty"] = np.nan
+    return facts

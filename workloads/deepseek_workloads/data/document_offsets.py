@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from deepseek_workloads.contract.records import Shard
-from deepseek_workloads.data.checksum import object_checksum
+from deepseek_workloads.data.shard_files import read_verified
 from deepseek_workloads.data.windows import Offsets
-from deepseek_workloads.store.interface import ObjectChanged, ObjectStore
+from deepseek_workloads.store.interface import ObjectStore
 
 
 def read_document_starts(store: ObjectStore, shards: Sequence[Shard]) -> Offsets:
@@ -15,18 +15,9 @@ def read_document_starts(store: ObjectStore, shards: Sequence[Shard]) -> Offsets
 
     Raises ObjectChanged where a file is not what the manifest names, and the StoreErrors of reading.
     """
+    files = [(shard.document_offsets_key, shard.document_offsets_checksum) for shard in shards]
     starts, origin = [], 0
-    for shard in shards:
-        starts.append(_of_shard(store, shard).astype(np.int64) + origin)
+    for shard, content in zip(shards, read_verified(store, files), strict=True):
+        starts.append(np.frombuffer(content, dtype="<u8").astype(np.int64) + origin)
         origin += shard.tokens
     return np.concatenate([*starts, np.array([origin], dtype=np.int64)])
-
-
-def _of_shard(store: ObjectStore, shard: Shard) -> Offsets:
-    content = store.read(shard.document_offsets_key)
-    if object_checksum(content) != shard.document_offsets_checksum:
-        raise ObjectChanged(
-            f"{store.uri}: {shard.document_offsets_key}: its checksum is not the manifest's: restore it, or "
-            "prepare the dataset again"
-        )
-    return np.frombuffer(content, dtype="<u8").astype(np.int64)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepseek_workloads.data.cursor import SamplePlan, Samples
+from deepseek_workloads.data.source_windows import Place
 from deepseek_workloads.data.window_order import GROUP_BLOCKS
 
 BlockKey = tuple[int, int]  # source, block
@@ -30,7 +31,7 @@ class ReadAhead:
 
     def __init__(self, plan: SamplePlan, *, end_sample: int | None) -> None:
         self._plan = plan
-        self._entered: dict[int, tuple[int, int]] = {}  # source -> epoch, group
+        self._entered: dict[int, Place] = {}  # by source
         self._ends = None if end_sample is None else plan.ordinals_before(end_sample)
 
     def after(self, samples: Samples) -> Turn:
@@ -39,27 +40,22 @@ class ReadAhead:
         left: set[BlockKey] = set()
         sources, firsts = np.unique(samples.source, return_index=True)
         for source, first in zip(sources.tolist(), firsts.tolist(), strict=True):
-            order = self._plan.sources[source].order
-            epoch, position = divmod(int(samples.ordinal[first]), order.windows)
-            here = epoch, order.group_at(position, epoch=epoch)
+            here = self._plan.sources[source].place(int(samples.ordinal[first]))
             before = self._entered.get(source)
             if before != here:
                 self._entered[source] = here
-                following = self._next_blocks(source, *here)
-                behind = self._blocks(source, *before) if before is not None else []
+                following = self._next_blocks(source, here)
+                behind = self._blocks(source, before) if before is not None else []
                 wanted += following
-                left |= set(behind) - {*following, *self._blocks(source, *here)}
+                left |= set(behind) - {*following, *self._blocks(source, here)}
         return Turn(wanted, left)
 
-    def _next_blocks(self, source: int, epoch: int, group: int) -> list[BlockKey]:
+    def _next_blocks(self, source: int, here: Place) -> list[BlockKey]:
         """Of the group after this one, where the run gets that far."""
-        order = self._plan.sources[source].order
-        epoch, group = (epoch, group + 1) if group + 1 < order.groups else (epoch + 1, 0)
-        begins = epoch * order.windows + order.group_start(group, epoch=epoch)
+        following, begins = self._plan.sources[source].after(here)
         if self._ends is not None and self._ends[source] - begins < _WORTH_WHILE:
             return []
-        return self._blocks(source, epoch, group)
+        return self._blocks(source, following)
 
-    def _blocks(self, source: int, epoch: int, group: int) -> list[BlockKey]:
-        order = self._plan.sources[source].order
-        return [(source, block) for block in order.group_blocks(group, epoch=epoch)]
+    def _blocks(self, source: int, place: Place) -> list[BlockKey]:
+        return [(source, block) for block in self._plan.sources[source].blocks(place)]

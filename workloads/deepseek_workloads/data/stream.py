@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from deepseek_workloads.data.blocks import BlockCache, TokenReader, Tokens
-from deepseek_workloads.data.cursor import SamplePlan, Samples, SourceWindows
+from deepseek_workloads.data.cursor import SamplePlan, Samples
 from deepseek_workloads.data.disk_cache import DiskCache
 from deepseek_workloads.data.image_readers import image_readers
 from deepseek_workloads.data.images import PlacedImage
@@ -22,6 +22,7 @@ from deepseek_workloads.data.latency import Latency
 from deepseek_workloads.data.prefetch import Prefetcher
 from deepseek_workloads.data.read_ahead import ReadAhead
 from deepseek_workloads.data.rows import Rows, build_rows
+from deepseek_workloads.data.source_windows import SourceWindows
 from deepseek_workloads.data.window_order import GROUP_BLOCKS
 from deepseek_workloads.store.interface import ObjectStore
 

@@ -15,7 +15,7 @@ from deepseek_workloads.data.permutation import inverse_permute, mix, permute, p
 Positions = npt.NDArray[np.int64]
 
 GROUP_BLOCKS = 8
-_BLOCKS, _WINDOWS = 1, 2  # levels of the shuffle
+BLOCKS_KEY, WINDOWS_KEY = 1, 2  # levels of the shuffle
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class WindowOrder:
     def blocks(self) -> int:
         return -(-self.windows // self.block_windows)
 
+    def chosen(self) -> npt.NDArray[np.bool_]:
+        """Of all windows, which an epoch visits."""
+        return np.ones(self.windows, dtype=np.bool_)
+
     def window_at(self, position: int, *, epoch: int) -> int:
         """The window that is visited at `position` (0..windows-1) of an epoch."""
         if not 0 <= position < self.windows:
@@ -35,9 +39,10 @@ class WindowOrder:
         short_slot = self._short_slot(epoch)
         group = self._find(position, short_slot, blocks_a_step=GROUP_BLOCKS)
         start, end = (self._slot_start(slot * GROUP_BLOCKS, short_slot) for slot in (group, group + 1))
-        mixed = start + permute(position - start, size=end - start, key=mix(self.key, epoch, _WINDOWS, group))
+        key = mix(self.key, epoch, WINDOWS_KEY, group)
+        mixed = start + permute(position - start, size=end - start, key=key)
         slot = self._find(mixed, short_slot, blocks_a_step=1)
-        block = permute(slot, size=self.blocks, key=mix(self.key, epoch, _BLOCKS))
+        block = permute(slot, size=self.blocks, key=mix(self.key, epoch, BLOCKS_KEY))
         return block * self.block_windows + mixed - self._slot_start(slot, short_slot)
 
     def windows_at(self, positions: Positions, *, epoch: int) -> Positions:
@@ -47,11 +52,11 @@ class WindowOrder:
         mixed = np.empty_like(positions)
         for group in np.unique(group_of).tolist():
             start, end = (self._slot_start(slot * GROUP_BLOCKS, short_slot) for slot in (group, group + 1))
-            key = mix(self.key, epoch, _WINDOWS, group)
+            key = mix(self.key, epoch, WINDOWS_KEY, group)
             chosen = group_of == group
             mixed[chosen] = start + permute_many(positions[chosen] - start, size=end - start, key=key)
         slots, slot_of = np.unique(self._find_many(mixed, short_slot, blocks_a_step=1), return_inverse=True)
-        blocks_key = mix(self.key, epoch, _BLOCKS)
+        blocks_key = mix(self.key, epoch, BLOCKS_KEY)
         origins = [
             permute(slot, size=self.blocks, key=blocks_key) * self.block_windows
             - self._slot_start(slot, short_slot)
@@ -76,12 +81,12 @@ class WindowOrder:
     def group_blocks(self, group: int, *, epoch: int) -> list[int]:
         """The blocks whose windows an epoch mixes in its group number `group`."""
         slots = range(group * GROUP_BLOCKS, min((group + 1) * GROUP_BLOCKS, self.blocks))
-        key = mix(self.key, epoch, _BLOCKS)
+        key = mix(self.key, epoch, BLOCKS_KEY)
         return [permute(slot, size=self.blocks, key=key) for slot in slots]
 
     def _short_slot(self, epoch: int) -> int:
         """Where in the order of blocks the last one stands: it alone may be short."""
-        key = mix(self.key, epoch, _BLOCKS)
+        key = mix(self.key, epoch, BLOCKS_KEY)
         return inverse_permute(self.blocks - 1, size=self.blocks, key=key)
 
     def _slot_start(self, slot: int, short_slot: int) -> int:

@@ -198,7 +198,8 @@ def shapes(a: Architecture) -> Iterator[Problem]:
 def room_to_look_ahead(run: TrainingRun) -> Iterator[Problem]:
     modules, lengths = run.architecture.num_nextn_predict_layers, {"data": run.data.sequence_length}
     for index, stage in enumerate(run.training.curriculum):
-        lengths[f"training.curriculum[{index}]"] = stage.sequence_length
+        if stage.sequence_length is not None:
+            lengths[f"training.curriculum[{index}]"] = stage.sequence_length
     field, length = min(lengths.items(), key=lambda item: item[1])
     if modules >= length:
         yield _problem(

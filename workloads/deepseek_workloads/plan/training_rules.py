@@ -70,7 +70,7 @@ def _of_whole(t: Training) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         yield "distillation", f"alpha {t.distillation.alpha}", (_TENSOR, _PIPELINE, _CONTEXT)
     if t.consolidation is not None:
         yield "consolidation", f"source {t.consolidation.source!r}", (_TENSOR, _PIPELINE, _CONTEXT)
-    if t.curriculum:
+    if any(stage.sequence_length is not None for stage in t.curriculum):
         yield "curriculum", f"{len(t.curriculum)} stages", (_PIPELINE, _CONTEXT)
 
 
@@ -179,7 +179,7 @@ def curriculum(run: TrainingRun) -> Iterator[Problem]:
         yield Problem(
             "spec.training.curriculum",
             f"{len(stages)} stages",
-            "would cut conversations, which objective sft keeps whole",
+            "cuts sequences, or chooses by difficulty, which objective sft keeps whole and has no score for",
             "leave it away, or use objective pretrain",
             INVALID_TRAINING,
         )
@@ -194,7 +194,7 @@ def curriculum(run: TrainingRun) -> Iterator[Problem]:
                 INVALID_TRAINING,
             )
         before = stage.until_step
-        if full % stage.sequence_length:
+        if stage.sequence_length is not None and full % stage.sequence_length:
             yield Problem(
                 f"{field}.sequenceLength",
                 str(stage.sequence_length),

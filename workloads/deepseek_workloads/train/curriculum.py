@@ -1,6 +1,7 @@
 """Short sequences first: rows of T tokens are cut into more rows of fewer, by the stage that a step is in.
 
 Nothing is left out: a step trains on the same tokens, whatever its stage. Positions begin anew in each piece.
+Which tokens a stage takes, where it has a difficulty, is a matter of the order (`data.difficulty`).
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ from deepseek_workloads.contract.objective import CurriculumStage
 
 def sequence_length(stages: Sequence[CurriculumStage], *, step: int, full: int) -> int:
     """Of step `step`: that of the first stage that has not ended, and `full` after the last."""
-    return next((stage.sequence_length for stage in stages if step <= stage.until_step), full)
+    of_step = next((stage.sequence_length for stage in stages if step <= stage.until_step), None)
+    return full if of_step is None else of_step
 
 
 def cut(ids: Tensor, labels: Tensor, length: int) -> tuple[Tensor, Tensor]:

@@ -122,7 +122,8 @@ def _anchor(run: TrainingRun, context: TrainContext, opened: Opened, model: Para
     manifests, stores = opened.data.plan.manifests, opened.data.stores
     source = run.data.sources[place].model_copy(update={"max_epochs": None})
     data = run.data.model_copy(update={"sources": [source], "mixture": None, "skip": None})
-    alone = run.model_copy(update={"data": data})
+    training = run.training.model_copy(update={"curriculum": []})
+    alone = run.model_copy(update={"data": data, "training": training})
     return make_anchor(
         model,
         opened.group,

@@ -511,6 +511,14 @@ def test_a_curriculum_rises_and_leaves_no_token_out() -> None:
     assert problems((10, 100)) == ["spec.training.curriculum[0].sequenceLength"]
 
 
+def test_a_curriculum_by_difficulty_divides_no_sequence() -> None:
+    stages = [CurriculumStage(until_step=10, max_difficulty=0.3)]
+    staged = training(curriculum=stages, parallelism=Parallelism(pipeline_parallel_degree=2))
+    assert check_training(run(training=staged)) == []
+    (problem,) = check_training(run(training=training(objective="sft", curriculum=stages)))
+    assert problem.field == "spec.training.curriculum"
+
+
 @pytest.mark.parametrize(("first", "fields"), [(100, []), (101, ["spec.monitoring.profile.fromStep"])])
 def test_a_trace_begins_at_a_step_of_the_run(first: int, fields: list[str]) -> None:
     monitoring = Monitoring(profile=Profile(from_step=first))
