@@ -23,14 +23,14 @@ _BACKLOG = 256
 class Proxy:
     """In a thread of its own, from `with` to its end."""
 
-    def __init__(self, upstream: str, *, latency_seconds: float = 0.0) -> None:
-        """`upstream`: http://host:port."""
+    def __init__(self, upstream: str, *, latency_seconds: float = 0.0, port: int = 0) -> None:
+        """`upstream`: http://host:port. `port` 0: any that is free."""
         address = urlsplit(upstream)
         self._upstream = (address.hostname or "", address.port or 80)
         self.latency_seconds = latency_seconds
         self.requests: list[str] = []  # METHOD PATH of each, also of those that break
         self._faults = Faults()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
         self._listener.setblocking(False)
         self._loop = asyncio.new_event_loop()
         self._open = asyncio.Event()

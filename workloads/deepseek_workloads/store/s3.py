@@ -237,7 +237,7 @@ class S3ObjectStore:
     # --- retries, and the way from threads into the event loop
 
     async def _attempts(self, key: str, operation: Callable[[], Awaitable[Result]]) -> Result:
-        begun = time.monotonic()
+        begun: float | None = None  # the first failure: what took long before it has all of the budget
         failures = 0
         while True:
             try:
@@ -245,6 +245,7 @@ class S3ObjectStore:
             except Exception as error:
                 failure = to_store_error(error, uri=self._uri(key))
                 failures += 1
+                begun = time.monotonic() if begun is None else begun
                 elapsed = time.monotonic() - begun
                 wait = self._retry.delay(failures, elapsed=elapsed, uniform=random.random)
                 if not failure.transient or wait is None:

@@ -1,6 +1,10 @@
 """Through a proxy that breaks requests: what is tried again, and what a lost answer does to a commit."""
 
+import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -58,6 +62,28 @@ def test_a_read_is_tried_again_by_either_reader(store: S3ObjectStore, proxy: Pro
     proxy.fail(fault)
     assert store.read_ranges([ByteRange("key", 2, 6)]) == [b"2345"]
     assert 1 <= store.retries <= 3  # aiohttp itself repeats what an idle connection did not answer
+
+
+@pytest.mark.parametrize("reader", ["s3fs", "obstore"])
+def test_a_store_that_refuses_connections_is_waited_for(
+    s3_endpoint: str, s3_storage: Storage, reader: str
+) -> None:
+    """Refused connections fail at once: it is time that ends the retries, not their number."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    storage = s3_storage.model_copy(update={"endpoint_url": f"http://127.0.0.1:{port}"})
+    patient = RetryPolicy(base_seconds=0.001, cap_seconds=0.02)
+    refused = open_store(storage, environ=CREDENTIALS, retry=patient, fast_reads=reader == "obstore")
+    with closing(open_store(s3_storage, environ=CREDENTIALS)) as direct:
+        direct.put("key", b"0123456789")
+    with closing(refused), ThreadPoolExecutor(1) as reading:
+        found = reading.submit(refused.read_ranges, [ByteRange("key", 2, 6)])
+        deadline = time.monotonic() + 60
+        while refused.retries < 40:
+            assert not wait([found], timeout=0.02).done, found.exception()
+            assert time.monotonic() < deadline
+        with Proxy(s3_endpoint, port=port):
+            assert found.result(timeout=60) == [b"2345"]
 
 
 def test_a_store_that_stays_busy_is_given_up_within_the_budget(store: S3ObjectStore, proxy: Proxy) -> None:
