@@ -8,26 +8,40 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 from phonenumbers import Leniency, PhoneNumberMatcher
 
 from deepseek_workloads.contract.pipeline import PiiKind, RedactPii
 from deepseek_workloads.data.prepare.documents import Document
 from deepseek_workloads.data.prepare.stages.contract import RecordStage
+from deepseek_workloads.data.prepare.stages.words import SPACELESS
 
 Redact = Callable[[str], str]
+# A letter, digit or underscore of a script that puts spaces beside words: Chinese, Japanese and Thai do not,
+# and Korean particles follow a word at once.
+_LETTER = rf"[^\W{SPACELESS}\u1100-\u11ff\uac00-\ud7af]"
+_NAME = rf"(?:{_LETTER}|[.+-])"
 _EMAIL = re.compile(
-    r"(?<![\w.+-])[A-Za-z0-9][\w.+-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.){1,8}[A-Za-z]{2,24}(?![\w-])"
+    rf"(?<!{_LETTER})(?<![.+-])[A-Za-z0-9]{_NAME}{{0,63}}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{{0,62}})\.){{1,8}}[A-Za-z]{{2,24}}"
+    rf"(?!{_LETTER}|-)"
 )
 _IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]*\d)")
-_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
-_US_SSN = re.compile(r"(?<![\w-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])")
-_CARD = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")
-_IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
-_CHINA_ID = re.compile(r"(?<!\w)\d{17}[\dXx](?!\w)")
+_IPV6 = re.compile(rf"(?<!{_LETTER})(?<![:.])(?:[0-9A-Fa-f]{{0,4}}:){{2,7}}[0-9A-Fa-f]{{0,4}}(?!{_LETTER}|:)")
+_US_SSN = re.compile(
+    rf"(?<!{_LETTER})(?<!-)(?!000|666|9\d\d)\d{{3}}-(?!00)\d{{2}}-(?!0000)\d{{4}}(?!{_LETTER}|-)"
+)
+_CARD = re.compile(rf"(?<!{_LETTER})(?<!-)\d(?:[ -]?\d){{12,18}}(?!{_LETTER}|-)")
+_IBAN = re.compile(
+    rf"(?<!{_LETTER})[A-Z]{{2}}\d{{2}}(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,3}})?(?!{_LETTER})"
+)
+_CHINA_ID = re.compile(rf"(?<!{_LETTER})\d{{17}}[\dXx](?!{_LETTER})")
 _CHINA_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CHINA_CHECK = "10X98765432"
+# As East Asian keyboards write addresses and numbers: one character for one, so that places stay.
+_FULL_WIDTH = re.compile("[０-９＠]")
+_HALF_WIDTH = {code: code - 0xFEE0 for code in map(ord, "＠．－＋＿０１２３４５６７８９")} | {
+    code: code - 0xFEE0 for first in "Ａａ" for code in range(ord(first), ord(first) + 26)
+}
 
 
 def redact_pii(settings: RedactPii) -> RecordStage:
@@ -45,7 +59,7 @@ def redact_pii(settings: RedactPii) -> RecordStage:
 def _redaction(kind: PiiKind, settings: RedactPii) -> Redact:
     match kind:
         case "email":
-            return lambda text: _EMAIL.sub("<EMAIL>", text) if "@" in text else text
+            return lambda text: _replaced(text, _EMAIL, "<EMAIL>") if "@" in text or "＠" in text else text
         case "ipAddress":
             return _redact_addresses
         case "idNumber":
@@ -55,31 +69,42 @@ def _redaction(kind: PiiKind, settings: RedactPii) -> Redact:
             return lambda text: _redact_phones(text, regions)
 
 
+def _replaced(
+    text: str, pattern: re.Pattern[str], placeholder: str, holds: Callable[[str], bool] = lambda _: True
+) -> str:
+    """Each match that `holds` as the placeholder; full-width characters are matched as their usual forms."""
+    searched = text.translate(_HALF_WIDTH) if not text.isascii() and _FULL_WIDTH.search(text) else text
+    pieces, end = [], 0
+    for match in pattern.finditer(searched):
+        if holds(match[0]):
+            pieces += [text[end : match.start()], placeholder]
+            end = match.end()
+    return "".join([*pieces, text[end:]]) if pieces else text
+
+
 def _redact_addresses(text: str) -> str:
-    text = _IPV4.sub(_address, text)
-    return _IPV6.sub(_address, text) if "::" in text or text.count(":") > 6 else text
-
-
-def _address(match: re.Match[str]) -> str:
-    """Only addresses that reach a person's machine: 127.0.0.1 and 10.0.0.1 are in every manual, and a::b is
-    rather C++ than an address."""
-    if ":" in match[0] and len(list(filter(None, match[0].split(":")))) < 4:
-        return match[0]
-    try:
-        return "<IP_ADDRESS>" if ipaddress.ip_address(match[0]).is_global else match[0]
-    except ValueError:
-        return match[0]
-
-
-def _redact_id_numbers(text: str) -> str:
-    text = _US_SSN.sub("<ID_NUMBER>", text)
-    for pattern, holds in ((_CHINA_ID, is_china_id), (_IBAN, is_iban), (_CARD, is_card)):
-        text = pattern.sub(partial(_confirmed, holds), text)
+    text = _replaced(text, _IPV4, "<IP_ADDRESS>", is_address_of_a_person)
+    if "::" in text or text.count(":") > 6:
+        text = _replaced(text, _IPV6, "<IP_ADDRESS>", is_address_of_a_person)
     return text
 
 
-def _confirmed(holds: Callable[[str], bool], match: re.Match[str]) -> str:
-    return "<ID_NUMBER>" if holds(match[0]) else match[0]
+def is_address_of_a_person(address: str) -> bool:
+    """Only those that reach a person's machine: 127.0.0.1 and 10.0.0.1 are in every manual, and a::b is
+    rather C++ than an address."""
+    if ":" in address and len(list(filter(None, address.split(":")))) < 4:
+        return False
+    try:
+        return ipaddress.ip_address(address).is_global
+    except ValueError:
+        return False
+
+
+def _redact_id_numbers(text: str) -> str:
+    text = _replaced(text, _US_SSN, "<ID_NUMBER>")
+    for pattern, holds in ((_CHINA_ID, is_china_id), (_IBAN, is_iban), (_CARD, is_card)):
+        text = _replaced(text, pattern, "<ID_NUMBER>", holds)
+    return text
 
 
 def is_card(number: str) -> bool:

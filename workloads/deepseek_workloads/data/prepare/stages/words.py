@@ -9,9 +9,9 @@ import unicodedata
 from functools import lru_cache
 
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_SPACELESS_EXTENDED = "\U00020000-\U0003ffff"
-_WORD = re.compile(rf"[{_SPACELESS}{_SPACELESS_EXTENDED}]|[^\s{_SPACELESS}{_SPACELESS_EXTENDED}]+")
-_TOKEN = re.compile(rf"[^\W{_SPACELESS}{_SPACELESS_EXTENDED}]+|\S")
+SPACELESS = f"{_SPACELESS}\U00020000-\U0003ffff"  # for the inside of a pattern's brackets
+_WORD = re.compile(rf"[{SPACELESS}]|[^\s{SPACELESS}]+")
+_TOKEN = re.compile(rf"[^\W{SPACELESS}]+|\S")
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*")
 
 
