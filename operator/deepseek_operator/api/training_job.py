@@ -43,6 +43,7 @@ class Checkpoint(SpecModel):
     model_config = with_rules(
         immutable("everySteps"),
         immutable("mode"),
+        immutable("memoryReplicas"),
         rule(
             "!has(self.keepEvery) || self.keepEvery % self.everySteps == 0",
             "must be a multiple of everySteps: no other step has a checkpoint of its own",
@@ -65,6 +66,14 @@ class Checkpoint(SpecModel):
         default="async",
         description="async: training goes on while a copy of the state is uploaded. sync: it waits, and "
         "needs no memory for a copy.",
+    )
+    memory_replicas: int = Field(
+        default=0,
+        ge=0,
+        le=2,
+        description="Worker pods whose memory holds each file of the newest checkpoint, so that processes "
+        "that start again in place do not read it from the store. 1: the pod that wrote it; 2: one more. It "
+        "is part of workers.resources.memory.",
     )
 
 

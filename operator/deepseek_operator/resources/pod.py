@@ -92,6 +92,7 @@ def _container(pod_set: PodSet, *, member: Member, resources: CpuResources) -> D
             {"name": "scratch", "mountPath": env.SCRATCH_DIR},
             {"name": "shared-memory", "mountPath": env.SHARED_MEMORY_DIR},
             *_api_keys(pod_set, member, {"mountPath": env.API_KEYS_DIR, "readOnly": True}),
+            *_memory_replicas(pod_set, member, {"mountPath": env.MEMORY_REPLICAS_MOUNT}),
         ],
     }
 
@@ -107,6 +108,8 @@ def _environment(pod_set: PodSet, member: Member) -> list[Document]:
         env.TERMINATION_GRACE_SECONDS: str(pod_set.run_policy.termination_grace_period_seconds),
         "HOME": env.SCRATCH_DIR,
     }
+    if _keeps_replicas(pod_set, member):
+        values[env.MEMORY_REPLICAS_DIR] = env.MEMORY_REPLICAS_MOUNT
     return [
         *({"name": name, "value": value} for name, value in values.items()),
         _from_field(env.POD_NAME, "metadata.name"),
@@ -176,6 +179,9 @@ def _volumes(pod_set: PodSet, member: Member, resources: CpuResources) -> list[D
             "emptyDir": {"medium": "Memory", "sizeLimit": str(shared_memory_bytes(resources.memory))},
         },
         *_api_keys(pod_set, member, {"secret": {"secretName": pod_set.api_keys_secret, "optional": False}}),
+        *_memory_replicas(
+            pod_set, member, {"emptyDir": {"medium": "Memory", "sizeLimit": str(pod_set.replica_bytes)}}
+        ),
     ]
 
 
@@ -184,6 +190,18 @@ def _api_keys(pod_set: PodSet, member: Member, values: Document) -> list[Documen
     if pod_set.api_keys_secret is None or member.role != env.ROLE_WORKER:
         return []
     return [{"name": "api-keys"} | values]
+
+
+def _memory_replicas(pod_set: PodSet, member: Member, values: Document) -> list[Document]:
+    """A volume, or its mount. It lives as long as the pod, not as its processes, and counts towards the
+    memory limit as far as it is filled."""
+    if not _keeps_replicas(pod_set, member):
+        return []
+    return [{"name": "memory-replicas"} | values]
+
+
+def _keeps_replicas(pod_set: PodSet, member: Member) -> bool:
+    return pod_set.replica_bytes > 0 and member.role == env.ROLE_WORKER
 
 
 def shared_memory_bytes(memory: str) -> int:

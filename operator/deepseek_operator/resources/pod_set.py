@@ -12,6 +12,7 @@ from deepseek_operator.resources.names import ResourceName
 from deepseek_operator.resources.settings import BuildSettings
 from deepseek_workloads.contract.environment import MLFLOW_CREDENTIALS, OPENAI_API_KEY, WANDB_API_KEY
 from deepseek_workloads.contract.run_config import AnyRun, DatasetRun, ServingRun, Storage, TrainingRun
+from deepseek_workloads.plan.replicas import replica_limit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -46,6 +47,7 @@ class PodSet:
     serves: bool = False  # its workers answer requests
     api_keys_secret: str | None = None  # its name
     service_keys: tuple[SecretKey, ...] = ()  # of experiment trackers and served models, for the workers
+    replica_bytes: int = 0  # of checkpoints that a worker may keep in memory; 0: none
 
 
 def resource_name(resource: DeepSeekTrainingJob | DeepSeekDataset) -> ResourceName:
@@ -74,6 +76,7 @@ def pod_set_of(
         storage_ports=storage_ports(run, settings),
         settings=settings,
         service_keys=tuple(_service_keys(spec)),
+        replica_bytes=replica_limit(run) if isinstance(run, TrainingRun) else 0,
     )
 
 

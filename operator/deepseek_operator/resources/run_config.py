@@ -89,7 +89,8 @@ def render_training_run(
                 "skip": [skipped.model_dump() for skipped in spec.data.skip] or None,
             },
             "training": _training(spec, teacher),
-            "checkpoint": spec.checkpoint.model_dump(),
+            "checkpoint": spec.checkpoint.model_dump()
+            | {"memory_replicas": spec.checkpoint.memory_replicas or None},
             "evaluation": spec.evaluation.model_dump(),
             "monitoring": _monitoring(spec),
             "alerts": alerts_of(spec),

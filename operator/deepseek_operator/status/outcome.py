@@ -18,6 +18,7 @@ from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_WORKE
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.plan.estimate import estimate
+from deepseek_workloads.plan.replicas import replica_bytes
 
 SUCCEEDED: Final = "Succeeded"
 FAILED: Final = "Failed"
@@ -126,7 +127,7 @@ def memory_words(resource: RunResource, observed: Observed, *, role: str) -> str
     if not isinstance(observed.run, TrainingRun):
         return f"{words}: raise spec.workers.resources.memory"
     processes = observed.run.workers.num_proc_per_node
-    model = estimate(observed.run).memory.total * processes
+    model = estimate(observed.run).memory.total * processes + replica_bytes(observed.run)
     programs = _POD_BYTES + _RANK_BYTES * processes
     return (
         f"{words}, the estimate of the model and its activations {format_bytes(model)}, and Python, torch "

@@ -22,6 +22,7 @@ from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.plan.accelerators import Accelerator, accelerator_of
 from deepseek_workloads.plan.estimate import Estimate, estimate
 from deepseek_workloads.plan.pool import GPU_MEMORY_BYTES, smallest_pool
+from deepseek_workloads.plan.replicas import replica_bytes
 from deepseek_workloads.plan.step_time import estimated_tokens_per_second
 
 _CONDITIONS = (
@@ -67,6 +68,7 @@ def build_plan(run: TrainingRun, *, gpu: Accelerator | None = None) -> PlanStatu
         precision=run.training.precision,
         gpu_memory_bytes=GPU_MEMORY_BYTES,
     )
+    kept = replica_bytes(run) if run.workers.gpus_per_node == 0 else 0  # a GPU's memory holds none
     return PlanStatus(
         parameters=needed.parameters,
         active_parameters=needed.active_parameters,
@@ -78,7 +80,7 @@ def build_plan(run: TrainingRun, *, gpu: Accelerator | None = None) -> PlanStatu
         accumulation_steps=needed.passes,
         precision=run.training.precision,
         memory_per_rank=format_bytes(needed.memory.total),
-        memory_per_node=format_bytes(needed.memory.total * run.workers.num_proc_per_node),
+        memory_per_node=format_bytes(needed.memory.total * run.workers.num_proc_per_node + kept),
         smallest_gpu_pool="none" if pool is None else str(pool),
         **_pace(run, needed, gpu),
     )

@@ -23,6 +23,7 @@ MLFLOW_CREDENTIALS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFL
 OPENAI_API_KEY = "OPENAI_API_KEY"
 FAST_READS = "DEEPSEEK_FAST_READS"  # off: ranges are read by s3fs though obstore is installed
 TERMINATION_GRACE_SECONDS = "DEEPSEEK_TERMINATION_GRACE_SECONDS"
+MEMORY_REPLICAS_DIR = "DEEPSEEK_MEMORY_REPLICAS_DIR"  # of worker pods whose run keeps checkpoints in memory
 
 # Ports.
 COORDINATOR_PORT = 8080  # GET /progress, /healthz, /readyz, /metrics; POST /control, /report
@@ -41,6 +42,7 @@ HOROVOD_LAUNCHER_PORT = 8083  # workers hold one connection; over it the driver 
 RUN_CONFIG_FILE = "/etc/deepseek/run-config.json"
 API_KEYS_DIR = "/etc/deepseek-api-keys"  # a Secret: each of its values is a key, rotated without a restart
 SCRATCH_DIR = "/tmp"  # noqa: S108 - an emptyDir; Ray's session, caches
+MEMORY_REPLICAS_MOUNT = "/var/lib/deepseek/replicas"  # a memory emptyDir: it outlives the pod's processes
 SHARED_MEMORY_DIR = "/dev/shm"  # noqa: S108 - a memory emptyDir for Ray's object store
 TERMINATION_MESSAGE_PATH = "/dev/termination-log"
 DRAIN_FILE = "/tmp/drain"  # noqa: S108 - exists once SIGTERM was received by this pod's supervisor

@@ -126,6 +126,7 @@ class Checkpoint(WireModel):
     keep_every: int | None = Field(default=None, ge=1)
     keep_best: KeepBest | None = None
     mode: Literal["async", "sync"] = "sync"  # whether training goes on while a checkpoint is uploaded
+    memory_replicas: int | None = Field(default=None, ge=1, le=2)  # pods that hold each file; None: none does
 
     @property
     def retention(self) -> Retention:

@@ -24,6 +24,7 @@ from deepseek_workloads.launch.report import report_client
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.context import TrainContext, draining_by_file
 from deepseek_workloads.train.monitor import ReportClient
+from deepseek_workloads.train.replicas.folder import memory_replicas
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +74,7 @@ def train_rank(run: TrainingRun, arguments: Arguments, monitor: ReportClient, *,
         begin_epoch=epoch_beginner(arguments.run_document, run, term=arguments.term),
         monitor=monitor,
         draining=draining_by_file(),
+        memory=memory_replicas(run),
         join_group=group_joiner(run),
     )
     return train(run, context)

@@ -15,6 +15,7 @@ from deepseek_workloads.launch.ray_failures import RankFailed
 from deepseek_workloads.launch.report import report_client
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.context import TrainContext, draining_by_file
+from deepseek_workloads.train.replicas.folder import memory_replicas
 
 RUN_DOCUMENT = "run"
 TERM = "term"
@@ -35,6 +36,7 @@ def run_rank(config: dict[str, Any]) -> dict[str, Any]:
         begin_epoch=epoch_beginner(config[RUN_DOCUMENT], run, term=config[TERM]),
         monitor=monitor,
         draining=draining_by_file(),
+        memory=memory_replicas(run),
     )
     try:
         from deepseek_workloads.train.loop import train  # torch: not before the channel is up

@@ -10,7 +10,7 @@ from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import Parallelism, TrainingRun
 from deepseek_workloads.plan.layout import layout_of
 from deepseek_workloads.plan.lsh_budget import lsh_budget
-from deepseek_workloads.plan.memory import MemoryEstimate, estimate_memory
+from deepseek_workloads.plan.memory import MemoryEstimate, estimate_memory, estimate_staged
 from deepseek_workloads.plan.modules import fitting, linear_names
 from deepseek_workloads.plan.pipeline import enough_passes
 from deepseek_workloads.plan.tensors import NEXTN, ROUTED_EXPERTS, Shape, elements, parameter_shapes
@@ -178,11 +178,26 @@ def _memory(run: TrainingRun, micro_batch_size: int) -> MemoryEstimate:
 
 
 def _staging_ranks(run: TrainingRun) -> int:
-    """Of a GPU's state the copy lies in the host's memory, which this does not count. Of Horovod's ranks one
-    writes."""
+    """Of a GPU's state the copy lies in the host's memory, which this does not count."""
     if run.checkpoint.mode == "sync" or run.workers.gpus_per_node > 0:
         return 0
+    return _writing_ranks(run)
+
+
+def _writing_ranks(run: TrainingRun) -> int:
+    """Among how many ranks with the same state a checkpoint is divided. Of Horovod's ranks one writes."""
     return layout_of(run.training.parallelism, run.workers.world_size).dense[1] if run.backend == "ray" else 1
+
+
+def checkpoint_bytes_of_rank(run: TrainingRun) -> int:
+    """Weights and optimizer states that a rank writes."""
+    return estimate_staged(
+        run.architecture,
+        layout=layout_of(run.training.parallelism, run.workers.world_size),
+        optimizer=run.training.optimizer.name,
+        trained=trained_share(run),
+        ranks=_writing_ranks(run),
+    )
 
 
 def trained_share(run: TrainingRun) -> float:

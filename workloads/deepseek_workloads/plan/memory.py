@@ -88,8 +88,20 @@ def estimate_memory(
         ),
         logits=_logits(architecture, tokens, compute, gpu=gpu),
         copies=round(trained * copies * stored_bytes),
-        staged=-(-(stored_bytes + optimizer_bytes) // staging_ranks) if staging_ranks else 0,
+        staged=estimate_staged(
+            architecture, layout=layout, optimizer=optimizer, trained=trained, ranks=staging_ranks
+        )
+        if staging_ranks
+        else 0,
     )
+
+
+def estimate_staged(
+    architecture: Architecture, *, layout: Layout, optimizer: str, trained: float, ranks: int
+) -> int:
+    """Bytes of weights and optimizer states that one of `ranks` with the same state writes."""
+    moments = round(trained * MASTER_BYTES * _moments(architecture, layout, optimizer))
+    return -(-(MASTER_BYTES * _stored(architecture, layout) + moments) // ranks)
 
 
 def _unsharded_blocks(architecture: Architecture) -> int:

@@ -7,8 +7,9 @@ numbers are functions of it. Loading fits any number of ranks and any zeroStage.
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -30,8 +31,11 @@ from deepseek_workloads.data.checksum import object_checksum
 from deepseek_workloads.store.interface import NotFound, ObjectChanged, ObjectStore, StoreError
 from deepseek_workloads.store.log import CheckpointEntry, LogEntry, live_checkpoints
 from deepseek_workloads.train.checkpoint_index import CheckpointIndex
-from deepseek_workloads.train.checkpoint_storage import INDEX_FILE, ObjectStoreReader
+from deepseek_workloads.train.checkpoint_storage import INDEX_FILE, ObjectStoreReader, ReadHeld
 from deepseek_workloads.train.group import Group
+from deepseek_workloads.train.replicas.folder import MemoryReplicas, ReplicaFolder
+from deepseek_workloads.train.replicas.reading import read_held
+from deepseek_workloads.train.writer_ranks import writer_ranks
 
 _OPTIONS = StateDictOptions(flatten_optimizer_state_dict=True)
 
@@ -83,12 +87,14 @@ class Identity:
 
 @dataclass(frozen=True)
 class Loaded:
-    """`entry` None: there is no checkpoint. `damaged`: log indices of newer ones that could not be used."""
+    """`entry` None: there is no checkpoint. `damaged`: log indices of newer ones that could not be used.
+    `from_memory`: bytes of this rank that no store was asked for."""
 
     position: Position
     entry: CheckpointEntry | None
     damaged: tuple[int, ...]
     warnings: tuple[str, ...]
+    from_memory: int = 0
 
 
 def load_latest(
@@ -100,8 +106,10 @@ def load_latest(
     optimizer: Optimizer,
     identity: Identity,
     parts: Sequence[StatePart] = (),
+    memory: MemoryReplicas | None = None,
 ) -> Loaded:
-    """The newest intact checkpoint into `model` and `optimizer`. A collective, with the same `entries`.
+    """The newest intact checkpoint into `model` and `optimizer`. A collective, with the same `entries`. What
+    `memory` holds of it is not read from the store.
 
     Raises CheckpointMismatch, NoIntactCheckpoint when there are checkpoints but none can be read, and
     StoreUnavailable: a store that does not answer says nothing about a checkpoint.
@@ -111,7 +119,8 @@ def load_latest(
     for entry in reversed(live_checkpoints(entries)):
         _check_identity(store, entry.record, identity)
         try:
-            _load(store, group, entry.record, model=model, optimizer=optimizer, parts=parts)
+            source = _Source(store, entry.record, memory)
+            from_memory = _load(source, group, model=model, optimizer=optimizer, parts=parts)
         except (NotFound, ObjectChanged) as error:
             damaged.append(entry.index)
             skipped.append(
@@ -120,7 +129,7 @@ def load_latest(
             continue
         record = entry.record
         position = Position(record.step, record.consumed_samples, record.tokens)
-        return Loaded(position, entry, tuple(damaged), tuple(skipped))
+        return Loaded(position, entry, tuple(damaged), tuple(skipped), from_memory)
     if damaged:
         raise NoIntactCheckpoint(
             f"{store.uri}: none of its {len(damaged)} checkpoints is intact ({skipped[0]}); "
@@ -132,10 +141,11 @@ def load_latest(
 def load_weights(store: ObjectStore, record: CheckpointRecord, model: nn.Module, *, group: Group) -> None:
     """The weights alone, of one checkpoint, on one rank. Raises NotFound and ObjectChanged when it is not
     intact, and StoreErrors."""
-    index = group.on_rank_zero(lambda: _read_index(store, record))
+    source = _Source(store, record, None)
+    index = group.on_rank_zero(source.index)
     weights = get_model_state_dict(model, options=_OPTIONS)
     named = {f"model.{name}": value for name, value in weights.items() if isinstance(value, Tensor)}
-    _read_into(named, store, record, index, group)
+    _read_into(named, source, index, group)
     set_model_state_dict(model, weights, options=_OPTIONS)
 
 
@@ -170,23 +180,35 @@ def first_cause(failure: CheckpointException) -> BaseException:
     return min(causes, key=lambda cause: isinstance(cause, StoreError) and cause.transient)
 
 
+@dataclass(frozen=True)
+class _Source:
+    """One checkpoint, and where its bytes may be."""
+
+    store: ObjectStore
+    record: CheckpointRecord
+    memory: MemoryReplicas | None
+
+    def index(self) -> CheckpointIndex:
+        return _read_index(self.store, self.record, self.memory.folder if self.memory else None)
+
+
 def _load(
-    store: ObjectStore,
+    source: _Source,
     group: Group,
-    record: CheckpointRecord,
     *,
     model: nn.Module,
     optimizer: Optimizer,
     parts: Sequence[StatePart],
-) -> None:
-    index = group.on_rank_zero(lambda: _read_index(store, record))
+) -> int:
+    """Bytes of this rank that came from memory."""
+    index = group.on_rank_zero(source.index)
     stepped = any(tensor.name.startswith("optimizer.") for tensor in index.tensors)
     _make_room(model, optimizer, stepped=stepped)
     stored = {tensor.name for tensor in index.tensors}
     parts = [part for part in parts if part.needed or part_tensors([part]).keys() <= stored]
     tensors = state_tensors(model, optimizer) | part_tensors(parts)
 
-    _read_into(tensors, store, record, index, group)
+    from_memory = _read_into(tensors, source, index, group)
     weights = get_model_state_dict(model, options=_OPTIONS)
     set_model_state_dict(model, {name: tensors[f"model.{name}"] for name in weights}, options=_OPTIONS)
     if stepped:
@@ -195,30 +217,34 @@ def _load(
         set_optimizer_state_dict(model, optimizer, {**moments, **loaded}, options=_OPTIONS)
     for part in parts:
         part.load({name: tensors[f"part.{name}"] for name in part.state()})
+    return from_memory
 
 
-def _read_into(
-    tensors: dict[str, Tensor],
-    store: ObjectStore,
-    record: CheckpointRecord,
-    index: CheckpointIndex,
-    group: Group,
-) -> None:
-    def read() -> None:
+def _read_into(tensors: dict[str, Tensor], source: _Source, index: CheckpointIndex, group: Group) -> int:
+    memory, prefix = source.memory, source.record.prefix
+    ranks = writer_ranks(group) if memory is not None else None
+
+    def read() -> int:
+        held: ReadHeld | None = None
+        if memory is not None and ranks is not None:
+            held = partial(read_held, prefix=prefix, folder=memory.folder, ranks=ranks)
+        reader = ObjectStoreReader(source.store, prefix, index, held=held)
         with _raising(_cause_of_load), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")
             load_tensors(
                 tensors,
-                storage_reader=ObjectStoreReader(store, record.prefix, index),
+                storage_reader=reader,
                 planner=DefaultLoadPlanner(flatten_state_dict=False),
                 no_dist=not group.torch_distributed,
             )
+        return reader.held_bytes
 
-    if group.torch_distributed:
-        read()  # each rank its part
-        return
-    group.on_rank_zero(read)
+    with closing(ranks) if ranks is not None else nullcontext():
+        if group.torch_distributed:
+            return read()  # each rank its part
+        from_memory = group.on_rank_zero(read)
     group.broadcast(tensors[name] for name in sorted(tensors))
+    return from_memory
 
 
 def _make_room(model: nn.Module, optimizer: Optimizer, *, stepped: bool) -> None:
@@ -244,13 +270,19 @@ def _cause_of_load(failure: CheckpointException) -> BaseException:
     return first_cause(failure)
 
 
-def _read_index(store: ObjectStore, record: CheckpointRecord) -> CheckpointIndex:
+def _read_index(
+    store: ObjectStore, record: CheckpointRecord, folder: ReplicaFolder | None
+) -> CheckpointIndex:
     key = record.prefix + INDEX_FILE
     entry = next((file for file in record.files if file.key == key), None)
     if entry is None:
         raise ObjectChanged(f"{store.uri}/{key}: the checkpoint's record names no such file")
+    expected = (entry.size, entry.checksum)
+    kept = folder.read(key) if folder is not None else None
+    if kept is not None and (len(kept), object_checksum(kept)) == expected:
+        return CheckpointIndex.model_validate_json(kept)
     document = store.read(key)
-    if (len(document), object_checksum(document)) != (entry.size, entry.checksum):
+    if (len(document), object_checksum(document)) != expected:
         raise ObjectChanged(f"{store.uri}/{key}: its size or checksum is not what the commit log says")
     return CheckpointIndex.model_validate_json(document)
 

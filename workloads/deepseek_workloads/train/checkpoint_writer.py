@@ -7,8 +7,8 @@ checkpoint by one record of the commit log. At most one is under way. It does no
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,21 +17,24 @@ from torch.optim import Optimizer
 
 from deepseek_workloads.contract import layout
 from deepseek_workloads.contract.records import FileEntry
-from deepseek_workloads.data.checksum import object_checksum
-from deepseek_workloads.store.interface import ObjectStore, StoreError
+from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CheckpointEntry, Writer, live_checkpoints
 from deepseek_workloads.train.checkpoint import Identity, Position, StatePart, part_tensors, state_tensors
 from deepseek_workloads.train.checkpoint_files import FileLayout, StagedFile, file_layouts
 from deepseek_workloads.train.checkpoint_index import index_of
 from deepseek_workloads.train.checkpoint_plan import Signature, WritePlan, make_plan, signature
 from deepseek_workloads.train.checkpoint_storage import INDEX_FILE
+from deepseek_workloads.train.checkpoint_uploads import Uploaded, all_uploaded, file_entry
 from deepseek_workloads.train.decisions import CheckpointReason
 from deepseek_workloads.train.group import Group, portable
 from deepseek_workloads.train.parallel_calls import in_parallel
+from deepseek_workloads.train.replicas.folder import MemoryReplicas
+from deepseek_workloads.train.replicas.keeping import Published, keep
 from deepseek_workloads.train.retention import attempt_name
 from deepseek_workloads.train.writer_ranks import WriterRanks, writer_ranks
 
 _CONCURRENT_FILES = 8
+_PODS_GO = ("preemption", "final")  # why a checkpoint is written that no restart in place follows
 _COMMIT_SECONDS = 10.0  # that a run which fails waits for a checkpoint whose files are all durable
 
 
@@ -77,14 +80,6 @@ class Durable:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Uploaded:
-    """What a rank tells rank 0 of its files."""
-
-    files: Sequence[FileEntry]
-    chunks: Mapping[Any, Any]  # MetadataIndex -> StoredChunk
-
-
 class Abandoned(Exception):
     """The run ends for another reason: nothing more is uploaded."""
 
@@ -100,11 +95,12 @@ class CheckpointWriter:
         *,
         in_background: bool,
         after_commit: Callable[[], Sequence[str]] = tuple,
+        memory: MemoryReplicas | None = None,
     ) -> None:
         """A collective. Without `in_background`, `begin` returns when all is done, and nothing is copied
-        ahead."""
+        ahead. `memory` gets the files of what is durable."""
         self._place, self._state, self._group = place, state, group
-        self._in_background, self._after_commit = in_background, after_commit
+        self._in_background, self._after_commit, self._memory = in_background, after_commit, memory
         self._ranks = writer_ranks(group)
         self._signature: Signature | None = None
         self._plan = WritePlan((), None)
@@ -113,7 +109,7 @@ class CheckpointWriter:
         self._thread: threading.Thread | None = None
         self._durable: Durable | None = None
         self._error: BaseException | None = None
-        self._abandoned, self._committing = threading.Event(), threading.Event()
+        self._abandoned, self._committing, self._committed = (threading.Event() for _ in range(3))
 
     @property
     def durable(self) -> Durable | None:
@@ -138,6 +134,7 @@ class CheckpointWriter:
             self._stage(tensors)
         self._durable, self._error = None, None
         self._committing.clear()
+        self._committed.clear()
         self._thread = threading.Thread(
             target=self._write,
             args=(wanted, {} if self._in_background else tensors, ranks, begun),
@@ -160,8 +157,8 @@ class CheckpointWriter:
     def abandon(self) -> None:
         """When the run fails meanwhile. What is durable already is still published."""
         self._abandoned.set()
-        if self._thread is not None and self._committing.is_set():
-            self._thread.join(_COMMIT_SECONDS)
+        if self._committing.is_set():
+            self._committed.wait(_COMMIT_SECONDS)
 
     def close(self) -> None:
         """A collective, when none is under way."""
@@ -199,17 +196,52 @@ class CheckpointWriter:
     # --- in the thread
 
     def _write(self, wanted: Wanted, tensors: Mapping[str, Tensor], ranks: WriterRanks, begun: float) -> None:
+        published: Published | None = None
         try:
             attempt = attempt_name(self._place.epoch, str(uuid.uuid4()))
             prefix = layout.data_prefix(ranks.from_rank_zero(attempt))
             uploads = ranks.gather(self._upload(prefix, tensors))
             if ranks.rank == 0:
                 self._committing.set()
-                self._durable = self._commit(wanted, prefix, uploads, begun)
+                self._durable, published = self._commit(wanted, prefix, uploads, begun)
         except BaseException as error:  # raised again by `wait`
             self._error = error
+        self._committed.set()
+        if self._memory is not None:
+            try:
+                self._keep(published, tensors, ranks, self._memory)
+            except Exception as error:  # of a peer that is gone, which the training will see
+                self._warn(f"the pods' memory holds no copy of the checkpoint: {error}")
 
-    def _upload(self, prefix: str, tensors: Mapping[str, Tensor]) -> "_Uploaded | Exception":
+    def _keep(
+        self,
+        published: Published | None,
+        tensors: Mapping[str, Tensor],
+        ranks: WriterRanks,
+        memory: MemoryReplicas,
+    ) -> None:
+        """A collective, whatever became of the checkpoint."""
+        published = ranks.from_rank_zero(None if self._abandoned.is_set() else published)
+        if published is None:
+            return
+        prefix = published.prefix
+        contents = ((prefix + file.name, file.content) for file in self._files(tensors))
+        for problem in keep(published, contents, memory=memory, ranks=ranks):
+            self._warn(problem)
+
+    def _warn(self, warning: str) -> None:
+        if self._durable is not None:
+            self._durable = replace(self._durable, warnings=(*self._durable.warnings, warning))
+
+    def _files(self, tensors: Mapping[str, Tensor]) -> Iterator[StagedFile]:
+        """One at a time where they are not kept."""
+        yield from self._staged
+        for layout_of_file in self._layouts if not self._staged else ():
+            file = StagedFile(layout_of_file, pinned=False)
+            file.stage(tensors)
+            yield file
+
+    def _upload(self, prefix: str, tensors: Mapping[str, Tensor]) -> "Uploaded | Exception":
         """All files of this rank."""
 
         def put(file: FileLayout | StagedFile) -> tuple[FileEntry, Mapping[Any, Any]]:
@@ -218,7 +250,7 @@ class CheckpointWriter:
             if isinstance(file, FileLayout):
                 file = StagedFile(file, pinned=False)
                 file.stage(tensors)
-            entry = _file_entry(prefix + file.name, file.content)
+            entry = file_entry(prefix + file.name, file.content)
             self._place.store.put(entry.key, file.content)
             return entry, dict(file.chunks())
 
@@ -228,17 +260,19 @@ class CheckpointWriter:
         except Exception as error:
             return portable(error)
         chunks = {index: chunk for _, of_file in written for index, chunk in of_file.items()}
-        return _Uploaded([entry for entry, _ in written], chunks)
+        return Uploaded([entry for entry, _ in written], chunks)
 
     def _commit(
-        self, wanted: Wanted, prefix: str, uploads: Sequence[_Uploaded | Exception], begun: float
-    ) -> Durable:
-        files, chunks = _joined(uploads)
+        self, wanted: Wanted, prefix: str, uploads: Sequence[Uploaded | Exception], begun: float
+    ) -> tuple[Durable, Published | None]:
+        done = all_uploaded(uploads)
+        chunks = {index: chunk for upload in done for index, chunk in upload.chunks.items()}
+        files = [file for upload in done for file in upload.files]
         writer = self._place.writer
         assert writer is not None
         assert self._plan.metadata is not None
         document = index_of(self._plan.metadata, chunks).to_json()
-        index = _file_entry(prefix + INDEX_FILE, document)
+        index = file_entry(prefix + INDEX_FILE, document)
         self._place.store.put(index.key, document)
         wanted.before_commit()
         entry = writer.commit_checkpoint(
@@ -254,19 +288,7 @@ class CheckpointWriter:
         )
         seconds = time.monotonic() - begun
         warnings = tuple(self._after_commit())
-        return Durable(entry, tuple(live_checkpoints(writer.entries)), seconds, warnings)
-
-
-def _joined(uploads: Sequence[_Uploaded | Exception]) -> tuple[list[FileEntry], dict[Any, Any]]:
-    """Raises what went wrong on some rank: of several errors the one that explains most, a final before a
-    transient one."""
-    errors = [upload for upload in uploads if isinstance(upload, Exception)]
-    if errors:
-        raise min(errors, key=lambda error: isinstance(error, StoreError) and error.transient)
-    done = [upload for upload in uploads if isinstance(upload, _Uploaded)]
-    chunks = {index: chunk for upload in done for index, chunk in upload.chunks.items()}
-    return [file for upload in done for file in upload.files], chunks
-
-
-def _file_entry(key: str, content: bytes | memoryview) -> FileEntry:
-    return FileEntry(key=key, size=len(content), checksum=object_checksum(content))
+        durable = Durable(entry, tuple(live_checkpoints(writer.entries)), seconds, warnings)
+        if wanted.reason in _PODS_GO:
+            return durable, None
+        return durable, Published(prefix, (index.key, document), [upload.files for upload in done])

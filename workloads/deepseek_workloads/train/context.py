@@ -13,6 +13,7 @@ from deepseek_workloads.contract.run_config import Storage
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CommitLog, Writer
 from deepseek_workloads.train.monitor import Monitor
+from deepseek_workloads.train.replicas.folder import MemoryReplicas
 
 if TYPE_CHECKING:  # a launcher imports torch when it has told its coordinator that it is there
     import torch
@@ -46,6 +47,8 @@ class TrainContext:
     agree by a collective, write a checkpoint and raise `Preempted`."""
     join_group: Callable[[int, int, "torch.device"], "Group"] = join_torch_group
     """From rank, world size and device; what joins the ranks is initialised by the launcher before."""
+    memory: MemoryReplicas | None = None
+    """Where this pod keeps files of checkpoints; None: nowhere."""
 
 
 class Preempted(Exception):

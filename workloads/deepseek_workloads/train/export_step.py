@@ -63,7 +63,7 @@ def export_step(run: TrainingRun, step: int, *, open_store: Callable[[Storage], 
     identity = Identity(model_digest(run), data.digests)
     if entry.record.architecture_digest not in ("", identity.architecture_digest):
         raise NoSuchStep(f"{store.uri}: its checkpoints are of another model than the run config's")
-    opened = Opened(run, group, store, None, _epoch_of(entry, entries), data, identity)
+    opened = Opened(run, group, store, None, _epoch_of(entry, entries), data, identity, None)
     model = _model(run, group)
     load_weights(store, entry.record, model.module, group=group)
     if run.training.quantisation is not None and run.training.quantisation.mode != "aware":

@@ -59,7 +59,7 @@ class CheckpointKeeper:
             live = live_checkpoints(self.opened.epoch.entries)
             self._warn_of(loaded)
             intact = [entry for entry in live if entry.index not in self._damaged]
-            self.reporter.resumed(loaded.position, intact)
+            self.reporter.resumed(loaded.position, intact, from_memory=loaded.from_memory)
             for warning in self._retire(damaged_too=False):
                 self.reporter.warn(warning)
         opened = self.opened
@@ -69,6 +69,7 @@ class CheckpointKeeper:
             opened.group,
             in_background=opened.run.checkpoint.mode == "async",
             after_commit=lambda: self._retire(damaged_too=True),
+            memory=opened.memory,
         )
         cleaner = threading.Thread(target=self._remove_orphans, name="orphans", daemon=True)
         cleaner.start()
@@ -167,6 +168,7 @@ class CheckpointKeeper:
             optimizer=self.optimizer,
             identity=self.opened.identity,
             parts=self.parts,
+            memory=self.opened.memory,
         )
 
     def _retire(self, *, damaged_too: bool) -> list[str]:

@@ -23,6 +23,7 @@ from deepseek_workloads.store.log import CommitLog, LogEntry, Writer
 from deepseek_workloads.train.checkpoint import Identity, Position
 from deepseek_workloads.train.context import TrainContext
 from deepseek_workloads.train.group import Group, choose_device
+from deepseek_workloads.train.replicas.folder import MemoryReplicas
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Opened:
     epoch: Epoch
     data: DataSources
     identity: Identity
+    memory: MemoryReplicas | None
 
     def stream(self, position: Position, *, rank: int, world_size: int, micro_batch_size: int) -> BatchStream:
         """The data that is left from `position` to the run's last step. Rank and size are those of reading:
@@ -95,7 +97,7 @@ def open_run(run: TrainingRun, context: TrainContext) -> Opened:
     writer, epoch = _begin_epoch(store, context, group)
     data = open_data(run, context.open_store, group)
     identity = Identity(model_digest(run), data.digests)
-    return Opened(run, group, store, writer, epoch, data, identity)
+    return Opened(run, group, store, writer, epoch, data, identity, context.memory)
 
 
 def _configure_torch(run: TrainingRun, group: Group) -> None:

@@ -92,8 +92,10 @@ class Reporter:
     def found_micro_batch_size(self, sequences: int) -> None:
         self._say("microBatchSize", sequences=sequences)
 
-    def resumed(self, position: Position, live: Sequence[CheckpointEntry]) -> None:
-        self._say("resumed", step=position.step, consumedSamples=position.consumed_samples)
+    def resumed(self, position: Position, live: Sequence[CheckpointEntry], *, from_memory: int = 0) -> None:
+        """`from_memory`: bytes of rank 0 that the pods' memory held."""
+        samples = position.consumed_samples
+        self._say("resumed", step=position.step, consumedSamples=samples, bytesFromMemory=from_memory)
         at = [entry.record.metrics for entry in live if entry.record.step == position.step]
         figures = {name: at[-1].get(name) for name in _FIGURES} if at else {}
         self._publish(step=position.step, tokens=position.tokens, checkpoints=_summaries(live), **figures)

@@ -61,6 +61,7 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
         optimizer=optimizer,
         identity=opened.identity,
         parts=parts,
+        memory=opened.memory,
     )
     if loaded.entry is None and anchor is None:  # which was made of them
         _first_weights(run, context, group, model)

@@ -1,11 +1,12 @@
 """The ranks that write a checkpoint, joined apart from those that train: their collectives run beside a step.
+Those that load one from the pods' memory are joined in the same way.
 
 A second group over the same ranks, on the CPU whatever they train on. Where every rank holds the whole state
 (one rank, or Horovod's), rank 0 alone writes. It does not know what is written.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 from deepseek_workloads.train.group import Group
+from deepseek_workloads.train.replicas.transfers import Rounds, Transfer
 
 
 class WriterRanks(ABC):
@@ -37,6 +39,17 @@ class WriterRanks(ABC):
 
     @abstractmethod
     def from_rank_zero(self, value: Any) -> Any: ...
+
+    @abstractmethod
+    def gather_all(self, value: Any) -> list[Any]:
+        """By rank, on every rank."""
+
+    @abstractmethod
+    def move(
+        self, rounds: Rounds, read: Callable[[Transfer], bytes]
+    ) -> Iterator[tuple[Transfer, memoryview]]:
+        """What this rank gets of `rounds`, which are the same on every rank, in their order; `read` gives
+        what it sends. To be taken to its end."""
 
     @abstractmethod
     def close(self) -> None: ...
@@ -64,6 +77,16 @@ class _OneRank(WriterRanks):
 
     def from_rank_zero(self, value: Any) -> Any:
         return value
+
+    def gather_all(self, value: Any) -> list[Any]:
+        return [value]
+
+    def move(
+        self, rounds: Rounds, read: Callable[[Transfer], bytes]
+    ) -> Iterator[tuple[Transfer, memoryview]]:
+        """There is nobody else."""
+        for transfer in (transfer for each in rounds for transfer in each):
+            yield transfer, memoryview(read(transfer))
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -93,6 +116,31 @@ class _TorchRanks(WriterRanks):
         box = [value]
         dist.broadcast_object_list(box, src=0, group=self._group)
         return box[0]
+
+    def gather_all(self, value: Any) -> list[Any]:
+        gathered: list[Any] = [None] * self._group.size()
+        dist.all_gather_object(gathered, value, group=self._group)
+        return gathered
+
+    def move(
+        self, rounds: Rounds, read: Callable[[Transfer], bytes]
+    ) -> Iterator[tuple[Transfer, memoryview]]:
+        tag = 0
+        for transfers in rounds:
+            received, sent, waiting = [], [], []
+            for transfer in transfers:
+                tag += 1
+                if transfer.target == self.rank:
+                    content = torch.empty(transfer.end - transfer.start, dtype=torch.uint8)
+                    waiting.append(dist.irecv(content, transfer.source, group=self._group, tag=tag))
+                    received.append((transfer, content))
+                if transfer.source == self.rank:
+                    sent.append(torch.frombuffer(bytearray(read(transfer)), dtype=torch.uint8))
+                    waiting.append(dist.isend(sent[-1], transfer.target, group=self._group, tag=tag))
+            for work in waiting:
+                assert work is not None  # this rank belongs to the group
+                work.wait()
+            yield from ((transfer, content.numpy().data) for transfer, content in received)
 
     def close(self) -> None:
         dist.destroy_process_group(self._group)

@@ -208,3 +208,28 @@ def test_names_fit_into_a_dns_label(name: str, kind: str, index: int, incarnatio
 @pytest.mark.parametrize(("memory", "mebibytes"), [("256Mi", 128), ("3Gi", 921), ("1Ti", 314572)])
 def test_shared_memory_is_a_share_of_the_limit(memory: str, mebibytes: int) -> None:
     assert shared_memory_bytes(memory) == mebibytes * 2**20
+
+
+def test_workers_keep_replicas_of_checkpoints_in_memory_that_outlives_their_processes(
+    make_pod_set: Any,
+) -> None:
+    pod_set = make_pod_set({"checkpoint": {"memoryReplicas": 2}})
+    spec = _worker(pod_set)["spec"]
+    (container,) = spec["containers"]
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "memory-replicas"]
+    (volume,) = [each for each in spec["volumes"] if each["name"] == "memory-replicas"]
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": str(pod_set.replica_bytes)}
+    assert pod_set.replica_bytes > 0
+    told = {"name": "DEEPSEEK_MEMORY_REPLICAS_DIR", "value": mount["mountPath"]}
+    assert told in container["env"]
+    assert "readOnly" not in mount
+    test_pods_pass_pod_security_restricted(lambda: pod_set, _worker)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "build"), [(0, _worker), (2, _coordinator)], ids=["none", "coordinator"]
+)
+def test_other_pods_have_no_memory_for_replicas(make_pod_set: Any, replicas: int, build: BuildPod) -> None:
+    pod = build(make_pod_set({"checkpoint": {"memoryReplicas": replicas}}))
+    assert "memory-replicas" not in str(pod)
+    assert "MEMORY_REPLICAS" not in str(pod)

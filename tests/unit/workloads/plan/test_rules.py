@@ -9,6 +9,7 @@ from deepseek_workloads.contract.monitoring import AlertRule, Alerts, Monitoring
 from deepseek_workloads.contract.objective import Consolidation, CurriculumStage, Lora, Pruning, Quantisation
 from deepseek_workloads.contract.optimization import PrecisionOverride, Schedule
 from deepseek_workloads.contract.run_config import (
+    Checkpoint,
     Data,
     Distillation,
     Evaluation,
@@ -22,9 +23,11 @@ from deepseek_workloads.contract.run_config import (
     Workers,
 )
 from deepseek_workloads.plan.architecture import resolve
+from deepseek_workloads.plan.estimate import estimate
 from deepseek_workloads.plan.layout import layout_of
 from deepseek_workloads.plan.nearest import divisors_near, multiples
 from deepseek_workloads.plan.presets import PRESETS
+from deepseek_workloads.plan.replicas import replica_bytes, replica_limit
 from deepseek_workloads.plan.rules import check_architecture, check_tokenizer, check_training
 
 
@@ -353,6 +356,49 @@ def test_states_that_cannot_fit_the_memory_limit_are_refused() -> None:
     (problem,) = check_training(run(workers=Workers(num_nodes=2, memory_bytes=2**20)))
 
     assert (problem.field, problem.reason) == ("spec.workers.resources.memory", "InsufficientMemory")
+
+
+def test_replicas_of_checkpoints_count_as_memory_of_their_pods() -> None:
+    two = Checkpoint(memory_replicas=2)
+    plain = replica_bytes(run(checkpoint=two))
+    limit = Workers(num_nodes=2, memory_bytes=estimate(run()).memory.states + plain // 2)
+    assert check_training(run(workers=limit)) == []
+    (problem,) = check_training(run(workers=limit, checkpoint=two))
+    assert "checkpoint.memoryReplicas" in problem.rule
+    gpus = limit.model_copy(update={"gpus_per_node": 1, "memory_bytes": plain - 1})
+    (problem,) = check_training(run(workers=gpus, checkpoint=two))
+    assert (problem.field, problem.reason) == ("spec.checkpoint.memoryReplicas", "InsufficientMemory")
+
+
+def test_a_replica_is_the_part_of_the_state_that_a_pod_writes() -> None:
+    parameters = estimate(run()).parameters
+    one = run(checkpoint=Checkpoint(memory_replicas=1))
+    assert replica_bytes(one) == pytest.approx(12 * parameters / 2, rel=0.01)  # float32, AdamW, two pods
+    horovod = one.model_copy(
+        update={"backend": "horovod", "training": training(parallelism=Parallelism(zero_stage=0))}
+    )
+    assert replica_bytes(horovod) == pytest.approx(12 * parameters, rel=0.01)  # rank 0 writes all
+    assert replica_limit(one) > 1.2 * replica_bytes(one)
+    assert replica_limit(run()) == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"workers": Workers(num_nodes=1, num_proc_per_node=2)},
+        {"backend": "horovod", "training": training(parallelism=Parallelism(zero_stage=0))},
+    ],
+)
+def test_a_second_replica_needs_another_pod_that_gets_it(changes: dict[str, object]) -> None:
+    (problem,) = check_training(run(checkpoint=Checkpoint(memory_replicas=2), **changes))
+    assert problem.field == "spec.checkpoint.memoryReplicas"
+    assert check_training(run(checkpoint=Checkpoint(memory_replicas=1), **changes)) == []
+
+
+def test_replicas_of_unknown_size_are_refused() -> None:
+    one = Checkpoint(memory_replicas=1)
+    (problem,) = check_training(run(checkpoint=one, training=training(entrypoint="mine:train")))
+    assert "mine:train" in problem.rule
 
 
 def test_a_memory_limit_above_the_states_is_left_to_the_run() -> None:

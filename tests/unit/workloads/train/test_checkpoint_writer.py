@@ -4,8 +4,9 @@ at every point, a file cannot be written. What must hold each time is in `check`
 The writer, the log and the store are the real ones; only the ranks' collectives are of this process.
 """
 
+import errno
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from deepseek_workloads.train import checkpoint_files, checkpoint_writer
 from deepseek_workloads.train.checkpoint import Identity, Position, load_latest
 from deepseek_workloads.train.checkpoint_writer import CheckpointWriter, Place, State, Wanted
 from deepseek_workloads.train.group import Group, LocalGroup
+from deepseek_workloads.train.replicas.folder import MemoryReplicas, ReplicaFolder
+from deepseek_workloads.train.replicas.transfers import Rounds, Transfer
 from deepseek_workloads.train.retention import remove_orphans, retire, to_retire
 from deepseek_workloads.train.writer_ranks import WriterRanks
 
@@ -69,6 +72,19 @@ class ThreadRanks(WriterRanks):
 
     def from_rank_zero(self, value: Any) -> Any:
         return self.meeting.exchange(self.rank, value)[0]
+
+    def gather_all(self, value: Any) -> list[Any]:
+        return self.meeting.exchange(self.rank, value)
+
+    def move(
+        self, rounds: Rounds, read: Callable[[Transfer], bytes]
+    ) -> Iterator[tuple[Transfer, memoryview]]:
+        for transfers in rounds:
+            sent = {transfer: read(transfer) for transfer in transfers if transfer.source == self.rank}
+            values = self.meeting.exchange(self.rank, sent)
+            for transfer in transfers:
+                if transfer.target == self.rank:
+                    yield transfer, memoryview(values[transfer.source][transfer])
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -142,6 +158,7 @@ class Run:
     at: Callable[[int, int, str], None] = lambda _rank, _number, _when: None
     acknowledged: list[int] = field(default_factory=list)
     ends: dict[int, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def start(self) -> None:
         """Returns when all ranks have ended."""
@@ -152,6 +169,11 @@ class Run:
             thread.start()
         for thread in threads:
             thread.join()
+
+    def folder(self, rank: int) -> ReplicaFolder:
+        """In the memory of the rank's pod."""
+        root = Path(self.store.uri.removeprefix("file://"))
+        return ReplicaFolder(root.with_name(f"{root.name}-memory-{rank}"))
 
     def _rank(self, rank: int, log: Writer, meetings: tuple[Meeting, Meeting]) -> None:
         store: Any = CountedStore(self.store, lambda number, when: self._told(rank, number, when, meetings))
@@ -164,6 +186,7 @@ class Run:
             group,
             in_background=True,
             after_commit=lambda: _retire(store, owner) or (),
+            memory=MemoryReplicas(self.folder(rank), f"worker-{rank}", copies=2),
         )
         try:
             for step in self.steps:
@@ -173,6 +196,7 @@ class Run:
                 writer.wait()
                 if rank == 0:
                     self.acknowledged.append(step)
+                    self.warnings += writer.durable.warnings if writer.durable else ()
             self.ends[rank] = "done"
         except Fenced:
             self.ends[rank] = "fenced"
@@ -321,3 +345,27 @@ def test_a_state_is_divided_between_ranks_that_hold_the_same(tmp_path: Path) -> 
         for rank in range(RANKS)
     ]
     assert min(sizes) > 0.3 * max(sizes)
+
+
+def test_the_memory_of_both_pods_holds_the_newest_durable_checkpoint_alone(tmp_path: Path) -> None:
+    run = Run(FileObjectStore(tmp_path / "store"), (1, 2))
+    run.start()
+    first, last = live_checkpoints(CommitLog(run.store).records())
+    for rank in range(RANKS):
+        folder = run.folder(rank)
+        assert folder.keys(first.record.prefix) == frozenset()
+        assert folder.keys(last.record.prefix) == {file.key for file in last.record.files}
+        assert all(folder.read(file.key) == run.store.read(file.key) for file in last.record.files)
+
+
+def test_a_memory_without_room_costs_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: ReplicaFolder, key: str, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ReplicaFolder, "begin", full)
+    run = Run(FileObjectStore(tmp_path / "store"), (1, 2))
+    run.start()
+    assert run.ends == {0: "done", 1: "done"}
+    assert check(run) == [1, 2]
+    (warning,) = set(run.warnings)
+    assert "checkpoint.memoryReplicas" in warning
