@@ -7,8 +7,15 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from deepseek_operator.api.schema import ATOMIC_LIST, Decimal, EndpointUrl, SpecModel
-from deepseek_operator.api.stage_settings import MAX_COUNT
+from deepseek_operator.api.schema import (
+    ATOMIC_LIST,
+    SET_LIST,
+    Decimal,
+    EndpointUrl,
+    SpecModel,
+    StorageUri,
+)
+from deepseek_operator.api.stage_settings import MAX_COUNT, LanguageCode
 from deepseek_operator.api.storage import LocalReference
 
 LexiconWord = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -34,6 +41,32 @@ class ReplaceSynonyms(SpecModel):
     rate: Decimal = Field(default="0.1", description="Share of the lexicon's words that is replaced.")
     copies: int = Field(default=1, ge=1, le=8, description="Copies of each record.")
     seed: int = Field(default=0, ge=0, le=MAX_COUNT, description="Of the choice of words.")
+
+
+class ParserModel(SpecModel):
+    """A dependency parser."""
+
+    uri: StorageUri = Field(
+        description="s3://bucket/.../model.udpipe: a UDPipe 1 model with tokenizer, tagger and parser, on "
+        "the sources' service. The image must have UDPipe (the extra parser)."
+    )
+
+
+class ReorderClauses(SpecModel):
+    """Adds copies in which adverbial clauses change places, by a dependency parse. Only stages that add
+    copies may follow."""
+
+    model: ParserModel = Field(description="What parses the sentences.")
+    languages: list[LanguageCode] = Field(
+        default_factory=list,
+        max_length=16,
+        description="ISO 639-1 codes of the languages that the model is for: records of others get no copy; "
+        "empty is all.",
+        json_schema_extra=SET_LIST,
+    )
+    rate: Decimal = Field(default="0.5", description="Share of the sentences with such a clause.")
+    copies: int = Field(default=1, ge=1, le=8, description="Copies of each record.")
+    seed: int = Field(default=0, ge=0, le=MAX_COUNT, description="Of the choice of sentences.")
 
 
 class BackTranslate(SpecModel):

@@ -4,7 +4,7 @@ from typing import Final
 
 from pydantic import Field
 
-from deepseek_operator.api.augmentation_settings import BackTranslate, ReplaceSynonyms
+from deepseek_operator.api.augmentation_settings import BackTranslate, ReorderClauses, ReplaceSynonyms
 from deepseek_operator.api.schema import DnsLabel, SpecModel, exactly_one_of, rule, with_rules
 from deepseek_operator.api.stage_settings import (
     AnnotateEntities,
@@ -45,6 +45,7 @@ _KINDS: Final = (
     "truncate",
     "annotateEntities",
     "replaceSynonyms",
+    "reorderClauses",
     "backTranslate",
     "scoreDifficulty",
     "filterTfIdf",
@@ -84,6 +85,9 @@ class PipelineStage(SpecModel):
     truncate: Truncate | None = Field(default=None, description="Cut what is too long.")
     annotate_entities: AnnotateEntities | None = Field(default=None, description="Tag words (BIO).")
     replace_synonyms: ReplaceSynonyms | None = Field(default=None, description="Add copies with synonyms.")
+    reorder_clauses: ReorderClauses | None = Field(
+        default=None, description="Add copies with clauses in another order."
+    )
     back_translate: BackTranslate | None = Field(
         default=None, description="Add copies that were translated there and back."
     )

@@ -17,7 +17,7 @@ from deepseek_operator.validation.training_job import no_image
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.plan.problem import Problem
 
-_MAKE_COPIES: Final = ("replace_synonyms", "back_translate")
+_MAKE_COPIES: Final = ("replace_synonyms", "reorder_clauses", "back_translate")
 
 
 def validate_dataset(dataset: DeepSeekDataset, *, worker_image: str) -> list[Problem]:
@@ -95,6 +95,8 @@ def _stages(pipeline: Sequence[PipelineStage]) -> Iterator[Problem]:
         if stage.deduplicate_semantic is not None:
             uri = stage.deduplicate_semantic.model.uri
             yield from check_uri(uri, field=f"{field}.deduplicateSemantic.model.uri")
+        if stage.reorder_clauses is not None:
+            yield from check_uri(stage.reorder_clauses.model.uri, field=f"{field}.reorderClauses.model.uri")
         if stage.back_translate is not None:
             yield from check_endpoint(stage.back_translate.base_url, field=f"{field}.backTranslate.baseUrl")
     yield from _copies_last(pipeline)

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Self
 from pydantic import Field, model_validator
 
 from deepseek_workloads.contract.setting_rules import check_named_once
+from deepseek_workloads.contract.stage_model import StageModel
 from deepseek_workloads.contract.wire import WireModel
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -31,6 +32,16 @@ class ReplaceSynonyms(WireModel):
     def _one_entry_a_word(self) -> Self:
         check_named_once("word", [entry.word.casefold() for entry in self.lexicon])
         return self
+
+
+class ReorderClauses(WireModel):
+    """Adds copies of each document in which adverbial clauses change places, by a dependency parse."""
+
+    model: StageModel  # a UDPipe file
+    languages: list[str] = Field(default_factory=list, max_length=16)  # ISO 639-1, of the model; empty: all
+    rate: Share = 0.5  # of the sentences that have such a clause
+    copies: int = Field(default=1, ge=1, le=8)
+    seed: int = Field(default=0, ge=0)
 
 
 class BackTranslate(WireModel):

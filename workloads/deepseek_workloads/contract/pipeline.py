@@ -8,8 +8,9 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from deepseek_workloads.contract.augmentation import BackTranslate, ReplaceSynonyms, Share
+from deepseek_workloads.contract.augmentation import BackTranslate, ReorderClauses, ReplaceSynonyms, Share
 from deepseek_workloads.contract.setting_rules import check_named_once, check_order
+from deepseek_workloads.contract.stage_model import StageModel
 from deepseek_workloads.contract.wire import WireModel
 
 PiiKind = Literal["email", "phone", "ipAddress", "idNumber"]
@@ -192,12 +193,6 @@ class DeduplicateNear(WireModel):
     permutations: int = Field(default=128, ge=32, le=1024)
 
 
-class StageModel(WireModel):
-    """A model that a stage works with."""
-
-    uri: str  # of its folder, on the sources' store
-
-
 class DeduplicateSemantic(WireModel):
     """By cosine of embeddings, within clusters; of each connected component the longest document stays."""
 
@@ -235,9 +230,10 @@ RecordSettings = (
     | AnnotateEntities
     | ReplaceSynonyms
 )
-# Steps of their own: they look at all documents together, or ask somebody.
+# Steps of their own: they look at all documents together, ask somebody, or load a model.
 GlobalSettings = (
-    BackTranslate
+    ReorderClauses
+    | BackTranslate
     | ScoreDifficulty
     | FilterTfIdf
     | FilterPerplexity
@@ -248,7 +244,7 @@ GlobalSettings = (
     | Decontaminate
 )
 StageSettings = RecordSettings | GlobalSettings
-Augmentation = BackTranslate | ReplaceSynonyms  # what adds copies
+Augmentation = BackTranslate | ReorderClauses | ReplaceSynonyms  # what adds copies
 
 
 class PipelineStage(WireModel):
@@ -269,6 +265,7 @@ class PipelineStage(WireModel):
     truncate: Truncate | None = None
     annotate_entities: AnnotateEntities | None = None
     replace_synonyms: ReplaceSynonyms | None = None
+    reorder_clauses: ReorderClauses | None = None
     back_translate: BackTranslate | None = None
     score_difficulty: ScoreDifficulty | None = None
     filter_tf_idf: FilterTfIdf | None = None

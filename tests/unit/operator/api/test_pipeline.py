@@ -15,6 +15,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "filter_perplexity": {"uris": ["s3://bucket/prose.txt"], "maxPerplexity": "20"},
     "replace_synonyms": {"lexicon": [{"word": "big", "synonyms": ["large"]}]},
     "truncate": {"maxCharacters": 10},
+    "reorder_clauses": {"model": {"uri": "s3://bucket/english.udpipe"}},
     "back_translate": {"baseUrl": "http://chat.research.svc:8000/v1", "model": "chat"},
     "decontaminate": {"uris": ["s3://bucket/questions.jsonl"]},
 }

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from deepseek_workloads.contract.augmentation import BackTranslate
+from deepseek_workloads.contract.augmentation import BackTranslate, ReorderClauses
 from deepseek_workloads.contract.pipeline import (
     Decontaminate,
     DeduplicateExact,
@@ -18,6 +18,7 @@ from deepseek_workloads.contract.pipeline import (
 )
 from deepseek_workloads.contract.records import StageReport
 from deepseek_workloads.data.prepare.back_translation import back_translate_part, check_service
+from deepseek_workloads.data.prepare.clause_stage import reorder_part
 from deepseek_workloads.data.prepare.contamination import collect_ngrams, contaminated_part
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.deduplicate_stage import deduplicate_range, plan_ranges
@@ -124,6 +125,9 @@ def run_steps(stages: Stages, steps: Sequence[Step], corpus: Corpus) -> Corpus:
             corpus = _cut(stages, step, corpus, step.stage.settings)
         elif isinstance(step.stage.settings, ScoreDifficulty):
             corpus = _score(stages, step, corpus)
+        elif isinstance(step.stage.settings, ReorderClauses):
+            task = partial(reorder_part, stages.context, step.name, step.stage.settings, corpus.dropped)
+            corpus = _rewritten(corpus, stages.run(step.name, task, corpus.records, PassRecord))
         elif isinstance(step.stage.settings, BackTranslate):
             corpus = _back_translate(stages, step, corpus, step.stage.settings)
         else:

@@ -4,6 +4,7 @@ stages."""
 from collections.abc import Sequence
 
 from deepseek_workloads.contract import reasons
+from deepseek_workloads.contract.augmentation import ReorderClauses
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.context import Context
@@ -45,7 +46,18 @@ def model_fingerprint(context: Context, run: DatasetRun) -> list[str]:
             with context.open(run.raw_storage.model_copy(update={"uri": uri})) as store:
                 load_embedding_model(store)
                 lines += [line_of(f"{uri}/{name}", store.stat(name)) for name in MODEL_FILES]
+        if stage.reorder_clauses is not None:
+            lines.append(_parser_fingerprint(context, stage.reorder_clauses))
     return lines
+
+
+def _parser_fingerprint(context: Context, settings: ReorderClauses) -> str:
+    from deepseek_workloads.data.prepare.clause_stage import open_parser
+
+    open_parser(context, settings)
+    folder, _, name = settings.model.uri.rpartition("/")
+    with context.open(context.run.raw_storage.model_copy(update={"uri": folder})) as store:
+        return line_of(settings.model.uri, store.stat(name))
 
 
 def line_of(uri: str, info: ObjectInfo) -> str:

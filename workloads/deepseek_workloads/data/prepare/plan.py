@@ -1,13 +1,13 @@
 """From the pipeline of a run to the steps that are carried out. Pure.
 
 Stages of records that follow one another share a pass over the documents, which are written once after it. A
-stage over all documents, or one that asks a service, is a step of its own.
+stage over all documents, or one that asks a service or loads a model, is a step of its own.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deepseek_workloads.contract.augmentation import BackTranslate
+from deepseek_workloads.contract.augmentation import BackTranslate, ReorderClauses
 from deepseek_workloads.contract.pipeline import (
     DeduplicateExact,
     DeduplicateNear,
@@ -50,7 +50,7 @@ class GlobalStep:
     def substeps(self) -> list[str]:
         """What runs over parts, over ranges, and as one task; each has a manifest."""
         match self.stage.settings:
-            case DeduplicateExact():
+            case DeduplicateExact() | ReorderClauses():
                 return [self.name]
             case DeduplicateNear():
                 return [f"{self.name}_signatures", f"{self.name}_pairs", self.name]

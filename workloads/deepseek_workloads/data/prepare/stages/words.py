@@ -12,6 +12,7 @@ _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\
 SPACELESS = f"{_SPACELESS}\U00020000-\U0003ffff"  # for the inside of a pattern's brackets
 _WORD = re.compile(rf"[{SPACELESS}]|[^\s{SPACELESS}]+")
 _TOKEN = re.compile(rf"[^\W{SPACELESS}]+|\S")
+_SPACELESS_CHARACTER = re.compile(rf"[{SPACELESS}]")
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*")
 
 
@@ -23,6 +24,11 @@ def words_of(text: str) -> list[str]:
 def tokens_of(text: str) -> list[str]:
     """Words without punctuation, and each other character that is no white space."""
     return _TOKEN.findall(text)
+
+
+def is_spaceless(character: str) -> bool:
+    """Whether its script is written without spaces."""
+    return _SPACELESS_CHARACTER.fullmatch(character) is not None
 
 
 def word_starts(text: str) -> list[int]:
