@@ -1,22 +1,25 @@
 """The stage redactPii: addresses and numbers that name a person become placeholders. Pure.
 
-Patterns find candidates, a checksum or a parser confirms them, so that versions, dates and prices stay. What
-it cannot find: names, postal addresses, anything obfuscated.
+Patterns find candidates; a checksum, a parser or what stands before confirms them, so that versions, dates
+and prices stay. What it cannot find: names, postal addresses, anything obfuscated.
 """
 
 import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from phonenumbers import Leniency, PhoneNumberMatcher
 
 from deepseek_workloads.contract.pipeline import PiiKind, RedactPii
 from deepseek_workloads.data.prepare.documents import Document
 from deepseek_workloads.data.prepare.stages.contract import RecordStage
+from deepseek_workloads.data.prepare.stages.id_numbers import is_card, is_china_id, is_iban
 from deepseek_workloads.data.prepare.stages.words import SPACELESS
 
 Redact = Callable[[str], str]
+Found = Callable[[re.Match[str]], tuple[int, int] | None]  # the part of a match that goes; None: it stays
 # A letter, digit or underscore of a script that puts spaces beside words: Chinese, Japanese and Thai do not,
 # and Korean particles follow a word at once.
 _LETTER = rf"[^\W{SPACELESS}\u1100-\u11ff\uac00-\ud7af]"
@@ -30,13 +33,19 @@ _IPV6 = re.compile(rf"(?<!{_LETTER})(?<![:.])(?:[0-9A-Fa-f]{{0,4}}:){{2,7}}[0-9A
 _US_SSN = re.compile(
     rf"(?<!{_LETTER})(?<!-)(?!000|666|9\d\d)\d{{3}}-(?!00)\d{{2}}-(?!0000)\d{{4}}(?!{_LETTER}|-)"
 )
+_DIGITS = re.compile(r"\d+")
 _CARD = re.compile(rf"(?<!{_LETTER})(?<!-)\d(?:[ -]?\d){{12,18}}(?!{_LETTER}|-)")
 _IBAN = re.compile(
     rf"(?<!{_LETTER})[A-Z]{{2}}\d{{2}}(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,3}})?(?!{_LETTER})"
 )
 _CHINA_ID = re.compile(rf"(?<!{_LETTER})\d{{17}}[\dXx](?!{_LETTER})")
-_CHINA_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-_CHINA_CHECK = "10X98765432"
+# What stands before a version or the number of a section, which may look like an address.
+_NUMBERED = re.compile(
+    r"(?:(?<![A-Za-z])(?:v|ver|versions?|rel|releases?|rev|revision|build|firmware|sec|section|chapter|clause)[.:=]?"
+    r"|§|版本号?|バージョン|버전)[：:]?\s*$",
+    re.IGNORECASE,
+)
+_NUMBERED_CHARACTERS = 16  # that are looked at
 # As East Asian keyboards write addresses and numbers: one character for one, so that places stay.
 _FULL_WIDTH = re.compile("[０-９＠]")
 _HALF_WIDTH = {code: code - 0xFEE0 for code in map(ord, "＠．－＋＿０１２３４５６７８９")} | {
@@ -69,61 +78,57 @@ def _redaction(kind: PiiKind, settings: RedactPii) -> Redact:
             return lambda text: _redact_phones(text, regions)
 
 
-def _replaced(
-    text: str, pattern: re.Pattern[str], placeholder: str, holds: Callable[[str], bool] = lambda _: True
-) -> str:
-    """Each match that `holds` as the placeholder; full-width characters are matched as their usual forms."""
+def _replaced(text: str, pattern: re.Pattern[str], placeholder: str, found: Found = re.Match.span) -> str:
+    """What is `found` in each match as the placeholder; full-width characters are matched as their usual
+    forms."""
     searched = text.translate(_HALF_WIDTH) if not text.isascii() and _FULL_WIDTH.search(text) else text
-    pieces, end = [], 0
-    for match in pattern.finditer(searched):
-        if holds(match[0]):
-            pieces += [text[end : match.start()], placeholder]
-            end = match.end()
-    return "".join([*pieces, text[end:]]) if pieces else text
+    pieces, kept = [], 0
+    for span in map(found, pattern.finditer(searched)):
+        if span is not None:
+            pieces += [text[kept : span[0]], placeholder]
+            kept = span[1]
+    return "".join([*pieces, text[kept:]]) if pieces else text
 
 
 def _redact_addresses(text: str) -> str:
-    text = _replaced(text, _IPV4, "<IP_ADDRESS>", is_address_of_a_person)
-    if "::" in text or text.count(":") > 6:
-        text = _replaced(text, _IPV6, "<IP_ADDRESS>", is_address_of_a_person)
-    return text
+    text = _replaced(text, _IPV4, "<IP_ADDRESS>", _address)
+    return _replaced(text, _IPV6, "<IP_ADDRESS>", _address) if "::" in text or text.count(":") > 6 else text
 
 
-def is_address_of_a_person(address: str) -> bool:
-    """Only those that reach a person's machine: 127.0.0.1 and 10.0.0.1 are in every manual, and a::b is
-    rather C++ than an address."""
-    if ":" in address and len(list(filter(None, address.split(":")))) < 4:
-        return False
+def _address(match: re.Match[str]) -> tuple[int, int] | None:
+    """Only those that reach a person's machine: 127.0.0.1 and 10.0.0.1 are in every manual, a::b is rather
+    C++ than an address, and 1.2.3.4 after "version" is none."""
+    if ":" in match[0]:
+        other = len(list(filter(None, match[0].split(":")))) < 4
+    else:
+        start = match.start()
+        before = match.string[max(0, start - _NUMBERED_CHARACTERS) : start]
+        other = _NUMBERED.search(before) is not None
     try:
-        return ipaddress.ip_address(address).is_global
+        return match.span() if not other and ipaddress.ip_address(match[0]).is_global else None
     except ValueError:
-        return False
+        return None
 
 
 def _redact_id_numbers(text: str) -> str:
     text = _replaced(text, _US_SSN, "<ID_NUMBER>")
-    for pattern, holds in ((_CHINA_ID, is_china_id), (_IBAN, is_iban), (_CARD, is_card)):
-        text = _replaced(text, pattern, "<ID_NUMBER>", holds)
-    return text
+    for pattern, holds in ((_CHINA_ID, is_china_id), (_IBAN, is_iban)):
+        text = _replaced(text, pattern, "<ID_NUMBER>", partial(_confirmed, holds))
+    return _replaced(text, _CARD, "<ID_NUMBER>", _card)
 
 
-def is_card(number: str) -> bool:
-    """The check digit of ISO/IEC 7812 (Luhn)."""
-    digits = [int(digit) for digit in number if digit.isdigit()]
-    doubled = [2 * digit - 9 * (digit > 4) for digit in digits[-2::-2]]
-    return len(set(digits)) > 1 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+def _confirmed(holds: Callable[[str], bool], match: re.Match[str]) -> tuple[int, int] | None:
+    return match.span() if holds(match[0]) else None
 
 
-def is_iban(text: str) -> bool:
-    """ISO 13616: the remainder by 97 is 1."""
-    compact = text.replace(" ", "")
-    return int("".join(str(int(letter, 36)) for letter in compact[4:] + compact[:4])) % 97 == 1
-
-
-def is_china_id(number: str) -> bool:
-    """GB 11643: a weighted sum by 11."""
-    total = sum(int(digit) * weight for digit, weight in zip(number, _CHINA_WEIGHTS, strict=False))
-    return _CHINA_CHECK[total % 11] == number[-1].upper()
+def _card(match: re.Match[str]) -> tuple[int, int] | None:
+    """Of groups of digits those that are the card's: others stand beside it, such as its last month."""
+    groups = [group.span() for group in _DIGITS.finditer(match[0])]
+    for first, (start, _) in enumerate(groups):
+        for _, end in reversed(groups[first:]):
+            if is_card(match[0][start:end]):
+                return match.start() + start, match.start() + end
+    return None
 
 
 def _redact_phones(text: str, regions: list[str | None]) -> str:

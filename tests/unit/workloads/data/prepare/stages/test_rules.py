@@ -146,6 +146,10 @@ def test_a_name_that_is_no_code_of_a_language_is_not() -> None:
         ("DE89 3704 0044 0532 0130 00", "<ID_NUMBER>"),
         ("身份证 11010519491231002X。", "身份证 <ID_NUMBER>。"),
         ("call +49 30 1234567 soon", "call <PHONE> soon"),
+        ("card 4111 1111 1111 1111 12/28", "card <ID_NUMBER> 12/28"),
+        ("12 4111-1111-1111-1111 and 378282246310005", "12 <ID_NUMBER> and <ID_NUMBER>"),
+        ("the version of the host 93.184.216.34", "the version of the host <IP_ADDRESS>"),
+        ("server 93.184.216.34", "server <IP_ADDRESS>"),
         ("请发邮件到zhang.san@qq.com，谢谢", "请发邮件到<EMAIL>，谢谢"),
         ("请发到zhang.san@qq.com谢谢", "请发到<EMAIL>谢谢"),
         ("メールはtaro@example.jpまで", "メールは<EMAIL>まで"),
@@ -172,6 +176,10 @@ def test_what_names_a_person_becomes_a_placeholder(text, redacted) -> None:
     "text",
     [
         "version 1.2.3.4.5 of 2026-11-22 12:30:00",
+        "version 1.2.3.4, v1.2.3.4, Version: 1.2.3.4",
+        "see section 4.3.2.1, 版本1.2.3.4, 版本v1.2.3.4, バージョン 1.2.3.4",
+        "at 1700000000004 ms",
+        "身份证110105194913310005",
         "bind 127.0.0.1 and 10.0.0.1, or ::1",
         "a decorator @functools.cache and user@localhost",
         "4111 1111 1111 1112 has a wrong check digit",
@@ -181,6 +189,12 @@ def test_what_names_a_person_becomes_a_placeholder(text, redacted) -> None:
 )
 def test_what_only_looks_like_it_stays(text) -> None:
     assert _text(pipeline.RedactPii(), text) == text
+
+
+@given(st.integers(1_000_000_000, 1_999_999_999), st.sampled_from([3, 6, 9]), st.integers(0, 999))
+def test_times_since_1970_are_no_numbers_of_people(seconds, places, fraction) -> None:
+    text = f"at {seconds}{fraction:03}{'0' * (places - 3)}"
+    assert _text(pipeline.RedactPii(kinds=["idNumber"]), text) == text
 
 
 def test_national_phone_numbers_need_their_region() -> None:
