@@ -25,10 +25,11 @@ from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.run_config import TrainingRun, parse_run
 from deepseek_workloads.data.conversations import sample_plan
-from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.data.cursor import Numbers, SamplePlan, Samples
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
-from deepseek_workloads.data.sample_log import logged_samples
-from deepseek_workloads.store.interface import ObjectStore, StoreError
+from deepseek_workloads.data.run_audit import audit_run
+from deepseek_workloads.data.source_windows import SourceWindows
+from deepseek_workloads.store.interface import StoreError
 from deepseek_workloads.store.open import open_store
 
 _TOGETHER: Final = 65536  # samples that are located at a time
@@ -46,7 +47,7 @@ class SourceAudit:
     samples: int
     epochs: float
     repeated: int  # windows that came more than once in one epoch
-    missing: int  # windows that did not come in an epoch that was gone through; skipped ones are not
+    missing: int  # windows that did not come in an epoch that was gone through, nor were skipped
     unasked: int  # that came though they are above the difficulty of their stage
 
     @property
@@ -54,70 +55,78 @@ class SourceAudit:
         return self.repeated == 0 and self.missing == 0 and self.unasked == 0
 
 
-@dataclass(frozen=True)
-class RunAudit:
-    """Of the steps that the run has logged."""
+@dataclass
+class _Seen:
+    """Of one source, while its order is gone through."""
 
-    steps: int
-    repeated_steps: int  # trained again after a failure
-    deviating: tuple[str, ...]  # what is not as the order says
+    of_source: SourceWindows
+    counts: Numbers  # of the epoch, a window each
+    epoch: int = 0
+    taken: int = 0
+    repeated: int = 0
+    missing: int = 0
+    unasked: int = 0
 
-    @property
-    def in_order(self) -> bool:
-        return not self.deviating
+    def add(self, windows: Numbers, *, epoch: int, taken: bool) -> None:
+        """Not `taken`: of places that `data.skip` leaves out, which are no windows that did not come."""
+        if epoch != self.epoch:
+            left = self.of_source.whole(self.epoch) & (self.counts == 0)
+            self.missing += int(left.sum())
+            self.counts[:] = 0
+            self.epoch = epoch
+        np.add.at(self.counts, windows, 1)
+        self.repeated += int((self.counts[np.unique(windows)] > 1).sum())
+        if taken:
+            self.taken += len(windows)
+            self.unasked += int((~self.of_source.allowed(epoch)[windows]).sum())
 
 
 def audit_order(plan: SamplePlan, *, samples: int) -> list[SourceAudit]:
-    """A bit a window and epoch: memory grows with the dataset, not with the run."""
-    seen = [np.zeros(source.order.windows, dtype=np.int64) for source in plan.sources]
-    epoch = [0] * len(seen)
-    taken, repeated, missing, unasked = ([0] * len(seen) for _ in range(4))
-    skips = bool(plan.data.skip)
-    for first in range(0, samples, _TOGETHER):
-        found = plan.locate_many(np.arange(first, min(first + _TOGETHER, samples)))
+    """A number a window: memory grows with the dataset, not with the run."""
+    seen = [_Seen(source, counts=np.zeros(source.order.windows, dtype=np.int64)) for source in plan.sources]
+    for found, taken in _gone_through(plan, samples=samples):
         for source in np.unique(found.source).tolist():
             of_source = found.source == source
-            for number in np.unique(found.epoch[of_source]).tolist():
-                if number != epoch[source]:
-                    left = plan.sources[source].whole(epoch[source]) & (seen[source] == 0)
-                    missing[source] += 0 if skips else int(left.sum())
-                    seen[source][:] = 0
-                    epoch[source] = number
-                windows = found.window[of_source & (found.epoch == number)]
-                np.add.at(seen[source], windows, 1)
-                repeated[source] += int((seen[source][np.unique(windows)] > 1).sum())
-                unasked[source] += int((~plan.sources[source].allowed(number)[windows]).sum())
-            taken[source] += int(of_source.sum())
+            for epoch in np.unique(found.epoch[of_source]).tolist():
+                windows = found.window[of_source & (found.epoch == epoch)]
+                seen[source].add(windows, epoch=epoch, taken=taken)
     return [
         SourceAudit(
-            source=plan.data.sources[index].name,
-            windows=plan.sources[index].order.windows,
-            samples=taken[index],
-            epochs=round(plan.sources[index].epochs_of(taken[index]), 4),
-            repeated=repeated[index],
-            missing=missing[index],
-            unasked=unasked[index],
+            source=source.name,
+            windows=found.of_source.order.windows,
+            samples=found.taken,
+            epochs=round(found.of_source.epochs_of(found.taken), 4),
+            repeated=found.repeated,
+            missing=found.missing,
+            unasked=found.unasked,
         )
-        for index in range(len(seen))
+        for source, found in zip(plan.data.sources, seen, strict=True)
     ]
 
 
-def audit_run(plan: SamplePlan, store: ObjectStore, *, global_batch_size: int) -> RunAudit:
-    """Raises the StoreErrors of reading."""
-    steps, repeated = logged_samples(store)
-    deviating, expected_first = [], None
-    for step, logged in sorted(steps.items()):
-        first = logged.consumed_samples - global_batch_size
-        if expected_first is not None and first < expected_first:
-            deviating.append(f"step {step}: begins at sample {first}, which step {step - 1} had taken")
-        expected_first = logged.consumed_samples
-        ids = plan.locate_many(np.arange(first, logged.consumed_samples)).sample_id.tolist()
-        if not logged.are(ids):
-            deviating.append(f"step {step}: samples {first} to {logged.consumed_samples} are not the order's")
-    return RunAudit(len(steps), repeated, tuple(deviating))
+def _gone_through(plan: SamplePlan, *, samples: int) -> Iterator[tuple[Samples, bool]]:
+    """The order up to the last of the samples, piece by piece, and whether a piece is taken or left out."""
+    sample = place = 0
+    for skipped in plan.data.skip or ():
+        stop = min(samples, sample + skipped.from_sample - place)
+        for piece in _pieces(sample, stop):
+            yield plan.locate_many(piece), True
+        if stop == samples:
+            return
+        for piece in _pieces(skipped.from_sample, skipped.to_sample):
+            yield plan.at_places(piece), False
+        sample, place = stop, skipped.to_sample
+    for piece in _pieces(sample, samples):
+        yield plan.locate_many(piece), True
 
 
-def _lines(run: TrainingRun, *, samples: int | None) -> Iterator[tuple[bool, dict[str, Any]]]:
+def _pieces(start: int, stop: int) -> Iterator[Numbers]:
+    for first in range(start, stop, _TOGETHER):
+        yield np.arange(first, min(first + _TOGETHER, stop))
+
+
+def _lines(run: TrainingRun, *, samples: int | None) -> Iterator[tuple[bool | None, dict[str, Any]]]:
+    """Whether all is in order, None where nothing shows it, and what was found."""
     with ExitStack() as opened:
         stores = [opened.enter_context(closing(open_store(source.storage))) for source in run.data.sources]
         manifests = [
@@ -128,6 +137,10 @@ def _lines(run: TrainingRun, *, samples: int | None) -> Iterator[tuple[bool, dic
     batch = run.training.global_batch_size
     for of_source in audit_order(plan, samples=samples or run.training.steps * batch):
         yield of_source.in_order, asdict(of_source)
+    if run.training.entrypoint is not None:
+        said = "training.entrypoint: a loop of the user's own logs no sample ids"
+        yield None, {"steps": 0, "first": [said]}
+        return
     with closing(open_store(run.storage)) as store:
         of_run = audit_run(plan, store, global_batch_size=batch)
     told = {"deviating": len(of_run.deviating), "first": list(of_run.deviating[:_FIRST])}
@@ -146,7 +159,7 @@ def main(argv: Sequence[str]) -> int:
     in_order = True
     try:
         for fine, line in _lines(run, samples=asked.samples):
-            in_order = in_order and fine
+            in_order = in_order and bool(fine)
             print(json.dumps({"inOrder": fine, **line}))
     except (StoreError, DatasetError) as error:
         print(f"{error.reason}: {error}", file=sys.stderr)

@@ -144,7 +144,11 @@ class SamplePlan:
         """`locate` of each of rising sample numbers: the time depends on how many there are only."""
         if len(samples) and samples[0] < 0:
             raise ValueError(f"sample {samples[0]}: must be 0 or more")
-        source, ordinal = self._mixture.locate_many(self._places(samples))
+        return self.at_places(self._places(samples))
+
+    def at_places(self, places: Numbers) -> Samples:
+        """What lies at rising places of the order, those that `data.skip` leaves out among them."""
+        source, ordinal = self._mixture.locate_many(places)
         epoch, window, block, sample_id = (np.empty_like(ordinal) for _ in range(4))
         for number in np.unique(source).tolist():
             chosen = source == number

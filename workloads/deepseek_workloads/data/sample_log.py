@@ -35,27 +35,37 @@ class LoggedStep:
 
 
 def logged_samples(store: ObjectStore) -> tuple[dict[int, LoggedStep], int]:
-    """By step, as the newest epoch tells it; and how many lines an older one had told of the same steps.
+    """By step, what the state came to be by: a step that was taken again takes the place of the line before,
+    and of all after that. And how many lines told of a step that another one had told of.
 
     Raises the StoreErrors of reading.
     """
     steps: dict[int, LoggedStep] = {}
-    lines = 0
-    for info in store.list(RUNS_PREFIX):  # by rising epochs
-        if not info.key.endswith(".jsonl"):
-            continue
-        for text in store.read(info.key).splitlines():
+    numbers: set[int] = set()
+    lines = newest = 0
+    keys = [info.key for info in store.list(RUNS_PREFIX) if info.key.endswith(".jsonl")]
+    for key in sorted(keys, key=_written_at):
+        for text in store.read(key).splitlines():
             line: dict[str, Any] = json.loads(text)
             if "sampleIds" not in line and "sampleIdsDigest" not in line:
                 continue  # of an evaluation, or of a loop of the user's own
             lines += 1
-            logged = LoggedStep(
+            step = line["step"]
+            for given_up in range(step, newest + 1):
+                steps.pop(given_up, None)
+            steps[step] = LoggedStep(
                 line["epoch"], line["consumedSamples"], line.get("sampleIds"), line.get("sampleIdsDigest")
             )
-            before = steps.get(line["step"])
-            if before is None or logged.epoch >= before.epoch:
-                steps[line["step"]] = logged
-    return steps, lines - len(steps)
+            numbers.add(step)
+            newest = step
+    return steps, lines - len(numbers)
+
+
+def _written_at(key: str) -> tuple[str, int]:
+    """Sorts `metrics.jsonl` before `metrics-00002.jsonl`, as their epoch wrote them."""
+    folder, _, name = key.rpartition("/")
+    _, _, part = name.removesuffix(".jsonl").partition("-")
+    return folder, int(part) if part.isdigit() else 1
 
 
 def _digest(ids: Sequence[int]) -> str:
