@@ -44,13 +44,9 @@ def decode_page(content: bytes) -> str:
 
 
 def read_page(page: str) -> Document:
-    """Its text, and the primary subtag of <html lang>."""
-    tree = LexborHTMLParser(page)
-    named = tree.root.attributes.get("lang") if tree.root is not None else None
-    language = (named or "").split("-")[0].strip().lower()
-    if tree.body is None:
-        return Document("", language)
-    return Document(_text_of(tree.body), language)
+    """Its text, of no language: <html lang> comes with the template of a site and is often wrong."""
+    body = LexborHTMLParser(page).body
+    return Document("" if body is None else _text_of(body))
 
 
 def _text_of(body: LexborNode) -> str:

@@ -13,10 +13,12 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepseek_workloads.contract.pipeline import IdentifyLanguage
 from deepseek_workloads.contract.run_config import RawSource
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare import read_stage
 from deepseek_workloads.data.prepare.context import Context
+from deepseek_workloads.data.prepare.documents import Document
 from deepseek_workloads.data.prepare.html_input import decode_page, read_page
 from deepseek_workloads.data.prepare.parquet_input import iter_rows
 from deepseek_workloads.data.prepare.part_files import iter_documents
@@ -24,6 +26,7 @@ from deepseek_workloads.data.prepare.raw import list_raw, plan_parts
 from deepseek_workloads.data.prepare.reading import lines_of_stream
 from deepseek_workloads.data.prepare.records import RawSlice
 from deepseek_workloads.data.prepare.rendering import check_templates
+from deepseek_workloads.data.prepare.stages.language import identify_language
 from deepseek_workloads.store.open import open_store
 
 TEXTS = [f"Document {number}, in words: naïve 训练.\nIts second line." for number in range(25)]
@@ -221,9 +224,7 @@ paragraph.</p><script>alert(1)</script><ul><li>first<li>second</ul>
 
 
 def test_a_page_becomes_its_text_a_line_a_block() -> None:
-    document = read_page(PAGE)
-    assert document.language == "de"
-    assert document.text.split("\n") == [
+    assert read_page(PAGE).text.split("\n") == [
         "A title",
         "One boldly written paragraph.",
         "first",
@@ -233,6 +234,14 @@ def test_a_page_becomes_its_text_a_line_a_block() -> None:
         "last",
         "line",
     ]
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("zh", True), ("en", False)])
+def test_the_language_of_a_page_is_told_by_its_text(keep, kept) -> None:
+    """What <html lang> says comes with the template of a site, whoever writes there."""
+    page = f'<html lang="en"><body><p>{"训练从最新的检查点继续，样本顺序相同。" * 3}</p></body></html>'
+    outcome = identify_language(IdentifyLanguage(keep=[keep]))(read_page(page))
+    assert isinstance(outcome, Document) == kept
 
 
 def test_pages_may_be_nested_deeper_than_the_stack() -> None:
