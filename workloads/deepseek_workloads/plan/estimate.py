@@ -40,7 +40,6 @@ class Estimate:
 def estimate(run: TrainingRun) -> Estimate:
     """Of a run whose rules hold (`rules.check_training`)."""
     micro_batch_size = choose_micro_batch_size(run)
-    layout = layout_of(run.training.parallelism, run.workers.world_size)
     return Estimate(
         parameters=parameters(run.architecture),
         active_parameters=active_parameters(run.architecture),
@@ -48,7 +47,7 @@ def estimate(run: TrainingRun) -> Estimate:
         flops_per_image=flops_per_image(run.architecture),
         tokens_per_step=run.training.global_batch_size * run.data.sequence_length,
         micro_batch_size=micro_batch_size,
-        passes=max(1, run.training.global_batch_size // layout.data // micro_batch_size),
+        passes=_passes(run, micro_batch_size),
         memory=_memory(run, micro_batch_size),
     )
 
@@ -160,11 +159,19 @@ def _looked_up(architecture: Architecture) -> int:
     return 0 if architecture.tie_word_embeddings else architecture.vocab_size * architecture.hidden_size
 
 
+def _passes(run: TrainingRun, micro_batch_size: int) -> int:
+    """Of a rank in a step."""
+    layout = layout_of(run.training.parallelism, run.workers.world_size)
+    return max(1, run.training.global_batch_size // layout.data // micro_batch_size)
+
+
 def _memory(run: TrainingRun, micro_batch_size: int) -> MemoryEstimate:
+    layout = layout_of(run.training.parallelism, run.workers.world_size)
+    replicas = not layout.sharded and layout.world_size > 1  # their reducers keep buckets
     return estimate_memory(
         run.architecture,
         zero_stage=run.training.parallelism.zero_stage,
-        layout=layout_of(run.training.parallelism, run.workers.world_size),
+        layout=layout,
         precision=run.training.precision,
         micro_batch_size=micro_batch_size,
         sequence_length=run.data.sequence_length,
@@ -174,6 +181,7 @@ def _memory(run: TrainingRun, micro_batch_size: int) -> MemoryEstimate:
         trained=trained_share(run),
         copies=_COPIES_OF_ANCHOR if run.training.consolidation is not None else 0,
         staging_ranks=_staging_ranks(run),
+        gradients_stay=replicas or _passes(run, micro_batch_size) > 1,
     )
 
 

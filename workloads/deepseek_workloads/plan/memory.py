@@ -4,7 +4,7 @@ What the framework itself holds (Python, torch, NCCL) is not counted. The formul
 al. 2020, arXiv:1910.02054) and the tensors that `model` keeps for its backward pass (`activations`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from deepseek_workloads.contract.architecture import Architecture
@@ -21,11 +21,12 @@ COMPUTE_BYTES = {
     "fp16": 2,
     "fp8": 2,
 }  # float8 is of operands, while they are multiplied
-# A CPU's allocator (glibc) cannot give back what lies between activations that are still kept. Measured by
-# bench/memory.py beyond what the tensors are: from nothing (large blocks, 60M parameters) to a third (8M); to
-# map each large block by itself would avoid it, and make steps half as long again. A GPU's caching allocator
+# What a CPU's process holds beside tensors at its peak, of those that come and go and in all: the allocator
+# (glibc) cannot give back what lies between blocks that are still kept, and products in low precision bring
+# generated code and copies of their operands (oneDNN). Measured by bench/memory.py; a GPU's caching allocator
 # fills such gaps.
-_HELD_BY_ALLOCATOR = {False: 1.2, True: 1.0}
+_HELD_SHARE = {"fp32": 0.3, "bf16": 0.6, "fp16": 0.6, "fp8": 0.6}
+_HELD_BYTES = {"fp32": 40_000_000, "bf16": 110_000_000, "fp16": 110_000_000, "fp8": 110_000_000}
 # Logits in memory at a time (`model.head` cuts the tokens by it), by whether there is a GPU: a CPU's caches
 # want few, a GPU's many units want many.
 LOSS_CHUNK_ELEMENTS = {False: 2**22, True: 2**27}
@@ -42,6 +43,8 @@ class MemoryEstimate:
     logits: int
     copies: int = 0  # of weights, that stay as they are
     staged: int = 0  # weights and optimizer states on their way to a checkpoint
+    held: int = 0  # by allocator and kernels beside tensors
+    gradients_stay: bool = True  # from one pass to the next; else they come as activations go
 
     @property
     def states(self) -> int:
@@ -49,8 +52,14 @@ class MemoryEstimate:
         return self.weights + self.gradients + self.optimizer + self.copies + self.staged
 
     @property
+    def tensors(self) -> int:
+        """At the peak: the end of a forward pass, or of a backward pass where that needs more."""
+        forward = self.activations + self.logits
+        return self.states + forward - (0 if self.gradients_stay else min(forward, self.gradients))
+
+    @property
     def total(self) -> int:
-        return self.states + self.activations + self.logits
+        return self.tensors + self.held
 
 
 def estimate_memory(
@@ -67,25 +76,25 @@ def estimate_memory(
     trained: float = 1.0,
     copies: int = 0,
     staging_ranks: int = 0,
+    gradients_stay: bool = True,
 ) -> MemoryEstimate:
     """Of one rank of the layout. `precision`: what computes (float32 is kept and reduced whatever it is);
     `recompute`: layers keep their input only, and run again in the backward pass; `optimizer`: its name in
     the run config; `trained`: share of the parameters that have gradients; `copies` of what is trained are
     held beside it; `staging_ranks`: among how many ranks with the same state the copy for a checkpoint is
-    divided, 0: there is none. Stages of a pipeline count as equal; a stage has fewer layers and as many more
-    passes under way."""
+    divided, 0: there is none; `gradients_stay`: over several passes of a step, or in the buckets of replicas,
+    so that they are there beside all activations. Stages of a pipeline count as equal; a stage has fewer
+    layers and as many more passes under way."""
     compute = COMPUTE_BYTES[precision]
     tokens = micro_batch_size * sequence_length // layout.context
     optimizer_bytes = round(trained * MASTER_BYTES * _moments(architecture, layout, optimizer))
     stored_bytes = MASTER_BYTES * _stored(architecture, layout)
     kept = kept_per_token(architecture, length=sequence_length, gpu=gpu, recompute=recompute)
-    return MemoryEstimate(
+    memory = MemoryEstimate(
         weights=_weights(architecture, zero_stage, layout, compute),
         gradients=round(trained * _gradients(architecture, zero_stage, layout, compute)),
         optimizer=optimizer_bytes,
-        activations=round(
-            _HELD_BY_ALLOCATOR[gpu] * tokens * kept.size(compute, exact_weights=not layout.sharded)
-        ),
+        activations=tokens * kept.size(compute, exact_weights=not layout.sharded),
         logits=_logits(architecture, tokens, compute, gpu=gpu),
         copies=round(trained * copies * stored_bytes),
         staged=estimate_staged(
@@ -93,7 +102,15 @@ def estimate_memory(
         )
         if staging_ranks
         else 0,
+        gradients_stay=gradients_stay,
     )
+    return memory if gpu else replace(memory, held=_held_beside(memory, precision))
+
+
+def _held_beside(memory: MemoryEstimate, precision: str) -> int:
+    """Bytes that a CPU's process has beyond its tensors."""
+    moving = memory.tensors - memory.states + memory.gradients
+    return round(_HELD_SHARE[precision] * moving) + _HELD_BYTES[precision]
 
 
 def estimate_staged(

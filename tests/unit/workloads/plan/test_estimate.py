@@ -150,7 +150,28 @@ def test_the_estimate_of_a_run_adds_up() -> None:
     plan = estimate(run())
 
     assert plan.tokens_per_step == 64 * 512
-    assert plan.memory_bytes_per_rank == plan.memory.states + plan.memory.activations + plan.memory.logits
+    memory = plan.memory
+    assert plan.memory_bytes_per_rank == memory.states + memory.activations + memory.logits + memory.held
+
+
+def test_gradients_of_a_single_pass_come_as_activations_go() -> None:
+    def peak(**settings: object) -> int:
+        return estimate(learning(**settings)).memory.tensors
+
+    memory = estimate(learning(micro_batch_size=64)).memory
+    assert not memory.gradients_stay
+    assert memory.activations > memory.gradients
+    assert peak(micro_batch_size=64) == memory.states - memory.gradients + memory.activations + memory.logits
+    assert estimate(learning(micro_batch_size=32)).memory.gradients_stay
+
+
+def test_replicas_keep_the_buckets_of_their_gradients() -> None:
+    assert estimate(run(num_nodes=2)).memory.gradients_stay
+
+
+def test_a_cpu_holds_more_than_tensors_and_a_gpu_does_not() -> None:
+    assert estimate(learning()).memory.held > 0
+    assert estimate(run(num_nodes=1, gpus_per_node=1)).memory.held == 0
 
 
 @given(nodes=st.sampled_from([1, 2, 4, 8]), memory_mib=st.sampled_from([16, 256, 1024, 65536]))
