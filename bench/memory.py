@@ -78,6 +78,7 @@ def plan(model: str, dtype: str, sequences: int) -> MemoryEstimate:
         precision=dtype,
         micro_batch_size=sequences,
         sequence_length=LENGTH,
+        gradients_stay=False,
     )
 
 

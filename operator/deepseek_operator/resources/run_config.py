@@ -23,6 +23,7 @@ from deepseek_workloads.contract.retention import Retention
 from deepseek_workloads.contract.run_config import DatasetRun, InitialExport, Storage, TrainingRun
 
 Values = dict[str, Any]
+GPU_PRODUCT_LABEL = "nvidia.com/gpu.product"  # of nodes, by NVIDIA's GPU feature discovery
 
 
 @dataclass(frozen=True)
@@ -254,6 +255,7 @@ def _workers(workers: Workers) -> Values:
         "min_nodes": workers.min_nodes or workers.num_nodes,
         "cpus_per_node": float(parse_quantity(workers.resources.cpu)),
         "gpus_per_node": workers.resources.gpu,
+        "gpu_product": workers.node_selector.get(GPU_PRODUCT_LABEL),
         "memory_bytes": parse_bytes(workers.resources.memory),
     }
 

@@ -16,7 +16,7 @@ def next_time(schedule: str, *, after: datetime) -> datetime:
 
 def last_time(schedule: str, *, until: datetime) -> datetime:
     """The newest time that is not later than `until`. Raises InvalidSchedule."""
-    return _first(schedule, until + timedelta(seconds=1), reverse=True)
+    return _first(schedule, until.replace(microsecond=0) + timedelta(seconds=1), reverse=True)
 
 
 def _first(schedule: str, moment: datetime, *, reverse: bool) -> datetime:

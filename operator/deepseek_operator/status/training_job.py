@@ -32,7 +32,6 @@ _CONDITIONS = (
     conditions.revision_recorded,
     conditions.healthy,
 )
-_GPU_PRODUCT_LABEL = "nvidia.com/gpu.product"  # of nodes, by NVIDIA's GPU feature discovery
 _MAX_CHECKPOINTS = 10
 _MAX_MEASUREMENTS = 32
 
@@ -59,14 +58,15 @@ def _at_rest(view: View) -> Verdict | None:
     return verdict if verdict is not None and verdict.outcome == "Stopped" else None
 
 
-def build_plan(run: TrainingRun, *, gpu: Accelerator | None = None) -> PlanStatus:
+def build_plan(run: TrainingRun) -> PlanStatus:
     """What the run needs, from `plan.estimate`; how long it takes on a GPU that is known."""
     needed = estimate(run)
+    gpu = accelerator_of(run.workers.gpu_product or "")
     pool = smallest_pool(
         run.architecture,
         sequence_length=run.data.sequence_length,
         precision=run.training.precision,
-        gpu_memory_bytes=GPU_MEMORY_BYTES,
+        gpu_memory_bytes=gpu.memory_bytes if gpu else GPU_MEMORY_BYTES,
     )
     kept = replica_bytes(run) if run.workers.gpus_per_node == 0 else 0  # a GPU's memory holds none
     return PlanStatus(
@@ -94,17 +94,13 @@ def _pace(run: TrainingRun, needed: Estimate, gpu: Accelerator | None) -> dict[s
     return {"estimated_tokens_per_second": round(rate), "estimated_duration": text.duration(seconds)}
 
 
-def _gpu(job: DeepSeekTrainingJob) -> Accelerator | None:
-    return accelerator_of(job.spec.workers.node_selector.get(_GPU_PRODUCT_LABEL, ""))
-
-
 def _from_run(job: DeepSeekTrainingJob, observed: Observed) -> dict[str, Any]:
     run = observed.run
     if not isinstance(run, TrainingRun):
         return {}
     same = job.status.run_config_digest == observed.run_config_digest
     return {
-        "plan": job.status.plan if same and job.status.plan is not None else build_plan(run, gpu=_gpu(job)),
+        "plan": job.status.plan if same and job.status.plan is not None else build_plan(run),
         "total_steps": run.training.steps,
         "datasets": [
             DatasetPin(name=source.name, uri=source.storage.uri, digest=source.digest or "")

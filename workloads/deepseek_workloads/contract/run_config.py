@@ -147,6 +147,7 @@ class Workers(WireModel):
     min_nodes: int = Field(default=1, ge=1)
     cpus_per_node: float = Field(default=1.0, gt=0)
     gpus_per_node: int = Field(default=0, ge=0)
+    gpu_product: str | None = None  # that the nodes were chosen by; None: any
     memory_bytes: int | None = Field(default=None, ge=1)  # the limit of a worker pod
 
     @property

@@ -15,7 +15,7 @@ from deepseek_workloads.export.folder import CONFIG, TOKENIZER, HuggingFaceFolde
 from deepseek_workloads.launch.initial_folder import folder_problems
 from deepseek_workloads.launch.initial_vision import kept_random
 from deepseek_workloads.plan.hugging_face_config import architecture_of, config_json
-from deepseek_workloads.plan.rules import check_memory
+from deepseek_workloads.plan.memory_rules import check_memory
 from deepseek_workloads.plan.training_rules import mixes_conversations
 from deepseek_workloads.store.interface import NotFound, ObjectStore
 

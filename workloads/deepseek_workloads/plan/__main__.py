@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from deepseek_workloads.plan.hugging_face_config import architecture_of, class_o
 from deepseek_workloads.plan.layout import data_parallel_layout
 from deepseek_workloads.plan.memory import COMPUTE_BYTES, estimate_memory
 from deepseek_workloads.plan.model_spec import model_spec
+from deepseek_workloads.plan.nearest import divisors_near, either
 from deepseek_workloads.plan.pool import GIB, GPU_MEMORY_BYTES, smallest_pool
 from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.plan.problem import Problem
@@ -42,6 +44,7 @@ _PACE = "estimatedTokensPerSecondAndGpu"
 def main(argv: Sequence[str]) -> int:
     options = _parse(argv)
     try:
+        _check_layout(options)
         overrides = _overrides(options.set)
         if options.hugging_face is not None:
             return _of_folder(options)
@@ -75,7 +78,8 @@ def _print(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
         f"{options.sequence_length} tokens a sequence, {options.precision}; a rank of {options.gpus}, ",
         end="",
     )
-    print(f"zeroStage {options.zero_stage}; GPUs of {options.gpu_memory:g} GiB")
+    among = f", expertParallelDegree {options.expert_parallel}" if options.expert_parallel > 1 else ""
+    print(f"zeroStage {options.zero_stage}{among}; GPUs of {_gpu_memory(options) / GIB:g} GiB")
     columns = (*_COLUMNS, "tokens/s/GPU") if options.gpu_product else _COLUMNS
     for line in _table([columns, *(_words(row) for row in rows)]):
         print(line)
@@ -99,13 +103,35 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--gpus", type=int, default=8, help="ranks of the layout whose memory is shown")
     parser.add_argument("--zero-stage", type=int, choices=(0, 1, 2, 3), default=3)
     parser.add_argument("--precision", choices=tuple(COMPUTE_BYTES), default="bf16")
-    parser.add_argument("--gpu-memory", type=float, default=GPU_MEMORY_BYTES / GIB, help="GiB of a GPU")
+    parser.add_argument("--gpu-memory", type=float, help="GiB of a GPU; without it, of --gpu-product, or 80")
     parser.add_argument(
         "--gpu-product", choices=[known.name for known in ACCELERATORS], help="adds estimated tokens a second"
     )
-    parser.add_argument("--expert-parallel", type=int, default=1, help="GPUs that share a layer's experts")
+    parser.add_argument(
+        "--expert-parallel", type=int, default=1, help="GPUs that share a layer's experts, of --gpus"
+    )
     parser.add_argument("--json", action="store_true", help="numbers, for programs")
     return parser.parse_args(argv)
+
+
+def _check_layout(options: argparse.Namespace) -> None:
+    """Raises ValueError."""
+    for name in ("gpus", "expert_parallel", "micro_batch_size", "sequence_length"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(options, name)}: must be at least 1")
+    if options.gpus % options.expert_parallel:
+        raise ValueError(
+            f"--expert-parallel {options.expert_parallel}: must divide --gpus {options.gpus}, of which it is "
+            f"a share; use {either(divisors_near(options.gpus, options.expert_parallel))}"
+        )
+
+
+def _gpu_memory(options: argparse.Namespace) -> float:
+    """Bytes of a GPU."""
+    if options.gpu_memory is not None:
+        return float(options.gpu_memory) * GIB
+    gpu = accelerator_of(options.gpu_product or "")
+    return gpu.memory_bytes if gpu else GPU_MEMORY_BYTES
 
 
 def _overrides(settings: Sequence[str]) -> dict[str, Any]:
@@ -147,16 +173,31 @@ def _pace(architecture: Architecture, length: int, options: argparse.Namespace) 
     gpu = accelerator_of(options.gpu_product or "")
     if gpu is None:
         return {}
-    work = Pass(length, options.micro_batch_size, passes=1, expert=options.expert_parallel)
+    work = Pass(length, options.micro_batch_size, passes=1, expert=_expert_degree(architecture, options))
     rate = tokens_per_second(architecture, work, precision=options.precision, gpu=gpu)
     return {_PACE: round(rate)}
+
+
+def _expert_degree(architecture: Architecture, options: argparse.Namespace) -> int:
+    """1 where there are no experts. Raises ValueError."""
+    degree: int = options.expert_parallel
+    experts = architecture.routed_experts
+    if experts % degree:
+        raise ValueError(
+            f"--expert-parallel {degree}: must divide the {experts} routed experts; use "
+            f"{either(divisors_near(experts, degree))}"
+        )
+    return degree if experts else 1
 
 
 def _memory_of_rank(architecture: Architecture, length: int, options: argparse.Namespace) -> int:
     return estimate_memory(
         architecture,
         zero_stage=options.zero_stage,
-        layout=data_parallel_layout(options.gpus, zero_stage=options.zero_stage),
+        layout=replace(
+            data_parallel_layout(options.gpus, zero_stage=options.zero_stage),
+            expert=_expert_degree(architecture, options),
+        ),
         precision=options.precision,
         micro_batch_size=options.micro_batch_size,
         sequence_length=length,
@@ -169,7 +210,7 @@ def _pool(architecture: Architecture, length: int, options: argparse.Namespace) 
         architecture,
         sequence_length=length,
         precision=options.precision,
-        gpu_memory_bytes=int(options.gpu_memory * GIB),
+        gpu_memory_bytes=int(_gpu_memory(options)),
     )
     return "none" if pool is None else str(pool)
 

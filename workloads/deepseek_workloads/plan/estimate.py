@@ -181,6 +181,7 @@ def _memory(run: TrainingRun, micro_batch_size: int) -> MemoryEstimate:
         trained=trained_share(run),
         copies=_COPIES_OF_ANCHOR if run.training.consolidation is not None else 0,
         staging_ranks=_staging_ranks(run),
+        cpu_offload=run.training.parallelism.cpu_offload,
         gradients_stay=replicas or _passes(run, micro_batch_size) > 1,
     )
 

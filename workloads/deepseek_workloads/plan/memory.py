@@ -43,6 +43,7 @@ class MemoryEstimate:
     logits: int
     copies: int = 0  # of weights, that stay as they are
     staged: int = 0  # weights and optimizer states on their way to a checkpoint
+    host: int = 0  # of a GPU's rank: shards of weights, gradients and optimizer states, by cpuOffload
     held: int = 0  # by allocator and kernels beside tensors
     gradients_stay: bool = True  # from one pass to the next; else they come as activations go
 
@@ -77,14 +78,15 @@ def estimate_memory(
     copies: int = 0,
     staging_ranks: int = 0,
     gradients_stay: bool = True,
+    cpu_offload: bool = False,
 ) -> MemoryEstimate:
     """Of one rank of the layout. `precision`: what computes (float32 is kept and reduced whatever it is);
     `recompute`: layers keep their input only, and run again in the backward pass; `optimizer`: its name in
     the run config; `trained`: share of the parameters that have gradients; `copies` of what is trained are
     held beside it; `staging_ranks`: among how many ranks with the same state the copy for a checkpoint is
     divided, 0: there is none; `gradients_stay`: over several passes of a step, or in the buckets of replicas,
-    so that they are there beside all activations. Stages of a pipeline count as equal; a stage has fewer
-    layers and as many more passes under way."""
+    so that they are there beside all activations; `cpu_offload`: shards lie in the host's memory. Stages of a
+    pipeline count as equal; a stage has fewer layers and as many more passes under way."""
     compute = COMPUTE_BYTES[precision]
     tokens = micro_batch_size * sequence_length // layout.context
     optimizer_bytes = round(trained * MASTER_BYTES * _moments(architecture, layout, optimizer))
@@ -104,7 +106,20 @@ def estimate_memory(
         else 0,
         gradients_stay=gradients_stay,
     )
+    if cpu_offload:
+        memory = _offloaded(memory, weights=stored_bytes, gradients=round(trained * stored_bytes))
     return memory if gpu else replace(memory, held=_held_beside(memory, precision))
+
+
+def _offloaded(memory: MemoryEstimate, *, weights: int, gradients: int) -> MemoryEstimate:
+    """With the shards in the host's memory; what is gathered stays."""
+    return replace(
+        memory,
+        weights=memory.weights - weights,
+        gradients=max(0, memory.gradients - gradients),
+        optimizer=0,
+        host=weights + gradients + memory.optimizer,
+    )
 
 
 def _held_beside(memory: MemoryEstimate, precision: str) -> int:
@@ -121,13 +136,15 @@ def estimate_staged(
     return -(-(MASTER_BYTES * _stored(architecture, layout) + moments) // ranks)
 
 
-def _unsharded_blocks(architecture: Architecture) -> int:
+def _unsharded_blocks(architecture: Architecture, layout: Layout) -> int:
     """Elements gathered at a time: two layers (one computes, the next is fetched), embedding and head, and
-    what makes features of images, beside them."""
+    what makes features of images, beside them. Of experts each rank gathers its own."""
     last = layer_shapes(architecture, architecture.num_hidden_layers - 1)
+    experts = sum(prod(shape) for name, shape in last.items() if ROUTED_EXPERTS in name)
+    layer = elements(last) - experts + -(-experts // layout.expert)
     heads = 1 if architecture.tie_word_embeddings else 2
     seeing = elements(vision_shapes(architecture))
-    return 2 * elements(last) + heads * architecture.vocab_size * architecture.hidden_size + seeing
+    return 2 * layer + heads * architecture.vocab_size * architecture.hidden_size + seeing
 
 
 def _held(architecture: Architecture, layout: Layout) -> tuple[int, int]:
@@ -150,7 +167,7 @@ def _weights(architecture: Architecture, zero_stage: int, layout: Layout, comput
         return MASTER_BYTES * held + (0 if compute == MASTER_BYTES else compute * held)
     if stored == held and compute == MASTER_BYTES:
         return MASTER_BYTES * stored
-    gathered = _unsharded_blocks(architecture) if zero_stage == 3 else held
+    gathered = _unsharded_blocks(architecture, layout) if zero_stage == 3 else held
     return MASTER_BYTES * stored + compute * min(gathered, held)
 
 
@@ -160,7 +177,7 @@ def _gradients(architecture: Architecture, zero_stage: int, layout: Layout, comp
         return MASTER_BYTES * held
     if stored == held and compute == MASTER_BYTES:
         return MASTER_BYTES * stored
-    whole = held if zero_stage == 1 else min(_unsharded_blocks(architecture), held)
+    whole = held if zero_stage == 1 else min(_unsharded_blocks(architecture, layout), held)
     return MASTER_BYTES * stored + compute * whole
 
 

@@ -19,15 +19,10 @@ from deepseek_workloads.plan import (
     vision_rules,
 )
 from deepseek_workloads.plan.architecture import ARCHITECTURE_FIELD
-from deepseek_workloads.plan.estimate import estimate, parameters
-from deepseek_workloads.plan.memory import COMPUTE_BYTES
+from deepseek_workloads.plan.memory_rules import check_memory
 from deepseek_workloads.plan.problem import Problem
-from deepseek_workloads.plan.replicas import FIELD as MEMORY_REPLICAS_FIELD
-from deepseek_workloads.plan.replicas import replica_bytes
 
 TOKENIZER_TOO_LARGE = "TokenizerTooLarge"
-INSUFFICIENT_MEMORY = "InsufficientMemory"
-_REPLICAS = ", with checkpoint.memoryReplicas,"
 
 _RULES = (
     layout_rules.workers,
@@ -55,6 +50,7 @@ _RULES = (
     own_model_rules.degrees,
     own_model_rules.settings,
     training_rules.float8,
+    training_rules.float8_products,
     training_rules.lora,
     training_rules.quantisation,
     training_rules.curriculum,
@@ -110,56 +106,3 @@ def check_tokenizer(architecture: Architecture, *, vocab_size: int) -> list[Prob
             reason=TOKENIZER_TOO_LARGE,
         )
     ]
-
-
-def check_memory(run: TrainingRun, *, teacher: Architecture | None = None) -> list[Problem]:
-    """Refuses only what cannot fit: weights, gradients and optimizer states of a node's ranks, a teacher that
-    each of them holds whole, and replicas of checkpoints, against the limit of its pod. Activations are
-    estimated, not certain, so they never refuse a run; nor does a model of a user's code, whose size is not
-    known. With GPUs the replicas alone lie in that memory."""
-    limit = run.workers.memory_bytes
-    if limit is None or run.model_function is not None:
-        return []
-    kept = replica_bytes(run)
-    if run.workers.gpus_per_node > 0:
-        return [] if kept <= limit else [_too_many_replicas(kept, limit)]
-    memory, beside = estimate(run).memory, 0
-    if teacher is not None:
-        beside = parameters(teacher) * COMPUTE_BYTES[run.training.precision]
-    needed = (memory.states + beside) * run.workers.num_proc_per_node + kept
-    if needed <= limit:
-        return []
-    return [
-        Problem(
-            field="spec.workers.resources.memory",
-            value=_gibibytes(limit),
-            rule=(
-                "weights, gradients and optimizer states of a node's ranks"
-                f"{', a copy for checkpoints' if memory.staged else ''}"
-                f"{' and their teachers' if beside else ''}{_REPLICAS if kept else ''} alone need "
-                f"{_gibibytes(needed)}"
-            ),
-            remedy=(
-                "give each worker at least "
-                f"{_gibibytes((memory.total + beside) * run.workers.num_proc_per_node + kept)}, more nodes "
-                f"with zeroStage 3, {'fewer checkpoint.memoryReplicas, ' if kept else ''}"
-                f"{'checkpoint.mode sync, ' if memory.staged else ''}"
-                f"or a smaller {'teacher' if beside else 'model'}"
-            ),
-            reason=INSUFFICIENT_MEMORY,
-        )
-    ]
-
-
-def _too_many_replicas(replicas: int, limit: int) -> Problem:
-    return Problem(
-        field=MEMORY_REPLICAS_FIELD,
-        value=f"workers.resources.memory {_gibibytes(limit)}",
-        rule=f"replicas of checkpoints alone need {_gibibytes(replicas)} of a worker",
-        remedy="give workers more memory, use fewer replicas, or more nodes",
-        reason=INSUFFICIENT_MEMORY,
-    )
-
-
-def _gibibytes(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import Training, TrainingRun
 from deepseek_workloads.contract.wire import WireModel
+from deepseek_workloads.plan.accelerators import accelerator_of
 from deepseek_workloads.plan.layout_rules import INVALID_PARALLELISM
 from deepseek_workloads.plan.nearest import divisors_near, either
 from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
@@ -113,6 +114,18 @@ def float8(run: TrainingRun) -> Iterator[Problem]:
             "fp8",
             f"does not go with training.{setting}",
             f"use bf16, or leave {setting} away",
+            INVALID_TRAINING,
+        )
+
+
+def float8_products(run: TrainingRun) -> Iterator[Problem]:
+    known = accelerator_of(run.workers.gpu_product or "")
+    if run.training.precision == "fp8" and known is not None and not known.float8:
+        yield Problem(
+            "spec.training.precision",
+            "fp8",
+            f"needs GPUs of compute capability 9.0 or later, which {run.workers.gpu_product} does not have",
+            "use bf16, or a nodeSelector for such GPUs",
             INVALID_TRAINING,
         )
 

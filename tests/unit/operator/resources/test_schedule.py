@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deepseek_operator.resources.schedule import InvalidSchedule, last_time, next_time
@@ -13,6 +13,7 @@ MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1)).map(lambda ea
 
 
 @given(SCHEDULES, MOMENTS)
+@example("* * * * *", datetime(2020, 1, 1, 0, 0, 59, 1, tzinfo=UTC))  # a fraction before the next minute
 def test_no_time_lies_between_the_last_and_the_next(schedule, moment) -> None:
     last, following = last_time(schedule, until=moment), next_time(schedule, after=moment)
     assert last <= moment < following

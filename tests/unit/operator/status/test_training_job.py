@@ -100,12 +100,11 @@ def test_the_plan_is_told_before_any_pod_exists(make_job: Any, now: datetime, ru
 def test_the_plan_of_known_gpus_says_how_long_it_takes(
     make_job: Any, now: datetime, run: TrainingRun
 ) -> None:
-    workers = run.workers.model_copy(update={"gpus_per_node": 1})
-    on_gpus = run.model_copy(update={"workers": workers})
     plans = {}
     for product in ("NVIDIA-H100-80GB-HBM3", "NVIDIA-A100-SXM4-80GB", "Unheard-of"):
-        job = make_job({"workers": {"nodeSelector": {"nvidia.com/gpu.product": product}}})
-        plan = compute_status(job, Observed(now=now, run=on_gpus, run_config_digest=DIGEST)).plan
+        workers = run.workers.model_copy(update={"gpus_per_node": 1, "gpu_product": product})
+        on_gpus = run.model_copy(update={"workers": workers})
+        plan = compute_status(make_job(), Observed(now=now, run=on_gpus, run_config_digest=DIGEST)).plan
         assert plan is not None
         plans[product] = (plan.estimated_tokens_per_second, plan.estimated_duration)
     fast, slow, unknown = plans.values()

@@ -51,6 +51,20 @@ def _tiny(**moe: Any) -> dict[str, Any]:
         ),
         ({"workers": {"resources": {"memory": "32Mi"}}}, "spec.workers.resources.memory", "at least"),
         (
+            {
+                "model": {"preset": "deepseek-v3"},
+                "training": {"parallelism": {"zeroStage": 3}},
+                "workers": {
+                    "numNodes": 1,
+                    "numProcPerNode": 8,
+                    "resources": {"gpu": 8, "memory": "1Ti"},
+                    "nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
+                },
+            },
+            "spec.workers.nodeSelector[nvidia.com/gpu.product]",
+            "such a GPU has",
+        ),
+        (
             {"model": {"initFrom": {"storageUri": "s3:///x"}}},
             "spec.model.initFrom.storageUri",
             "must name a bucket",

@@ -91,3 +91,39 @@ def test_the_command_says_what_it_refuses(
 ) -> None:
     assert main(arguments) == 3
     assert named in capsys.readouterr().err
+
+
+def test_experts_of_deepseek_v3_are_spread_where_one_layer_of_them_fits_no_gpu() -> None:
+    pool = smallest_pool(
+        PRESETS["deepseek-v3"], sequence_length=4096, precision="bf16", gpu_memory_bytes=80 * GIB
+    )
+
+    assert pool is not None
+    assert pool.expert > 1
+    assert f"expertParallelDegree {pool.expert}" in str(pool)
+
+
+def test_the_command_shares_the_experts_of_its_layout_in_memory_and_pace(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def row(degree: int) -> dict[str, float]:
+        asked = ["deepseek-v3", "--gpus", "64", "--expert-parallel", str(degree), "--gpu-product", "H200"]
+        assert main([*asked, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)[0]
+
+    assert row(8)["memoryPerRank"] < row(1)["memoryPerRank"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--gpus", "0"], "--gpus 0: must be at least 1"),
+        (["--gpus", "2", "--expert-parallel", "48"], "must divide --gpus 2"),
+        (["--gpus", "48", "--expert-parallel", "48"], "must divide the 256 routed experts; use 32 or 64"),
+    ],
+)
+def test_the_command_refuses_a_layout_that_is_none(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["deepseek-v3", *arguments]) != 0
+    assert words in capsys.readouterr().err
