@@ -11,7 +11,7 @@ from deepseek_workloads.contract.run_config import Storage, TrainingRun
 from deepseek_workloads.export.load import load_export, open_export
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.open import open_store
-from deepseek_workloads.train.export_step import NoSuchStep, export_step, main
+from deepseek_workloads.train.export_step import NoRoom, NoSuchStep, export_step, main
 
 
 def opened(storage: Storage) -> ObjectStore:
@@ -67,6 +67,11 @@ def test_an_earlier_step_is_another_model_whose_provenance_says_so(trained: Trai
 def test_a_step_without_a_checkpoint_names_those_that_have_one(trained: TrainingRun) -> None:
     with pytest.raises(NoSuchStep, match="these have: 2, 4, 6"):
         export_step(trained, 5, open_store=opened)
+
+
+def test_where_the_weights_do_not_fit_nothing_is_loaded(trained: TrainingRun) -> None:
+    with pytest.raises(NoRoom, match="in a pod of the same image"):
+        export_step(trained, 4, open_store=opened, spare=2**20)
 
 
 def test_it_is_a_command(trained: TrainingRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

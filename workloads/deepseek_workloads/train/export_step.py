@@ -22,6 +22,8 @@ from deepseek_workloads.contract.recipe import model_digest
 from deepseek_workloads.contract.records import EpochRecord
 from deepseek_workloads.contract.run_config import Parallelism, Storage, TrainingRun, parse_run
 from deepseek_workloads.export.publish import Export
+from deepseek_workloads.plan.estimate import parameters
+from deepseek_workloads.plan.memory_rules import INSUFFICIENT_MEMORY
 from deepseek_workloads.store.interface import ObjectStore, StoreError
 from deepseek_workloads.store.log import CheckpointEntry, CommitLog, LogEntry, live_checkpoints
 from deepseek_workloads.store.open import open_store
@@ -33,6 +35,7 @@ from deepseek_workloads.train.models import model_of
 from deepseek_workloads.train.opened import Epoch, Opened, open_data
 from deepseek_workloads.train.parallelise import ParallelModel
 from deepseek_workloads.train.quantise import quantise_weights
+from deepseek_workloads.train.watch.memory import spare_memory
 
 _OF_A_STEP: Final = {"loss", "gradient_norm", "learning_rate", "tokens_per_second"}  # no evaluation's
 # What only training computes with.
@@ -44,17 +47,29 @@ _PLAIN: Final[dict[str, Any]] = {
 }
 
 
+_BYTES_OF_A_PARAMETER: Final = 2 * 4  # in float32, and once more for the file
+_OF_THE_FRAMEWORK: Final = 2**29  # bytes: Python and torch
+
+
 class NoSuchStep(StoreError):
     reason = reasons.CHECKPOINT_MISMATCH
 
 
-def export_step(run: TrainingRun, step: int, *, open_store: Callable[[Storage], ObjectStore]) -> Export:
-    """Raises NoSuchStep, StoreErrors and DatasetError."""
+class NoRoom(StoreError):
+    reason = INSUFFICIENT_MEMORY
+
+
+def export_step(
+    run: TrainingRun, step: int, *, open_store: Callable[[Storage], ObjectStore], spare: int | None = None
+) -> Export:
+    """`spare`: bytes of memory that may be taken; None: no limit. Raises NoRoom, NoSuchStep, StoreErrors and
+    DatasetError."""
     if run.training.entrypoint is not None:
         raise NoSuchStep(
             f"spec.training.entrypoint: {run.training.entrypoint}: only its code knows the model: "
             "load the checkpoint by its RunContext"
         )
+    _check_room(run, spare)
     store = open_store(run.storage)
     entries = CommitLog(store).records()
     entry = _checkpoint_of(step, entries, uri=store.uri)
@@ -72,6 +87,18 @@ def export_step(run: TrainingRun, step: int, *, open_store: Callable[[Storage], 
     return export_state(
         opened, model, entry, {name: value for name, value in metrics.items() if name not in _OF_A_STEP}
     )
+
+
+def _check_room(run: TrainingRun, spare: int | None) -> None:
+    """Before anything is loaded: what else lives in this container must not be killed for its memory.
+    Raises NoRoom."""
+    needed = _BYTES_OF_A_PARAMETER * parameters(run.architecture) + _OF_THE_FRAMEWORK
+    if spare is not None and needed > spare:
+        raise NoRoom(
+            f"this container has {spare / 2**30:.1f} GiB of memory left, and the export needs "
+            f"{needed / 2**30:.1f} GiB: run the command in a pod of the same image with that much, and with "
+            "--run-config and the run config of the job's ConfigMap"
+        )
 
 
 def _checkpoint_of(step: int, entries: Sequence[LogEntry], *, uri: str) -> CheckpointEntry:
@@ -108,7 +135,7 @@ def main(argv: Sequence[str]) -> int:
     if not isinstance(run, TrainingRun):
         parser.error(f"--run-config {asked.run_config}: is of a {run.kind}, only training has checkpoints")
     try:
-        export = export_step(run, asked.step, open_store=open_store)
+        export = export_step(run, asked.step, open_store=open_store, spare=spare_memory())
     except StoreError as error:
         print(f"{error.reason}: {error}", file=sys.stderr)
         return int(ExitCode.TRY_AGAIN if error.transient else ExitCode.BAD_INPUT)
