@@ -191,6 +191,14 @@ class DroppedSample(TolerantWireModel):
     text: str = ""  # its beginning
 
 
+class EvaluationItems(TolerantWireModel):
+    """What decontamination looked for, in records of its evaluation sets."""
+
+    items: int
+    matched_whole: int  # of fewer words than an n-gram has
+    too_short: int  # not looked for: they would be found in any text
+
+
 class StageReport(TolerantWireModel):
     """What one stage of preparation did to all documents that reached it."""
 
@@ -203,6 +211,7 @@ class StageReport(TolerantWireModel):
     refused: int = 0  # documents that the stage could not treat: they went on as they were
     dropped: dict[str, int] = Field(default_factory=dict)  # documents, by reason
     samples: list[DroppedSample] = Field(default_factory=list)
+    evaluation_items: EvaluationItems | None = None  # of decontamination
 
 
 class DatasetReport(TolerantWireModel):

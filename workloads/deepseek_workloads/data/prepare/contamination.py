@@ -1,23 +1,23 @@
-"""The stage decontaminate: documents that hold a long n-gram of an evaluation set are dropped.
+"""The stage decontaminate: documents with a long n-gram or a short item of an evaluation set go.
 
-First the n-grams of all evaluation sets are hashed, as one task; then each part is compared with them.
+First what is looked for of all evaluation sets is hashed, as one task; then each part is compared with them.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.pipeline import Decontaminate
+from deepseek_workloads.contract.records import EvaluationItems
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.compression import without_compression
 from deepseek_workloads.data.prepare.context import Context, put_file, read_file
+from deepseek_workloads.data.prepare.evaluation_items import ItemHashes, KnownItems, sorted_hashes
 from deepseek_workloads.data.prepare.evaluation_sets import MAX_EVALUATION_BYTES, line_of
 from deepseek_workloads.data.prepare.judging import drop_judged
 from deepseek_workloads.data.prepare.records import DocumentsRecord, DropRecord, NgramsRecord
-from deepseek_workloads.data.prepare.shingles import hash_ngrams, ngrams_of
 from deepseek_workloads.data.prepare.stage import put_record
 from deepseek_workloads.data.prepare.stages.contract import Dropped
 from deepseek_workloads.data.prepare.stored_file import (
@@ -27,24 +27,32 @@ from deepseek_workloads.data.prepare.stored_file import (
 )
 from deepseek_workloads.store.interface import ByteRange
 
-Hashes = npt.NDArray[np.uint64]
-
 
 def collect_ngrams(context: Context, stage: str, settings: Decontaminate, _task: int) -> NgramsRecord:
-    hashes = [np.empty(0, dtype=np.uint64)]
-    documents = 0
+    hashes = ItemHashes(settings.ngram)
     sets = []
     for uri in settings.uris:
         content, line = read_evaluation_set(context, uri)
         sets.append(line)
-        for text in evaluation_texts(content, name=uri, fields=settings.text_fields):
-            hashes.append(hash_ngrams(ngrams_of(text, n=settings.ngram)))
-            documents += 1
-    every = np.unique(np.concatenate(hashes)).astype("<u8")
+        for fields in evaluation_items(content, name=uri, fields=settings.text_fields):
+            hashes.add(fields)
+    found = EvaluationItems(
+        items=hashes.items, matched_whole=hashes.matched_whole, too_short=hashes.too_short
+    )
     with context.output() as output:
-        key = context.key(f"duplicates/{stage}/00000")
-        file = put_file(output, key, every.tobytes())
-        record = NgramsRecord(number=0, hashes=file, documents=documents, sets=sets)
+        ngrams, whole, beginnings = (
+            put_file(output, context.key(f"duplicates/{stage}/{number:05d}"), sorted_hashes(each).tobytes())
+            for number, each in enumerate((hashes.ngrams, hashes.whole, hashes.beginnings))
+        )
+        record = NgramsRecord(
+            number=0,
+            hashes=ngrams,
+            whole_hashes=whole,
+            beginning_hashes=beginnings,
+            whole_lengths=sorted(hashes.lengths),
+            items=found,
+            sets=sets,
+        )
         return put_record(output, context, stage, record)
 
 
@@ -57,22 +65,15 @@ def contaminated_part(
     documents: DocumentsRecord,
 ) -> DropRecord:
     with context.output() as store:
-        known = np.frombuffer(read_file(store, ngrams.hashes), dtype="<u8")
+        files = (ngrams.hashes, ngrams.whole_hashes, ngrams.beginning_hashes)
+        hashes, whole, beginnings = (np.frombuffer(read_file(store, file), dtype="<u8") for file in files)
+        known = KnownItems(settings.ngram, hashes, whole, beginnings, lengths=ngrams.whole_lengths)
 
         def judge(text: str) -> Dropped | None:
-            of_text = ngrams_of(text, n=settings.ngram)
-            shared = known_among(hash_ngrams(of_text), known)
-            return Dropped("contaminated", of_text[int(shared[0])]) if len(shared) else None
+            found = known.first_in(text)
+            return None if found is None else Dropped("contaminated", found)
 
         return drop_judged(context, store, judge, stage=stage, documents=documents, dropped=dropped)
-
-
-def known_among(hashes: Hashes, known: Hashes) -> npt.NDArray[np.intp]:
-    """Positions of those that are in `known`, which is sorted and may have millions."""
-    if not len(known):
-        return np.empty(0, dtype=np.intp)
-    at = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
-    return np.flatnonzero(known[at] == hashes)
 
 
 def read_evaluation_set(context: Context, uri: str) -> tuple[bytes, str]:
@@ -109,9 +110,14 @@ def _whole(chunks: Iterable[bytes], *, uri: str) -> bytes:
 
 def evaluation_texts(content: bytes, *, name: str, fields: Sequence[str]) -> Iterator[str]:
     """Of JSON lines the fields that are there, joined; of anything else the whole. Raises DatasetError."""
+    return map("\n".join, evaluation_items(content, name=name, fields=fields))
+
+
+def evaluation_items(content: bytes, *, name: str, fields: Sequence[str]) -> Iterator[list[str]]:
+    """Of each JSON line the fields that are there; of anything else the whole. Raises DatasetError."""
     try:
         if not without_compression(name).endswith((".jsonl", ".ndjson")):
-            yield content.decode()
+            yield [content.decode()]
             return
         for number, line in enumerate(content.splitlines(), start=1):
             if line.strip():
@@ -123,10 +129,10 @@ def evaluation_texts(content: bytes, *, name: str, fields: Sequence[str]) -> Ite
         ) from error
 
 
-def _fields_of(record: object, fields: Sequence[str], *, line: int) -> str:
+def _fields_of(record: object, fields: Sequence[str], *, line: int) -> list[str]:
     """Raises ValueError."""
     values = [record.get(name) for name in fields] if isinstance(record, dict) else []
     texts = [value for value in values if isinstance(value, str)]
     if not texts:
         raise ValueError(f"line {line} has none of the fields {list(fields)} as a string")
-    return "\n".join(texts)
+    return texts

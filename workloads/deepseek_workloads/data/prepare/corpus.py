@@ -179,6 +179,9 @@ def _all(stages: Stages, step: GlobalStep, corpus: Corpus) -> Corpus:
         case _:
             raise AssertionError(f"{type(settings).__name__} is no stage over all documents")
     report = global_report(step.stage, dropped, documents_in=corpus.documents)
+    if isinstance(settings, Decontaminate):
+        looked_for = _ngrams(stages, step, settings).items
+        report = report.model_copy(update={"evaluation_items": looked_for})
     slim = (record.model_copy(update={"samples": []}) for record in dropped)
     return replace(corpus, dropped=(*corpus.dropped, *slim), reports=(*corpus.reports, report))
 

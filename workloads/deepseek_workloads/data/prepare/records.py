@@ -8,6 +8,7 @@ from pydantic import Field
 from deepseek_workloads.contract.keys import RelativeKey
 from deepseek_workloads.contract.records import (
     DroppedSample,
+    EvaluationItems,
     FileEntry,
     Shard,
     SplitStatistics,
@@ -147,10 +148,13 @@ class TotalsRecord(StageRecord):
 
 
 class NgramsRecord(StageRecord):
-    """Hashes of the n-grams of evaluation sets."""
+    """Hashes of what is looked for of evaluation sets: uint64, sorted, each once."""
 
-    hashes: FileEntry  # uint64, sorted, each once
-    documents: int
+    hashes: FileEntry  # of n-grams
+    whole_hashes: FileEntry  # of items of fewer words
+    beginning_hashes: FileEntry  # of the first words of these
+    whole_lengths: list[int]  # of these, in words
+    items: EvaluationItems
     sets: list[str]  # evaluation_sets.line_of each, as it was read
 
 

@@ -29,6 +29,11 @@ pre { white-space: pre-wrap; background: #f6f6f6; padding: .6rem }
 <td>{{ stage.refused }}</td></tr>
 {%- endfor %}
 </table>
+{%- for stage in report.stages if stage.evaluation_items %}
+<p>{{ stage.name }}: of {{ stage.evaluation_items["items"] }} items of evaluation sets,
+{{ stage.evaluation_items.matched_whole }} were looked for as a whole, and
+{{ stage.evaluation_items.too_short }}, too short for that, not at all.</p>
+{%- endfor %}
 {%- for name, image in images.items() %}
 <h2>{{ name | capitalize }}</h2>
 <p><img alt="{{ name }}" src="data:image/png;base64,{{ image }}"></p>

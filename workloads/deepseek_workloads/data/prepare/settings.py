@@ -11,7 +11,7 @@ from deepseek_workloads.data.prepare.publish import Identity
 from deepseek_workloads.data.prepare.shards import CHUNK_TOKENS
 
 FORMAT = 1  # grows when a stage would write something else for the same input
-_LAYOUT = 2  # of the files between the stages: work that was begun in another one is begun again
+_LAYOUT = 3  # of the files between the stages: work that was begun in another one is begun again
 # Of inputs and of the report, then of the stages.
 _LIBRARIES = ("tokenizers", "selectolax", "jinja2", "pillow")
 _LIBRARIES_OF_STAGES = ("ftfy", "py3langid", "phonenumbers", "rensa")

@@ -9,9 +9,8 @@ import xxhash
 from deepseek_workloads.data.prepare.stages.words import comparable_words
 
 
-def ngrams_of(text: str, *, n: int) -> list[str]:
-    """In order, repeated ones too; none where the text has fewer words."""
-    words = comparable_words(text)
+def ngrams_of(words: Sequence[str], *, n: int) -> list[str]:
+    """In order, repeated ones too; none of fewer words."""
     return [" ".join(words[at : at + n]) for at in range(len(words) - n + 1)]
 
 

@@ -174,4 +174,4 @@ def test_shingles_know_no_case_width_or_punctuation() -> None:
     assert shingles_of("The end, ＴＨＥ END.", n=2) == {"the end", "end the"}
     assert shingles_of("训练。", n=5) == {"训 练"}
     assert shingles_of("...", n=5) == set()
-    assert ngrams_of("one two", n=3) == []
+    assert ngrams_of(["one", "two"], n=3) == []

@@ -26,6 +26,7 @@ from deepseek_workloads.contract.pipeline import (
     RedactPii,
     RepairEncoding,
 )
+from deepseek_workloads.contract.records import EvaluationItems
 from deepseek_workloads.contract.run_config import Owner, RawSource, Storage, TokenizerTraining
 from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.data.prepare.encoding import encode_documents
@@ -429,6 +430,22 @@ def test_a_compressed_evaluation_set_is_compared_like_any(make_run, prepare, tmp
     dataset_run = make_run(pipeline=[stage])
     store, manifest = _published(dataset_run, prepare(dataset_run))
     assert _report(store, manifest).stages[0].dropped == {"contaminated": 1}
+
+
+def test_the_report_says_how_many_evaluation_items_were_too_short(make_run, prepare, tmp_path) -> None:
+    questions = [ENGLISH.format(n=7, m=49), "It went down 7 times in 49 days.", "Who wrote Hamlet?"]
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in questions)
+    (tmp_path / "questions.jsonl").write_text(lines)
+    stage = PipelineStage(
+        name="unseen", decontaminate=Decontaminate(uris=[f"file://{tmp_path}/questions.jsonl"])
+    )
+    dataset_run = make_run(pipeline=[stage])
+    store, manifest = _published(dataset_run, prepare(dataset_run))
+    assert _report(store, manifest).stages[0].evaluation_items == EvaluationItems(
+        items=3, matched_whole=1, too_short=1
+    )
+    [page] = [file for file in manifest.report.files if file.key.endswith("report.html")]
+    assert "of 3 items" in store.read(page.key).decode()
 
 
 def test_another_pipeline_is_another_dataset(make_run, prepare, stages) -> None:
