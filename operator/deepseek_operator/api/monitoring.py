@@ -48,7 +48,13 @@ class LossSpikeAlert(SpecModel):
 class ExpertLoadAlert(SpecModel):
     """The tokens of the busiest expert of a layer against the mean of its experts."""
 
-    threshold: Decimal = Field(default="10", description="Largest multiple that is well.")
+    threshold: Decimal = Field(
+        default="10", description="Largest multiple that is well; none is above experts / experts per token."
+    )
+    token_share: Decimal = Field(
+        default="0.75",
+        description="Largest share of its layer's tokens that one expert may take; 1 is never too large.",
+    )
     action: Action = Field(default="warn", description=_ACTION)
 
 

@@ -11,6 +11,7 @@ from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Control, Progress
 from deepseek_workloads.contract.monitoring import AlertRule, Alerts, Monitoring, Profile
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.data.audit import main as audit
 from deepseek_workloads.store.log import live_checkpoints
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.monitor import LocalMonitor
@@ -65,7 +66,7 @@ def test_a_step_that_is_skipped_changes_no_weights_and_the_run_goes_on(run: Trai
     assert any("step 4: gradient norm" in warning for warning in monitor.published[-1].warnings)
 
 
-def test_a_rollback_takes_earlier_weights_and_leaves_out_the_batch(run: TrainingRun) -> None:
+def test_a_rollback_takes_earlier_weights_and_leaves_out_the_batch(run: TrainingRun, tmp_path: Path) -> None:
     verdict = train_alone(run, monitor=RulesDuring(3, strict("rollback")))
     assert (verdict.outcome, verdict.step) == ("Succeeded", 6)
     assert [step for step, _ in steps_taken(run)] == [1, 2, 3, 3, 4, 5, 6]
@@ -78,6 +79,10 @@ def test_a_rollback_takes_earlier_weights_and_leaves_out_the_batch(run: Training
     assert (rolled_back.step, rolled_back.consumed_samples) == (2, 32)
     seen = [number for line in metric_lines(run.storage.uri) for number in line.get("sampleIds", [])]
     assert len(seen) == len(set(seen))
+    (tmp_path / "run-config.json").write_text(run.to_json().decode())
+    assert audit(["--run-config", str(tmp_path / "run-config.json")]) == 0, (
+        "the log explains what was left out"
+    )
 
 
 def test_a_second_rollback_does_not_go_forward_to_the_weights_that_the_first_gave_up(

@@ -20,6 +20,13 @@ class AlertRule(TolerantWireModel):
     action: AlertAction = "warn"
 
 
+class ExpertLoadRule(AlertRule):
+    """`threshold` is of the busiest expert's load over the mean load of its layer. That is at most experts /
+    experts per token, which few models have above 10: `token_share` means the same for every model."""
+
+    token_share: float | None = Field(default=None, gt=0)  # of its layer's tokens; None: not judged
+
+
 class NotANumberRule(TolerantWireModel):
     action: Literal["skip", "rollback", "stop"] = "stop"  # such a step is never applied
 
@@ -29,7 +36,7 @@ class Alerts(TolerantWireModel):
     activation_range: AlertRule = AlertRule(threshold=15)  # the largest absolute value that leaves a layer
     memory: AlertRule = AlertRule(threshold=0.9)  # of a rank's limit
     loss_spike: AlertRule = AlertRule(threshold=2)  # times the median of the last losses
-    expert_load: AlertRule = AlertRule(threshold=10)  # times the mean load of a layer's experts
+    expert_load: ExpertLoadRule = ExpertLoadRule(threshold=10, token_share=0.75)
     not_a_number: NotANumberRule = NotANumberRule()
     rollback_checkpoints: int = Field(default=1, ge=1, le=100)  # 1: to the newest
     max_rollbacks: int = Field(default=3, ge=0)  # of one epoch; the next one stops the run

@@ -50,7 +50,11 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
     optimizer = build_optimizer(model.plain, training.optimizer)
     loss_scale = loss_scale_for(training)
     pruning = ChannelPruning(model.deepseek, training.pruning) if training.pruning else None
-    guard = Guard(lambda: context.monitor.control.alerts or run.alerts, partial(memory_share, group.device))
+    guard = Guard(
+        lambda: context.monitor.control.alerts or run.alerts,
+        partial(memory_share, group.device),
+        largest_expert_load=_largest_expert_load(run),
+    )
     parts = tuple(part for part in (loss_scale, pruning, guard) if part is not None)
     anchor = _anchor(run, context, opened, model)
     loaded = checkpoint.load_latest(
@@ -111,6 +115,14 @@ def _distillation(
     return Distillation(
         model.deepseek.lm_head, teacher.model, alpha=wanted.alpha, temperature=wanted.temperature
     )
+
+
+def _largest_expert_load(run: TrainingRun) -> float | None:
+    """Over the mean load, of an expert that takes every token. None: there are none, or of a user's code."""
+    moe = run.architecture.moe
+    if moe is None or run.model_function is not None:
+        return None
+    return moe.n_routed_experts / moe.num_experts_per_tok
 
 
 def _anchor(run: TrainingRun, context: TrainContext, opened: Opened, model: ParallelModel) -> Anchor | None:

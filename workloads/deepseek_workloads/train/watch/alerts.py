@@ -12,6 +12,7 @@ from deepseek_workloads.contract.monitoring import (
     AlertKind,
     AlertRule,
     Alerts,
+    ExpertLoadRule,
     NotANumberRule,
 )
 
@@ -27,7 +28,8 @@ class Measured:
 
     loss: float
     gradient_norm: float
-    expert_load: float
+    expert_load: float  # over the mean load of a layer's experts
+    token_share: float | None = None  # of the busiest expert; None: the model's experts are not known
     activation_range: float | None = None
     ranks_short_of_memory: int = 0
 
@@ -69,7 +71,7 @@ class AlertWatch:
         found = [
             _above("GradientNorm", "gradient norm", step.gradient_norm, rules.gradient_norm),
             _above("ActivationRange", "activation range", step.activation_range, rules.activation_range),
-            _above("ExpertCollapse", "load of an expert, over the mean", step.expert_load, rules.expert_load),
+            _collapse(step, rules.expert_load),
             self._spike(step.loss, rules.loss_spike),
             _short_of_memory(step.ranks_short_of_memory, rules.memory),
         ]
@@ -93,6 +95,8 @@ def to_numbers(rules: Alerts) -> list[float]:
     """Rank 0's rules count for all ranks: they travel with the step's figures."""
     numbers = [float(rules.rollback_checkpoints), float(rules.max_rollbacks)]
     numbers.append(float(SEVERITY.index(rules.not_a_number.action)))
+    share = rules.expert_load.token_share
+    numbers.append(math.inf if share is None else share)  # above which nothing is
     for name in _RULES:
         rule: AlertRule = getattr(rules, name)
         numbers += [rule.threshold, float(SEVERITY.index(rule.action))]
@@ -101,13 +105,16 @@ def to_numbers(rules: Alerts) -> list[float]:
 
 def from_numbers(numbers: Sequence[float]) -> Alerts:
     """The inverse of `to_numbers`."""
-    checkpoints, rollbacks, not_a_number, *rest = numbers
+    checkpoints, rollbacks, not_a_number, token_share, *rest = numbers
     rules = {
         name: AlertRule(threshold=threshold, action=SEVERITY[round(action)])
         for name, threshold, action in zip(_RULES, rest[::2], rest[1::2], strict=True)
     }
+    load = rules.pop("expert_load")
+    share = None if math.isinf(token_share) else token_share
     return Alerts(
         **rules,
+        expert_load=ExpertLoadRule(threshold=load.threshold, action=load.action, token_share=share),
         not_a_number=NotANumberRule.model_validate({"action": SEVERITY[round(not_a_number)]}),
         rollback_checkpoints=round(checkpoints),
         max_rollbacks=round(rollbacks),
@@ -118,6 +125,16 @@ def _above(kind: AlertKind, what: str, value: float | None, rule: AlertRule) -> 
     if value is None or value <= rule.threshold:
         return None
     return Alert(kind, rule.action, f"{what} {value:.4g}: above {rule.threshold:g}")
+
+
+def _collapse(step: Measured, rule: ExpertLoadRule) -> Alert | None:
+    load = _above("ExpertCollapse", "load of an expert, over the mean", step.expert_load, rule)
+    if load is not None or rule.token_share is None or step.token_share is None:
+        return load
+    if step.token_share <= rule.token_share:
+        return None
+    words = f"share of its layer's tokens that an expert takes {step.token_share:.4g}"
+    return Alert("ExpertCollapse", rule.action, f"{words}: above {rule.token_share:g}")
 
 
 def _short_of_memory(ranks: int, rule: AlertRule) -> Alert | None:

@@ -34,9 +34,17 @@ class Guard:
 
     needed: Final = False
 
-    def __init__(self, rules: Callable[[], Alerts], memory_share: Callable[[], float | None]) -> None:
-        """`rules`: the newest that this rank knows; rank 0's count."""
+    def __init__(
+        self,
+        rules: Callable[[], Alerts],
+        memory_share: Callable[[], float | None],
+        *,
+        largest_expert_load: float | None = None,
+    ) -> None:
+        """`rules`: the newest that this rank knows; rank 0's count. `largest_expert_load`: of an expert that
+        takes every token; None: the model has no experts, or none that are known."""
         self._rules_of_moment, self._memory_share = rules, memory_share
+        self._largest_expert_load = largest_expert_load
         self._watch = AlertWatch()
         self._alerts: list[Alert] = []
         self._recent: dict[
@@ -66,10 +74,12 @@ class Guard:
         """Whether the step's update is to be taken."""
         self.rules = from_numbers(result.leading)
         self._judged += 1
+        largest = self._largest_expert_load
         measured = Measured(
             loss=result.loss,
             gradient_norm=result.gradient_norm,
             expert_load=result.expert_load,
+            token_share=result.expert_load / largest if largest is not None else None,
             activation_range=result.activation_range,
             ranks_short_of_memory=ranks_short_of_memory,
         )

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_workloads.contract.monitoring import AlertAction, AlertRule, Alerts, NotANumberRule
+from deepseek_workloads.contract.monitoring import (
+    AlertAction,
+    AlertRule,
+    Alerts,
+    ExpertLoadRule,
+    NotANumberRule,
+)
 from deepseek_workloads.train.watch.alerts import (
     MIN_HISTORY_STEPS,
     SEVERITY,
@@ -57,6 +63,21 @@ def test_at_the_limit_it_is_still_well() -> None:
     assert kinds(Measured(2.0, 10.0, 10.0, activation_range=15.0)) == []
 
 
+def test_an_expert_that_takes_most_tokens_is_a_collapse_in_a_model_of_few_experts() -> None:
+    """Four experts, one a token: 3.6 times the mean load is nearly all there can be."""
+    rules = Alerts(expert_load=ExpertLoadRule(threshold=10, token_share=0.75))
+    collapsed = Measured(2.0, 1.0, expert_load=3.6, token_share=0.9)
+    assert [alert.message for alert in watch().judge(collapsed, rules)] == [
+        "share of its layer's tokens that an expert takes 0.9: above 0.75"
+    ]
+    assert kinds(Measured(2.0, 1.0, expert_load=3.0, token_share=0.75), rules) == []
+
+
+def test_rules_of_before_know_no_share_of_tokens() -> None:
+    rules = Alerts.model_validate_json('{"expertLoad": {"threshold": 10, "action": "stop"}}')
+    assert kinds(Measured(2.0, 1.0, expert_load=3.9, token_share=0.98), rules) == []
+
+
 def test_a_loss_spikes_over_the_median_and_only_with_enough_to_compare() -> None:
     spike = Measured(4.1, 1.0, 1.0)
     assert kinds(spike, history=(2.0,) * MIN_HISTORY_STEPS) == ["LossSpike"]
@@ -88,7 +109,12 @@ def test_the_severest_action_wins() -> None:
         activation_range=RULES,
         memory=RULES,
         loss_spike=RULES,
-        expert_load=RULES,
+        expert_load=st.builds(
+            ExpertLoadRule,
+            threshold=st.floats(1e-3, 1e6),
+            token_share=st.none() | st.floats(1e-3, 1),
+            action=ACTIONS,
+        ),
         not_a_number=st.builds(NotANumberRule, action=st.sampled_from(["skip", "rollback", "stop"])),
         rollback_checkpoints=st.integers(1, 100),
         max_rollbacks=st.integers(0, 100),

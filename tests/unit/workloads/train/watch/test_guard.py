@@ -6,7 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deepseek_workloads.contract.monitoring import AlertAction, AlertRule, Alerts, NotANumberRule
+from deepseek_workloads.contract.monitoring import (
+    AlertAction,
+    AlertRule,
+    Alerts,
+    ExpertLoadRule,
+    NotANumberRule,
+)
 from deepseek_workloads.train.trainer import StepResult
 from deepseek_workloads.train.watch.guard import MOST_SKIPPED_STEPS, SHOWN_STEPS, Guard
 
@@ -22,7 +28,7 @@ def guard(action: str, **changes: int) -> Guard:
     return Guard(lambda: rules, lambda: None)
 
 
-def step(watching: Guard, norm: float, *, loss: float = 2.0) -> AlertAction:
+def step(watching: Guard, norm: float, *, loss: float = 2.0, load: float = 1.0) -> AlertAction:
     """As the loop does it: rank 0's rules come with the step, an overflow is not put to the guard."""
     result = StepResult(
         loss=loss,
@@ -30,7 +36,7 @@ def step(watching: Guard, norm: float, *, loss: float = 2.0) -> AlertAction:
         gradient_norm=norm,
         votes=(),
         sample_ids=(),
-        expert_load=1.0,
+        expert_load=load,
         dropped=0,
         overflow=norm == OVERFLOW,
         leading=tuple(watching.numbers()),
@@ -91,3 +97,11 @@ def test_a_guard_that_goes_on_from_a_checkpoint_judges_as_the_one_before() -> No
     ]
     both = (watching.state()["recent_losses"] for watching in (before, after))
     torch.testing.assert_close(*both, equal_nan=True, rtol=0, atol=0)
+
+
+def test_the_share_of_tokens_is_of_the_most_that_an_expert_can_take() -> None:
+    """Of 8 experts, 2 a token, the busiest is at most 4 times the mean."""
+    rules = Alerts(expert_load=ExpertLoadRule(threshold=10, token_share=0.75, action="skip"))
+    watching = Guard(lambda: rules, lambda: None, largest_expert_load=8 / 2)
+    assert step(watching, FINE, load=3.0) == "ignore"
+    assert step(watching, FINE, load=3.2) == "skip"
