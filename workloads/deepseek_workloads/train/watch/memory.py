@@ -1,4 +1,4 @@
-"""How much of its memory limit a rank uses, or has left: of its GPU, or of the pod that it shares with other ranks."""
+"""How much of its memory limit a rank uses, or has left: of its GPU, or of the pod that ranks share."""
 
 from pathlib import Path
 from typing import Final
