@@ -3,6 +3,8 @@
 It does not know how they were prepared (`dataset`).
 """
 
+from typing import Literal
+
 from pydantic import Field
 
 from deepseek_operator.api.schema import (
@@ -108,6 +110,14 @@ class Data(SpecModel):
         description=(
             "Places of the order that are left out, rising and apart. A job that goes on from a checkpoint "
             "may add ranges that begin after it."
+        ),
+    )
+    packing: Literal["packed", "bucketed"] = Field(
+        default="packed",
+        description=(
+            "Of conversations (training.objective sft). packed: as many as fit share a sequence, and none "
+            "sees another. bucketed: each is a sequence; those of similar length share a batch, which is "
+            "padded to its longest."
         ),
     )
     cache_size: Quantity | None = Field(

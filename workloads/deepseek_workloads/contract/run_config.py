@@ -61,6 +61,7 @@ class Data(WireModel):
     mixture: list[MixtureStage] | None = Field(default=None, max_length=64)  # by rising samples; None: none
     cache_bytes: int | None = Field(default=None, ge=1)  # of a worker's disk, for blocks; None: none
     skip: list[SampleRange] | None = Field(default=None, max_length=64)  # rising, and apart; None: none
+    packing: Literal["bucketed"] | None = None  # of conversations; None: packed
 
 
 ModelPart = Literal["visionTower", "projector", "languageModel"]

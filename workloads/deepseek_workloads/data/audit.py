@@ -25,9 +25,10 @@ from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.run_config import TrainingRun, parse_run
 from deepseek_workloads.data.conversations import sample_plan
-from deepseek_workloads.data.cursor import Numbers, SamplePlan, Samples
+from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
 from deepseek_workloads.data.run_audit import audit_run
+from deepseek_workloads.data.samples import Numbers, Samples
 from deepseek_workloads.data.source_windows import SourceWindows
 from deepseek_workloads.store.interface import StoreError
 from deepseek_workloads.store.open import open_store
@@ -104,6 +105,18 @@ def audit_order(plan: SamplePlan, *, samples: int) -> list[SourceAudit]:
     ]
 
 
+def padding_share(plan: SamplePlan, *, samples: int) -> float | None:
+    """Of the tokens that a run computes; None where nothing is padded batch by batch."""
+    if plan.bucketed is None:
+        return None
+    tokens = computed = 0
+    for first in range(0, samples, plan.bucketed):
+        of_step = plan.locate_many(np.arange(first, first + plan.bucketed))
+        tokens += plan.tokens_of(of_step)
+        computed += len(of_step) * plan.row_length(of_step)
+    return 1 - tokens / computed
+
+
 def _gone_through(plan: SamplePlan, *, samples: int) -> Iterator[tuple[Samples, bool]]:
     """The order up to the last of the samples, piece by piece, and whether a piece is taken or left out."""
     sample = place = 0
@@ -135,8 +148,12 @@ def _lines(run: TrainingRun, *, samples: int | None) -> Iterator[tuple[bool | No
         ]
         plan = sample_plan(run, manifests, stores)
     batch = run.training.global_batch_size
-    for of_source in audit_order(plan, samples=samples or run.training.steps * batch):
+    asked = samples or run.training.steps * batch
+    for of_source in audit_order(plan, samples=asked):
         yield of_source.in_order, asdict(of_source)
+    padding = padding_share(plan, samples=asked)
+    if padding is not None:
+        yield True, {"padding": round(padding, 4)}
     if run.training.entrypoint is not None:
         said = "training.entrypoint: a loop of the user's own logs no sample ids"
         yield None, {"steps": 0, "first": [said]}

@@ -1,15 +1,16 @@
-"""The order of samples that a run's objective and curriculum ask for: running text, or conversations packed
-whole."""
+"""The order of samples that a run asks for: running text, perhaps the easy one first, or conversations,
+packed or in batches of similar length."""
 
 from collections.abc import Sequence
 
 from deepseek_workloads.contract.records import DatasetManifest
 from deepseek_workloads.contract.run_config import TrainingRun
-from deepseek_workloads.data.cursor import DifficultyCurriculum, DocumentStarts, SamplePlan, check_epochs
+from deepseek_workloads.data.cursor import DocumentStarts, SamplePlan, check_epochs
 from deepseek_workloads.data.difficulty import difficulty_stages, read_levels
 from deepseek_workloads.data.document_offsets import read_document_starts
 from deepseek_workloads.data.images import read_image_index
 from deepseek_workloads.data.manifest import DatasetError
+from deepseek_workloads.data.source_plan import DifficultyCurriculum
 from deepseek_workloads.store.interface import ObjectStore
 
 
@@ -48,7 +49,8 @@ def _plan(
         )
         for manifest, store in zip(manifests, stores, strict=True)
     ]
-    return SamplePlan(run.data, manifests, documents)
+    bucketed = run.training.global_batch_size if run.data.packing == "bucketed" else None
+    return SamplePlan(run.data, manifests, documents, bucketed=bucketed)
 
 
 def _difficulty(

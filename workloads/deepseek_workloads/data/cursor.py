@@ -9,71 +9,25 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from deepseek_workloads.contract import reasons
-from deepseek_workloads.contract.records import DatasetManifest, Shard
+from deepseek_workloads.contract.records import DatasetManifest
 from deepseek_workloads.contract.run_config import Data
 from deepseek_workloads.contract.sample_order import place_in_order
-from deepseek_workloads.data.difficulty import LEVELS, DifficultyStage, Levels
+from deepseek_workloads.data.difficulty import DifficultyStage
 from deepseek_workloads.data.images import ImageIndex
+from deepseek_workloads.data.length_buckets import padded_length, rearranged, stretch_batches
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.mixture import Mixture, Stage
 from deepseek_workloads.data.permutation import mix
-from deepseek_workloads.data.selected_order import SelectedOrder
-from deepseek_workloads.data.source_windows import Order, SourceWindows, in_stages
-from deepseek_workloads.data.token_space import TokenSpace
-from deepseek_workloads.data.window_order import WindowOrder
-from deepseek_workloads.data.windows import FixedWindows, Offsets, Windows, pack
-
-BLOCK_CHUNKS = (
-    8  # chunks of a shard that are read together: 8 MiB of uint16 at the usual chunk of 512 Ki tokens
+from deepseek_workloads.data.samples import Numbers, Sample, Samples, epochs_begun, joined
+from deepseek_workloads.data.source_plan import (
+    DifficultyCurriculum,
+    SourceStage,
+    source_windows,
+    split_windows,
 )
-Numbers = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One window of one source. `sample_id` names the content: one number a window, in every epoch."""
-
-    source: int
-    epoch: int  # of the source
-    window: int
-    block: int
-    sample_id: int
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Samples in their order, a column each: int64 [samples]."""
-
-    source: Numbers
-    ordinal: Numbers  # of the source: how many of its samples came before
-    epoch: Numbers
-    window: Numbers
-    block: Numbers
-    sample_id: Numbers
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def part(self, start: int, stop: int) -> "Samples":
-        return Samples(
-            self.source[start:stop],
-            self.ordinal[start:stop],
-            self.epoch[start:stop],
-            self.window[start:stop],
-            self.block[start:stop],
-            self.sample_id[start:stop],
-        )
-
-
-@dataclass(frozen=True)
-class DifficultyCurriculum:
-    """Its stages, and of each source the levels of its training windows."""
-
-    stages: tuple[DifficultyStage, ...]
-    levels: tuple[Levels, ...]
+from deepseek_workloads.data.windows import Offsets, PackedWindows
 
 
 @dataclass(frozen=True)
@@ -94,10 +48,12 @@ class SamplePlan:
         documents: Sequence[DocumentStarts] | None = None,
         *,
         difficulty: DifficultyCurriculum | None = None,
+        bucketed: int | None = None,
     ) -> None:
         """One manifest for each source of `data`, in its order. With `documents`, one for each too, samples
         are whole documents, packed; without, windows of running text. With `difficulty` a stage takes the
-        windows that are not above its threshold.
+        windows that are not above its threshold. `bucketed`: a sample is one document, and this many that
+        follow each other, from a multiple on, are of similar length.
 
         Raises DatasetError where the sources cannot be mixed, or one holds less than one sample of a stage.
         """
@@ -110,21 +66,29 @@ class SamplePlan:
         self.manifests = tuple(manifests)
         self.sequence_length = data.sequence_length
         self.packed = documents is not None
+        self.bucketed = bucketed
+        self._stretches: dict[int, Samples] = {}  # the newest
         self.documents = tuple(documents) if documents is not None else ()
         self.image_shape = _image_shape(data, manifests) if self.packed else None
         self._mixture = _mixture(data, difficulty.stages if difficulty else ())
         self.sources = tuple(
-            _source_windows(
+            source_windows(
                 data,
                 index,
                 manifest,
                 documents[index].train if documents else None,
+                separately=bucketed is not None,
                 stages=self._stages(index, difficulty) if difficulty else None,
             )
             for index, manifest in enumerate(manifests)
         )
         self.held_out_windows = tuple(
-            _windows(manifest.held_out, data, documents[index].held_out if documents else None)
+            split_windows(
+                manifest.held_out,
+                data,
+                documents[index].held_out if documents else None,
+                separately=bucketed is not None,
+            )
             for index, manifest in enumerate(manifests)
         )
         self._first_ids = [0, *accumulate(source.order.windows for source in self.sources)]
@@ -148,6 +112,55 @@ class SamplePlan:
 
     def at_places(self, places: Numbers) -> Samples:
         """What lies at rising places of the order, those that `data.skip` leaves out among them."""
+        return self._in_turn(places) if self.bucketed is None else self._by_length(places, self.bucketed)
+
+    def row_length(self, samples: Samples) -> int:
+        """Of rows that hold the longest of these: T, and less where a sample is one document."""
+        if self.bucketed is None:
+            return self.sequence_length
+        return padded_length(int(self._lengths(samples).max()), most=self.sequence_length)
+
+    def tokens_of(self, samples: Samples) -> int:
+        """That the model sees, without padding where a sample is one document."""
+        if self.bucketed is None:
+            return len(samples) * self.sequence_length
+        return int(self._lengths(samples).sum())
+
+    def _lengths(self, samples: Samples) -> Numbers:
+        """Tokens of each that the model sees; of samples that are one document each."""
+        lengths = np.empty(len(samples), dtype=np.int64)
+        for number in np.unique(samples.source).tolist():
+            windows, of_source = self.sources[number].windows, samples.source == number
+            assert isinstance(windows, PackedWindows)
+            lengths[of_source] = windows.sizes(samples.window[of_source]) - 1
+        return lengths
+
+    def _by_length(self, places: Numbers, batch_size: int) -> Samples:
+        stretches, offsets = np.divmod(places, batch_size * stretch_batches(batch_size))
+        found = [
+            self._stretch(stretch, batch_size).take(offsets[stretches == stretch])
+            for stretch in np.unique(stretches).tolist()
+        ]
+        return found[0] if len(found) == 1 else joined(found)
+
+    def _stretch(self, number: int, batch_size: int) -> Samples:
+        known = self._stretches.get(number)
+        if known is not None:
+            return known
+        size = batch_size * stretch_batches(batch_size)
+        in_turn = self._in_turn(np.arange(number * size, (number + 1) * size))
+        order = rearranged(
+            self._lengths(in_turn),
+            epochs_begun(in_turn),
+            batch_size=batch_size,
+            key=mix(self.data.seed, number),
+        )
+        found = in_turn.take(order)
+        newest = list(self._stretches.items())[-1:]
+        self._stretches = {**dict(newest), number: found}
+        return found
+
+    def _in_turn(self, places: Numbers) -> Samples:
         source, ordinal = self._mixture.locate_many(places)
         epoch, window, block, sample_id = (np.empty_like(ordinal) for _ in range(4))
         for number in np.unique(source).tolist():
@@ -163,13 +176,13 @@ class SamplePlan:
         is cut. Those that are skipped count."""
         return self._mixture.counts(place_in_order(sample, self.data.skip or ()))
 
-    def _stages(self, source: int, difficulty: DifficultyCurriculum) -> list["_SourceStage"]:
+    def _stages(self, source: int, difficulty: DifficultyCurriculum) -> list[SourceStage]:
         """Those that take a sample of the source, by the number of their first one: exact, as the mixture
         cuts no block there."""
         starts = [self._mixture.counts(stage.at_sample)[source] for stage in difficulty.stages]
         taken = [following > start for start, following in pairwise(starts)]
         return [
-            _SourceStage(start, stage, difficulty.levels[source])
+            SourceStage(start, stage, difficulty.levels[source])
             for start, stage, is_taken in zip(starts, difficulty.stages, [*taken, True], strict=True)
             if is_taken
         ]
@@ -197,13 +210,6 @@ def check_epochs(plan: SamplePlan, *, samples: int) -> None:
             )
 
 
-@dataclass(frozen=True)
-class _SourceStage:
-    start: int  # number of its first sample of the source
-    stage: DifficultyStage
-    levels: Levels
-
-
 def _mixture(data: Data, stages: Sequence[DifficultyStage]) -> Mixture:
     """Where a stage of the curriculum begins, the mixture begins anew with the weights that hold there."""
     weights = {0: [source.weight for source in data.sources]}
@@ -214,55 +220,6 @@ def _mixture(data: Data, stages: Sequence[DifficultyStage]) -> Mixture:
     starts = sorted({*weights, *(stage.at_sample for stage in stages)})
     changes = [Stage(start, weights[max(at for at in weights if at <= start)]) for start in starts[1:]]
     return Mixture(weights[0], seed=mix(data.seed), changes=changes)
-
-
-def _windows(shards: Sequence[Shard], data: Data, documents: Offsets | None) -> Windows:
-    if documents is not None:
-        return pack(documents, sequence_length=data.sequence_length)
-    return FixedWindows(sum(shard.tokens for shard in shards), data.sequence_length)
-
-
-def _source_windows(
-    data: Data,
-    index: int,
-    manifest: DatasetManifest,
-    documents: Offsets | None,
-    *,
-    stages: Sequence[_SourceStage] | None,
-) -> SourceWindows:
-    source = data.sources[index]
-    space = TokenSpace(manifest.train)
-    windows = _windows(manifest.train, data, documents)
-    if windows.count < 1:
-        raise DatasetError(
-            f"data source {source.name!r}: {space.tokens} training tokens: one sample needs sequenceLength "
-            f"+ 1 = {data.sequence_length + 1}; use a shorter sequenceLength or a larger dataset",
-            reasons.EMPTY_DATASET,
-        )
-    chunk_tokens = max(shard.chunk_tokens for shard in manifest.train)
-    order = WindowOrder(
-        windows=windows.count,
-        block_windows=max(1, BLOCK_CHUNKS * chunk_tokens // data.sequence_length),
-        key=mix(data.seed, index),
-    )
-    orders: list[tuple[int, Order]] = [(0, order)]
-    if stages is not None:
-        orders = [(of_stage.start, _order_of(of_stage, order, source.name)) for of_stage in stages]
-    return SourceWindows(source.name, space, order, windows, in_stages(orders))
-
-
-def _order_of(of_stage: _SourceStage, order: WindowOrder, source: str) -> Order:
-    stage, levels = of_stage.stage, of_stage.levels
-    if stage.max_difficulty is None:
-        return order
-    if levels.min() > stage.max_level:
-        raise DatasetError(
-            f"data source {source!r}: training.curriculum: maxDifficulty {stage.max_difficulty:g}: none of "
-            f"its {len(levels)} windows is so easy, the easiest has {(levels.min() + 1) / LEVELS:.4f}: raise "
-            "it to that, or give the source no weight in the stage",
-            reasons.EMPTY_DATASET,
-        )
-    return SelectedOrder(levels, max_level=stage.max_level, block_windows=order.block_windows, key=order.key)
 
 
 def _image_shape(data: Data, manifests: Sequence[DatasetManifest]) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ from deepseek_workloads.contract.records import SplitStatistics
 from deepseek_workloads.data.blocks import TokenReader
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.image_readers import image_readers
+from deepseek_workloads.data.length_buckets import padded_length
 from deepseek_workloads.data.rows import Rows, build_rows
 from deepseek_workloads.data.token_space import TokenSpace
 from deepseek_workloads.store.interface import ObjectStore
@@ -90,7 +91,8 @@ def held_out_batches(
             rows=build_rows(
                 tokens,
                 windows,
-                sequence_length=plan.sequence_length,
+                sequence_length=_row_length(plan, samples[start : start + stride]),
+                separate=plan.bucketed is not None,
                 images=[
                     reader.read([of_source.bounds(window)])[0] if reader is not None else []
                     for reader, (of_source, window) in zip(
@@ -102,6 +104,14 @@ def held_out_batches(
             sources=[sample.source for sample in chosen],
             valid_rows=len(part),
         )
+
+
+def _row_length(plan: SamplePlan, samples: Sequence[HeldOutSample]) -> int:
+    """The same on all ranks, whose samples these are."""
+    if plan.bucketed is None:
+        return plan.sequence_length
+    bounds = [plan.held_out_windows[sample.source].bounds(sample.window) for sample in samples]
+    return padded_length(max(end - start - 1 for start, end in bounds), most=plan.sequence_length)
 
 
 def baseline(plan: SamplePlan, *, max_samples: int) -> Baseline | None:

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepseek_workloads.data.cursor import SamplePlan, Samples
-from deepseek_workloads.data.source_windows import Place
+from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.data.length_buckets import stretch_batches
+from deepseek_workloads.data.samples import Samples
+from deepseek_workloads.data.source_windows import Place, SourceWindows
 from deepseek_workloads.data.window_order import GROUP_BLOCKS
 
 BlockKey = tuple[int, int]  # source, block
@@ -31,24 +33,36 @@ class ReadAhead:
 
     def __init__(self, plan: SamplePlan, *, end_sample: int | None) -> None:
         self._plan = plan
-        self._entered: dict[int, Place] = {}  # by source
+        self._entered: dict[int, list[Place]] = {}  # by source, the newest: groups in use
+        self._furthest: dict[int, int] = {}  # by source, of its samples
         self._ends = None if end_sample is None else plan.ordinals_before(end_sample)
 
     def after(self, samples: Samples) -> Turn:
         """What the batch of these samples changes: nothing, unless it is the first in a group."""
         wanted: list[BlockKey] = []
         left: set[BlockKey] = set()
-        sources, firsts = np.unique(samples.source, return_index=True)
-        for source, first in zip(sources.tolist(), firsts.tolist(), strict=True):
-            here = self._plan.sources[source].place(int(samples.ordinal[first]))
-            before = self._entered.get(source)
-            if before != here:
-                self._entered[source] = here
+        for source in np.unique(samples.source).tolist():
+            here = self._plan.sources[source].place(self._reached(source, samples))
+            entered = self._entered.setdefault(source, [])
+            if here not in entered:
+                entered.append(here)
                 following = self._next_blocks(source, here)
-                behind = self._blocks(source, before) if before is not None else []
                 wanted += following
-                left |= set(behind) - {*following, *self._blocks(source, here)}
+                in_use = groups_in_use(self._plan, self._plan.sources[source])
+                while len(entered) > in_use:
+                    left |= set(self._blocks(source, entered.pop(0)))
+                left -= {*following, *(key for place in entered for key in self._blocks(source, place))}
         return Turn(wanted, left)
+
+    def _reached(self, source: int, samples: Samples) -> int:
+        """The number of a sample of the source that tells where reading is: the first of the batch; the
+        furthest that was seen, where samples are rearranged by length."""
+        ordinals = samples.ordinal[samples.source == source]
+        if self._plan.bucketed is None:
+            return int(ordinals[0])
+        furthest = max(self._furthest.get(source, 0), int(ordinals.max()))
+        self._furthest[source] = furthest
+        return furthest
 
     def _next_blocks(self, source: int, here: Place) -> list[BlockKey]:
         """Of the group after this one, where the run gets that far."""
@@ -59,3 +73,12 @@ class ReadAhead:
 
     def _blocks(self, source: int, place: Place) -> list[BlockKey]:
         return [(source, block) for block in self._plan.sources[source].blocks(place)]
+
+
+def groups_in_use(plan: SamplePlan, source: SourceWindows) -> int:
+    """Groups of blocks that the samples of a batch may be of: one, but for those at the edge of two; as many
+    as a stretch spans, where samples are rearranged within stretches."""
+    if plan.bucketed is None:
+        return 1
+    stretch = plan.bucketed * stretch_batches(plan.bucketed)
+    return 1 + -(-stretch // (GROUP_BLOCKS * source.order.block_windows))

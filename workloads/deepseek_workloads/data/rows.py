@@ -39,10 +39,15 @@ class Rows:
     )
 
     images: RowImages | None = None  # None: no source of the run has any
+    separate: bool = False  # each row is of one document, with its padding behind it
 
     def inputs_of(self, device: torch.device) -> Tensor | None:
-        """`documents` of the inputs, [b, T]."""
-        return None if self.documents is None else self.documents[:, :-1].to(device)
+        """`documents` of the inputs, [b, T], as `model.documents` takes them."""
+        if self.documents is None:
+            return None
+        if self.separate:  # what nothing follows is no input: alone a document would end before it
+            return (self.documents[:, 1:] >= 0).to(device)
+        return self.documents[:, :-1].to(device)
 
     def tokens(self, row: int) -> list[int]:
         """Of one row, without padding."""
@@ -62,9 +67,11 @@ def build_rows(
     sequence_length: int,
     images: Sequence[Sequence[PlacedImage]] = (),
     image_shape: tuple[int, int] | None = None,
+    separate: bool = False,
 ) -> Rows:
-    """`tokens` of each window; those of packed windows carry a loss mask and are filled up. `images` of each
-    window, where there is an `image_shape`: P and W."""
+    """`tokens` of each window, T+1 at most; those of packed windows carry a loss mask and are filled up.
+    `images` of each window, where there is an `image_shape`: P and W. `separate`: windows hold one document
+    each."""
     if not any(isinstance(of_source, PackedWindows) for of_source, _ in windows):
         ids = torch.empty(len(tokens), sequence_length + 1, dtype=torch.int64)
         filled = ids.numpy()
@@ -84,7 +91,7 @@ def build_rows(
     # What a document begins with does not follow from the one before.
     labels[:, 1:].masked_fill_(documents[:, 1:] != documents[:, :-1], IGNORED)
     of_rows = None if image_shape is None else _row_images(images, image_shape)
-    return Rows(ids, labels[:, 1:], documents, of_rows)
+    return Rows(ids, labels[:, 1:], documents, of_rows, separate)
 
 
 def _row_images(images: Sequence[Sequence[PlacedImage]], shape: tuple[int, int]) -> RowImages:

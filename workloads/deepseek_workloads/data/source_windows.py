@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from deepseek_workloads.data.token_space import TokenSpace
 from deepseek_workloads.data.window_order import Positions, WindowOrder
-from deepseek_workloads.data.windows import Windows
+from deepseek_workloads.data.windows import PackedWindows, Windows
 
 
 class Order(Protocol):
@@ -78,16 +78,13 @@ class SourceWindows:
 
     def visited(self, ordinals: Positions) -> tuple[Positions, Positions]:
         """Epochs and windows of rising sample numbers of the source. No epoch is of two stages."""
+        if len(self.stages) == 1:
+            return _visited(self.stages[0], ordinals)
         epochs, windows = np.empty_like(ordinals), np.empty_like(ordinals)
         stage_of = np.searchsorted(self._starts, ordinals, side="right") - 1
         for number in np.unique(stage_of).tolist():
-            stage, of_stage = self.stages[number], stage_of == number
-            within, positions = np.divmod(ordinals[of_stage] - stage.start, stage.order.windows)
-            found = np.empty_like(positions)
-            for epoch in np.unique(within).tolist():
-                here = within == epoch
-                found[here] = stage.order.windows_at(positions[here], epoch=stage.first_epoch + epoch)
-            epochs[of_stage], windows[of_stage] = within + stage.first_epoch, found
+            here = stage_of == number
+            epochs[here], windows[here] = _visited(self.stages[number], ordinals[here])
         return epochs, windows
 
     def epochs_of(self, samples: int) -> float:
@@ -144,6 +141,14 @@ class SourceWindows:
         last = min(first + self.order.block_windows, self.order.windows) - 1
         return self.windows.bounds(first)[0], self.windows.bounds(last)[1]
 
+    def largest_block(self) -> int:
+        """Tokens of it."""
+        if not isinstance(self.windows, PackedWindows):
+            return self.order.block_windows * self.windows.sequence_length + 1
+        firsts = np.append(np.arange(0, self.windows.count, self.order.block_windows), self.windows.count)
+        starts = self.windows.document_starts[self.windows.first_documents[firsts]]
+        return int(np.diff(starts).max())
+
     def within_block(self, window: int) -> tuple[int, int]:
         """Where a window begins and ends within the tokens of its block."""
         first = window // self.order.block_windows * self.order.block_windows
@@ -157,3 +162,13 @@ class SourceWindows:
 
     def _stage_of_epoch(self, epoch: int) -> int:
         return bisect_right([stage.first_epoch for stage in self.stages], epoch) - 1
+
+
+def _visited(stage: OrderStage, ordinals: Positions) -> tuple[Positions, Positions]:
+    epochs, positions = np.divmod(ordinals - stage.start, stage.order.windows)
+    epochs += stage.first_epoch
+    windows = np.empty_like(positions)
+    for epoch in np.unique(epochs).tolist():
+        here = epochs == epoch
+        windows[here] = stage.order.windows_at(positions[here], epoch=epoch)
+    return epochs, windows

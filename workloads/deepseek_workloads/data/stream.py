@@ -14,14 +14,15 @@ import numpy as np
 import torch
 
 from deepseek_workloads.data.blocks import BlockCache, TokenReader, Tokens
-from deepseek_workloads.data.cursor import SamplePlan, Samples
+from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.disk_cache import DiskCache
 from deepseek_workloads.data.image_readers import image_readers
 from deepseek_workloads.data.images import PlacedImage
 from deepseek_workloads.data.latency import Latency
 from deepseek_workloads.data.prefetch import Prefetcher
-from deepseek_workloads.data.read_ahead import ReadAhead
+from deepseek_workloads.data.read_ahead import ReadAhead, groups_in_use
 from deepseek_workloads.data.rows import Rows, build_rows
+from deepseek_workloads.data.samples import Samples
 from deepseek_workloads.data.source_windows import SourceWindows
 from deepseek_workloads.data.window_order import GROUP_BLOCKS
 from deepseek_workloads.store.interface import ObjectStore
@@ -37,6 +38,7 @@ class Batch:
     sample_ids: list[int]  # b; the content's names: see `cursor.Sample`
     first_sample: int  # global index of row 0; the rows that follow are the next indices
     last_of_step: bool  # the rank's last micro-batch of a global batch
+    step_tokens: int = 0  # of the global batch, over all ranks, without what pads single documents
 
     @property
     def input_ids(self) -> torch.Tensor:
@@ -88,6 +90,8 @@ class _Located:
     samples: Samples
     first_sample: int
     last_of_step: bool
+    row_length: int  # the same in all micro-batches of all ranks of a step
+    step_tokens: int
 
     @property
     def keys(self) -> list[tuple[int, int]]:
@@ -186,21 +190,33 @@ class BatchStream:
         """Some hundred samples are located together, which costs about as much as one."""
         batches = self._numbered(start_sample, end_sample=end_sample)
         together = max(1, _LOCATED_TOGETHER // self.rank_slice.micro_batch_size)
+        of_step, shape = -1, (0, 0)
         while several := list(islice(batches, together)):
-            numbers = np.concatenate([np.arange(samples.start, samples.stop) for samples, _ in several])
+            numbers = np.concatenate([np.arange(samples.start, samples.stop) for _, samples, _ in several])
             located, first = self._plan.locate_many(numbers), 0
-            for samples, last_of_step in several:
+            for step_start, samples, last_of_step in several:
+                if step_start != of_step:
+                    of_step, shape = step_start, self._shape(step_start)
                 part = located.part(first, first + len(samples))
-                yield _Located(part, samples.start, last_of_step)
+                yield _Located(part, samples.start, last_of_step, *shape)
                 first += len(samples)
 
-    def _numbered(self, start_sample: int, *, end_sample: int | None) -> Iterator[tuple[range, bool]]:
+    def _shape(self, step_start: int) -> tuple[int, int]:
+        """Of a step: the length of its rows, and its tokens. Known without a word between ranks."""
+        plan, size = self._plan, self.rank_slice.global_batch_size
+        if plan.bucketed is None:
+            return plan.sequence_length, size * plan.sequence_length
+        samples = plan.locate_many(np.arange(step_start, step_start + size))
+        return plan.row_length(samples), plan.tokens_of(samples)
+
+    def _numbered(self, start_sample: int, *, end_sample: int | None) -> Iterator[tuple[int, range, bool]]:
+        """The first sample of its step, samples of a micro-batch, and whether it is the step's last."""
         size = self.rank_slice.global_batch_size
         for samples, last_of_step in self.rank_slice.micro_batches(start_sample):
             step_start = start_sample + (samples.start - start_sample) // size * size
             if end_sample is not None and step_start >= end_sample:
                 return
-            yield samples, last_of_step
+            yield step_start, samples, last_of_step
 
     def _assemble(self, located: _Located) -> Batch:
         keys = located.keys
@@ -217,13 +233,15 @@ class BatchStream:
                     (sources[source].windows, window)
                     for (source, _), window in zip(keys, windows, strict=True)
                 ],
-                sequence_length=self._plan.sequence_length,
+                sequence_length=located.row_length,
                 images=self._read_images(located.samples),
                 image_shape=self._plan.image_shape,
+                separate=self._plan.bucketed is not None,
             ),
             sample_ids=located.samples.sample_id.tolist(),
             first_sample=located.first_sample,
             last_of_step=located.last_of_step,
+            step_tokens=located.step_tokens,
         )
 
     def _read_images(self, samples: Samples) -> list[list[PlacedImage]]:
@@ -256,10 +274,10 @@ def window_tokens(source: SourceWindows, window: int, block: Tokens) -> Tokens:
 
 
 def working_set_bytes(plan: SamplePlan) -> int:
-    """Memory for two groups of blocks of every source: the one in use and the one that follows."""
+    """Memory for the groups of blocks of every source that are in use and the one that follows."""
     total = 0
     for source in plan.sources:
         width = max(np.dtype(shard.dtype).itemsize for shard in source.space.shards)
-        blocks = min(source.order.blocks, 2 * GROUP_BLOCKS)
-        total += blocks * (source.order.block_windows * plan.sequence_length + 1) * width
+        blocks = min(source.order.blocks, (groups_in_use(plan, source) + 1) * GROUP_BLOCKS)
+        total += blocks * source.largest_block() * width
     return total

@@ -20,6 +20,9 @@ class Windows(Protocol):
     @property
     def count(self) -> int: ...
 
+    @property
+    def sequence_length(self) -> int: ...
+
     def bounds(self, window: int) -> tuple[int, int]:
         """Tokens start..end (end excluded) of a window, at most T+1."""
         ...
@@ -53,6 +56,14 @@ class PackedWindows:
     def count(self) -> int:
         return len(self.first_documents) - 1
 
+    def sizes(self, windows: Offsets) -> Offsets:
+        """Tokens of each of these windows."""
+        first, after = self.first_documents[windows], self.first_documents[windows + 1]
+        sizes: Offsets = np.minimum(
+            self.document_starts[after] - self.document_starts[first], self.sequence_length + 1
+        )
+        return sizes
+
     @property
     def cut_documents(self) -> int:
         return int((np.diff(self.document_starts) > self.sequence_length + 1).sum())
@@ -69,6 +80,11 @@ class PackedWindows:
         begun = np.zeros(end - start, dtype=np.int64)
         begun[self.document_starts[first + 1 : after] - start] = 1
         return begun.cumsum()
+
+
+def separate(document_starts: Offsets, *, sequence_length: int) -> PackedWindows:
+    """A window for each document, as `pack` has them for several."""
+    return PackedWindows(document_starts, np.arange(len(document_starts)), sequence_length)
 
 
 def pack(document_starts: Offsets, *, sequence_length: int) -> PackedWindows:

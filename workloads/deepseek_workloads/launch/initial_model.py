@@ -100,11 +100,17 @@ def teacher_problems(
             f"{run.data.sequence_length}: use shorter sequences"
         )
     yield from map(str, check_memory(run, teacher=theirs))
-    mixing = mixes_conversations(theirs) if run.training.objective == "sft" else None
-    if mixing is not None:
+    if run.data.packing is None:
+        mixing = mixes_conversations(theirs) if run.training.objective == "sft" else None
+        if mixing is not None:
+            yield (
+                f"{store.uri}: its attention {mixing} would mix the conversations that objective sft packs "
+                "into a row: use a teacher of attention.kind mla without an indexer, or data.packing bucketed"
+            )
+    elif theirs.attention.kind == "lsh":
         yield (
-            f"{store.uri}: its attention {mixing} would mix the conversations that objective sft packs into "
-            "a row: use a teacher of attention.kind mla without an indexer"
+            f"{store.uri}: its attention lsh would sort padding in among the tokens: use a teacher of "
+            "another attention.kind"
         )
     yield from _tokenizer_problems(datasets, store)
 

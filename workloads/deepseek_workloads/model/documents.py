@@ -7,6 +7,7 @@ One object is shared by all layers of a model: it is about the rows of a pass, n
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 
@@ -20,8 +21,11 @@ class DocumentMask:
     @contextmanager
     def within(self, documents: Tensor | None) -> Iterator[None]:
         """Around forward and backward of a pass. `documents` int [B, T]: equal within a document, -1 of
-        padding."""
-        if documents is not None:
+        padding; or, of rows of one document each, bool: False of the padding behind it, to which nothing
+        attends that comes before."""
+        if documents is not None and documents.dtype == torch.bool:
+            self._real = documents
+        elif documents is not None:
             self._real = documents >= 0
             length = documents.shape[1]
             same = documents.unsqueeze(1) == documents.unsqueeze(2)

@@ -40,6 +40,32 @@ def mixture(run: TrainingRun) -> Iterator[Problem]:
             )
 
 
+def packing(run: TrainingRun) -> Iterator[Problem]:
+    """What pads: no token may be lost in, nor any loss depend on, how far a row is filled up."""
+    if run.data.packing is None:
+        return
+    a = run.architecture
+    mixes = {
+        f"objective {run.training.objective}, whose text is running": run.training.objective != "sft",
+        "attention.kind lsh, whose buckets hold padding, too": a.attention.kind == "lsh",
+        "an indexer, whose loss is of padding, too": a.indexer is not None,
+        "attention.headGate, whose penalty is of padding, too": a.attention.head_gate is not None,
+        "moe.expertCapacityFactor, by which padding takes room": (
+            a.moe is not None and a.moe.expert_capacity_factor is not None
+        ),
+    }
+    for reason in (reason for reason, found in mixes.items() if found):
+        yield Problem(
+            field="spec.data.packing",
+            value=run.data.packing,
+            rule=f"does not go with {reason}",
+            remedy="use packing packed, or leave the other away"
+            if run.training.objective == "sft"
+            else "leave it away, or use objective sft with a dataset of conversations",
+            reason=INVALID_TRAINING,
+        )
+
+
 def skip(run: TrainingRun) -> Iterator[Problem]:
     for index, (before, after) in enumerate(pairwise(run.data.skip or []), start=1):
         if after.from_sample < before.to_sample:

@@ -40,6 +40,7 @@ _RULES = (
     batch_rules.schedule,
     data_rules.mixture,
     data_rules.skip,
+    data_rules.packing,
     module_rules.precision_overrides,
     module_rules.lora,
     module_rules.quantisation,

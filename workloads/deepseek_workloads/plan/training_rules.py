@@ -21,6 +21,7 @@ _OF_THE_LOOP = (
     *("freeze", "precision_overrides", "activation_checkpointing", "loss_function"),
     "find_micro_batch_size",
 )
+_CAUSAL = ("gqa", "slidingWindow")  # nothing but what comes before decides what a token sees
 _ALL = (_TENSOR, _PIPELINE, _CONTEXT, _EXPERT)
 
 
@@ -289,12 +290,13 @@ def conversations(run: TrainingRun) -> Iterator[Problem]:
     if run.training.objective != "sft":
         return
     kind = mixes_conversations(run.architecture)
-    if kind is not None:
+    if kind is not None and run.data.packing is None:
+        apart = ", data.packing bucketed" if kind in _CAUSAL else ""
         yield Problem(
             "spec.training.objective",
             "sft",
             f"packs conversations, which attention {kind} would mix",
-            "use a model of attention.kind mla without an indexer, or objective pretrain",
+            f"use a model of attention.kind mla without an indexer{apart}, or objective pretrain",
             INVALID_TRAINING,
         )
 

@@ -124,6 +124,7 @@ def made_up(plan: SamplePlan, sequences: int, *, vocabulary: int) -> Batch:
         ids[:, 1:].clone(),
         torch.zeros_like(ids) if plan.packed else None,
         _images(plan.image_shape, sequences, plan.sequence_length) if plan.image_shape else None,
+        separate=plan.bucketed is not None,
     )
     return Batch(rows, sample_ids=list(range(sequences)), first_sample=0, last_of_step=True)
 

@@ -71,10 +71,8 @@ class Position:
     consumed_samples: int = 0
     tokens: int = 0
 
-    def after_step(self, *, samples: int, sequence_length: int) -> "Position":
-        return Position(
-            self.step + 1, self.consumed_samples + samples, self.tokens + samples * sequence_length
-        )
+    def after_step(self, *, samples: int, tokens: int) -> "Position":
+        return Position(self.step + 1, self.consumed_samples + samples, self.tokens + tokens)
 
 
 @dataclass(frozen=True)

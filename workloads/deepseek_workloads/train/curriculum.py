@@ -12,10 +12,9 @@ from torch import Tensor
 from deepseek_workloads.contract.objective import CurriculumStage
 
 
-def sequence_length(stages: Sequence[CurriculumStage], *, step: int, full: int) -> int:
-    """Of step `step`: that of the first stage that has not ended, and `full` after the last."""
-    of_step = next((stage.sequence_length for stage in stages if step <= stage.until_step), None)
-    return full if of_step is None else of_step
+def sequence_length(stages: Sequence[CurriculumStage], *, step: int) -> int | None:
+    """Of step `step`: that of the first stage that has not ended. None: rows are whole."""
+    return next((stage.sequence_length for stage in stages if step <= stage.until_step), None)
 
 
 def cut(ids: Tensor, labels: Tensor, length: int) -> tuple[Tensor, Tensor]:

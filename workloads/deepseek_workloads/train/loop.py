@@ -108,6 +108,7 @@ class TrainingLoop:
         self._requests = Requests(context)
         self._metrics: dict[str, float] = {}
         self._read_latency: float | None = None  # of what was read during the newest step
+        self._tokens = 0  # of the newest step
         self._guard = setup.guard
         self._meter = GpuMeter(setup.group.device)
         self._profiler = _profiler(setup, reporter) if reporter is not None else None
@@ -174,9 +175,10 @@ class TrainingLoop:
             total_steps=training.steps,
         )
         profiled = self._profiler.step(step) if self._profiler is not None else nullcontext()
-        with profiled, self._watch.step(training.global_batch_size * self._setup.run.data.sequence_length):
+        with profiled, self._watch.step(lambda: self._tokens):
             with self._watch.part("data"):
                 batches = stream.next_step()
+                self._tokens = batches[0].step_tokens
                 self._read_latency = stream.read_latency.take()
             with self._watch.part("train"):
                 result = self._trainer.step(
@@ -188,9 +190,7 @@ class TrainingLoop:
                     accept=lambda result: self._guard.accept(
                         result, ranks_short_of_memory=result.votes[_MEMORY]
                     ),
-                    sequence_length=sequence_length(
-                        training.curriculum, step=step, full=self._setup.run.data.sequence_length
-                    ),
+                    sequence_length=sequence_length(training.curriculum, step=step),
                     watch_activations=_is_due(step, self._setup.run.monitoring.activation_range_every_steps),
                 )
         return result, rate
@@ -241,7 +241,7 @@ class TrainingLoop:
     def _advance(self, result: StepResult, rate: float) -> None:
         run = self._setup.run
         self._position = self._position.after_step(
-            samples=run.training.global_batch_size, sequence_length=run.data.sequence_length
+            samples=run.training.global_batch_size, tokens=self._tokens
         )
         self._metrics = _figures(result, rate, self._watch.tokens_per_second)
         self._context.monitor.heartbeat(self._position.step)

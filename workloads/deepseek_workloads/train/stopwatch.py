@@ -26,11 +26,11 @@ class Stopwatch:
             self._seconds[name] = self._seconds.get(name, 0.0) + self._clock() - begun
 
     @contextmanager
-    def step(self, tokens: int) -> Iterator[None]:
-        """One training step of `tokens`, over all ranks, the wait for data included."""
+    def step(self, tokens: Callable[[], int]) -> Iterator[None]:
+        """One training step, the wait for data included. `tokens`: over all ranks, asked at its end."""
         begun = self._clock()
         yield
-        self._steps.append((self._clock() - begun, tokens))
+        self._steps.append((self._clock() - begun, tokens()))
 
     @property
     def seconds(self) -> dict[str, float]:

@@ -14,7 +14,7 @@ from deepseek_workloads.contract.records import DatasetManifest, FileEntry
 from deepseek_workloads.contract.sample_order import MixtureStage
 from deepseek_workloads.data.audit import audit_order
 from deepseek_workloads.data.checksum import object_checksum
-from deepseek_workloads.data.cursor import DifficultyCurriculum, SamplePlan, check_epochs
+from deepseek_workloads.data.cursor import SamplePlan, check_epochs
 from deepseek_workloads.data.difficulty import (
     LEVELS,
     DifficultyStage,
@@ -24,6 +24,7 @@ from deepseek_workloads.data.difficulty import (
 )
 from deepseek_workloads.data.document_facts import FACTS_DTYPE
 from deepseek_workloads.data.manifest import DatasetError
+from deepseek_workloads.data.source_plan import DifficultyCurriculum
 from deepseek_workloads.data.stream import BatchStream
 
 LENGTH = 4

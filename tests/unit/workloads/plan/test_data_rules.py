@@ -12,6 +12,7 @@ from deepseek_workloads.contract.run_config import (
     Workers,
 )
 from deepseek_workloads.contract.sample_order import MixtureStage, SampleRange
+from deepseek_workloads.plan.architecture import resolve
 from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.plan.rules import check_training
 
@@ -51,6 +52,40 @@ def test_a_schedule_that_cannot_be_is_refused(stages, field, told) -> None:
     (problem,) = check_training(_run(mixture=_stages(*stages)))
     assert problem.field == f"spec.data.mixture.schedule{field}"
     assert told in str(problem)
+
+
+def _bucketed(*, objective: str = "sft", **architecture: object) -> TrainingRun:
+    run = _run(packing="bucketed")
+    changed = resolve("deepseek-v3-tiny", architecture)
+    training = run.training.model_copy(update={"objective": objective})
+    return run.model_copy(update={"architecture": changed, "training": training})
+
+
+@pytest.mark.parametrize("architecture", [{}, {"attention": {"kind": "gqa"}}])
+def test_batches_of_similar_length_go_with_attention_that_padding_cannot_reach(architecture) -> None:
+    assert check_training(_bucketed(**architecture)) == []
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said"),
+    [
+        ({"attention": {"kind": "lsh"}}, "attention.kind lsh"),
+        ({"attention": {"headGate": {}}}, "attention.headGate"),
+        ({"qLoraRank": 32, "indexer": {"indexHeadDim": 16}}, "an indexer"),
+        ({"moe": {"expertCapacityFactor": 1.0}}, "moe.expertCapacityFactor"),
+    ],
+)
+def test_batches_of_similar_length_are_refused_where_padding_would_count(architecture, said) -> None:
+    (problem,) = check_training(_bucketed(**architecture))
+    assert (problem.field, problem.value) == ("spec.data.packing", "bucketed")
+    assert said in problem.rule
+    assert "use packing packed" in problem.remedy
+
+
+def test_running_text_has_no_lengths() -> None:
+    (problem,) = check_training(_bucketed(objective="pretrain"))
+    assert problem.field == "spec.data.packing"
+    assert "objective sft" in problem.remedy
 
 
 def test_ranges_that_overlap_are_refused() -> None:

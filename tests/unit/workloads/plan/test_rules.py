@@ -674,6 +674,7 @@ def test_conversations_want_attention_that_keeps_them_apart(
 
     assert (problem.field, problem.reason) == ("spec.training.objective", "InvalidTraining")
     assert "use a model of attention.kind mla without an indexer" in problem.remedy
+    assert ("data.packing bucketed" in problem.remedy) == (preset == "transformer-5m")
 
 
 def test_settings_of_the_loop_that_an_entrypoint_replaces_are_refused() -> None:

@@ -40,7 +40,7 @@ def test_speed_is_that_of_the_newest_steps() -> None:
     watch = Stopwatch(clock)
     assert watch.tokens_per_second is None
     for seconds in [100.0] + [2.0] * 20:
-        with watch.step(tokens=10):
+        with watch.step(lambda: 10):
             clock.now += seconds
         clock.now += 50  # a checkpoint between steps
     assert watch.tokens_per_second == 5

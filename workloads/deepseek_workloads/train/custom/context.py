@@ -137,7 +137,7 @@ class RunContext:
     def _taken(self, stream: BatchStream) -> Iterator[StepContext]:
         training, tokens = self.run.training, self.run.data.sequence_length
         while self.position.step < training.steps:
-            with self._watch.step(training.global_batch_size * tokens):
+            with self._watch.step(lambda: training.global_batch_size * tokens):
                 with self._watch.part("data"):
                     step = StepContext(self.position.step + 1, stream.next_step())
                 with self._watch.part("train"):
@@ -148,8 +148,9 @@ class RunContext:
             self._act(step.figures, votes)
 
     def _advance(self, figures: Mapping[str, float]) -> None:
+        samples = self.run.training.global_batch_size
         self.position = self.position.after_step(
-            samples=self.run.training.global_batch_size, sequence_length=self.run.data.sequence_length
+            samples=samples, tokens=samples * self.run.data.sequence_length
         )
         if self._keeper is not None:
             self._keeper.tell()
