@@ -14,6 +14,8 @@ from deepseek_operator.api.schema import (
     Decimal,
     SpecModel,
     StorageUri,
+    exactly_one_of,
+    with_rules,
 )
 from deepseek_workloads.contract.pipeline import PII_KINDS, PiiKind
 
@@ -196,17 +198,30 @@ class FilterTfIdf(SpecModel):
     )
 
 
-class FilterPerplexity(SpecModel):
-    """Drops what is unlike a reference, by the perplexity of its characters under a model of their
-    n-grams."""
+class ExportedModel(SpecModel):
+    """An export of a training job."""
 
-    uris: list[StorageUri] = Field(
+    uri: StorageUri = Field(
+        description="s3://bucket/prefix/exports/DIGEST, on the sources' service, as a DeepSeekModelRevision "
+        "names it."
+    )
+
+
+class FilterPerplexity(SpecModel):
+    """Drops what is unlike a reference, by the perplexity of its characters under a model of their n-grams
+    that is made of it, or under an exported model."""
+
+    model_config = with_rules(exactly_one_of("uris", "model"))
+
+    uris: list[StorageUri] | None = Field(
+        default=None,
         min_length=1,
         max_length=16,
         description="Objects with the reference, on the sources' service: text, or JSON lines (.jsonl); also "
         "compressed (.gz, .zst). 16 Mi characters at most.",
         json_schema_extra=ATOMIC_LIST,
     )
+    model: ExportedModel | None = Field(default=None, description="A model in place of a reference.")
     max_perplexity: Decimal = Field(description="Perplexity a character, at most.")
     min_perplexity: Decimal = Field(default="1", description="Perplexity a character, at least.")
     order: int = Field(default=5, ge=1, le=8, description="Characters of the longest n-grams.")
@@ -231,12 +246,13 @@ class DeduplicateNear(SpecModel):
     permutations: int = Field(default=128, ge=32, le=1024, description="Numbers of a signature.")
 
 
-class StageModel(SpecModel):
-    """A model that a stage works with."""
+class EmbeddingModel(SpecModel):
+    """What makes embeddings of texts."""
 
     uri: StorageUri = Field(
-        description="s3://bucket/prefix of a static embedding model as Model2Vec writes it "
-        "(model.safetensors, tokenizer.json, config.json), on the sources' service."
+        description="s3://bucket/prefix of an embedding model with model.safetensors, tokenizer.json and "
+        "config.json, on the sources' service: a static one as Model2Vec writes it, or a transformer such as "
+        "BERT, for which the image must have transformers (the extra encoders)."
     )
 
 
@@ -244,7 +260,7 @@ class DeduplicateSemantic(SpecModel):
     """Embeddings of all records; of those that mean the same, directly or through others, the longest
     stays."""
 
-    model: StageModel = Field(description="What makes the embeddings.")
+    model: EmbeddingModel = Field(description="What makes the embeddings.")
     threshold: Decimal = Field(default="0.95", description="Cosine of two embeddings, from 0.5 to 1.")
 
 

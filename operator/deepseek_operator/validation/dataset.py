@@ -90,8 +90,11 @@ def _stages(pipeline: Sequence[PipelineStage]) -> Iterator[Problem]:
         field = f"spec.pipeline[{index}]"
         for at, uri in enumerate(stage.decontaminate.uris if stage.decontaminate else ()):
             yield from check_uri(uri, field=f"{field}.decontaminate.uris[{at}]")
-        for at, uri in enumerate(stage.filter_perplexity.uris if stage.filter_perplexity else ()):
+        for at, uri in enumerate((stage.filter_perplexity and stage.filter_perplexity.uris) or ()):
             yield from check_uri(uri, field=f"{field}.filterPerplexity.uris[{at}]")
+        if stage.filter_perplexity is not None and stage.filter_perplexity.model is not None:
+            uri = stage.filter_perplexity.model.uri
+            yield from check_uri(uri, field=f"{field}.filterPerplexity.model.uri")
         if stage.deduplicate_semantic is not None:
             uri = stage.deduplicate_semantic.model.uri
             yield from check_uri(uri, field=f"{field}.deduplicateSemantic.model.uri")

@@ -167,9 +167,11 @@ class FilterTfIdf(WireModel):
 
 
 class FilterPerplexity(WireModel):
-    """By the perplexity, a character, under a model of n-grams of characters that is made of a reference."""
+    """By the perplexity, a character, under a model of n-grams of characters that is made of a reference, or
+    under an exported model."""
 
-    uris: list[str] = Field(min_length=1, max_length=16)  # of text or JSON lines, on the sources' store
+    uris: list[str] = Field(default_factory=list, max_length=16)  # text or JSON lines, on the sources' store
+    model: StageModel | None = None  # an export, in place of a reference
     max_perplexity: float = Field(ge=1)
     min_perplexity: float = Field(default=1, ge=1)
     order: int = Field(default=5, ge=1, le=8)  # characters of the longest n-grams
@@ -177,6 +179,8 @@ class FilterPerplexity(WireModel):
 
     @model_validator(mode="after")
     def _some_perplexity_is_left(self) -> Self:
+        if bool(self.uris) == (self.model is not None):
+            raise ValueError("uris, model: give a reference or a model: one of the two")
         check_order("minPerplexity", self.min_perplexity, "maxPerplexity", self.max_perplexity)
         return self
 

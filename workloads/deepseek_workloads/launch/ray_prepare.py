@@ -22,6 +22,7 @@ from deepseek_workloads.data.prepare.pipeline import prepare
 from deepseek_workloads.launch import ray_cluster
 from deepseek_workloads.launch.arguments import parse_arguments, write_verdict
 from deepseek_workloads.launch.report import report_client
+from deepseek_workloads.launch.text_models import TextModelsOnDemand
 from deepseek_workloads.store.interface import StoreError
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.monitor import DRIVER_RANK, ReportClient
@@ -93,7 +94,13 @@ def _prepare(run: DatasetRun, monitor: ReportClient) -> Verdict:
 
     # One is enough to begin: the others take up tasks when they come.
     ray_cluster.wait_for_workers(1, seconds=run.run_policy.startup_deadline_seconds, waiting=waiting)
-    return prepare(run, open_store=open_store, executor=RayExecutor(), report=monitor.publish)
+    return prepare(
+        run,
+        open_store=open_store,
+        executor=RayExecutor(),
+        report=monitor.publish,
+        text_models=TextModelsOnDemand(),
+    )
 
 
 def verdict_of(error: Exception) -> Verdict:

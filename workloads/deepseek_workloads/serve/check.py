@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.run_config import ServingCheck
+from deepseek_workloads.export.text_nats import nats_of, tokens_to_predict
 from deepseek_workloads.serve.engine.runner import Runner
 from deepseek_workloads.serve.served_model import ServedModel
 
@@ -95,12 +96,10 @@ def bits_per_byte(model: ServedModel, texts: Sequence[str]) -> float | None:
 
     Raises CheckFailed for a loss that is not finite.
     """
-    eos = model.export.eos_token_id
-    start = [] if eos is None else [eos]
     nats, size = 0.0, 0
     for text in texts:
-        ids = start + model.export.tokenizer.encode(text, add_special_tokens=False).ids
-        nats += sum(_nats(model, window) for window in _windows(ids, model.max_model_len))
+        ids = model.export.tokenizer.encode(text, add_special_tokens=False).ids
+        nats += nats_of(model.export, tokens_to_predict(model.export, ids), window=model.max_model_len)
         size += len(text.encode())
     if not size:
         return None
@@ -110,14 +109,3 @@ def bits_per_byte(model: ServedModel, texts: Sequence[str]) -> float | None:
             "good checkpoint"
         )
     return nats / math.log(2) / size
-
-
-def _windows(ids: Sequence[int], length: int) -> list[Sequence[int]]:
-    """Each but the first begins with the last token of the one before: every token is predicted once."""
-    return [ids[at : at + length + 1] for at in range(0, len(ids) - 1, length)]
-
-
-def _nats(model: ServedModel, window: Sequence[int]) -> float:
-    device = model.export.model.lm_head.weight.device
-    parts = model.export.model.loss(torch.tensor([list(window)], device=device))
-    return float(parts.lm_loss) * parts.tokens

@@ -8,6 +8,7 @@ from deepseek_workloads.contract.layout import data_prefix
 from deepseek_workloads.contract.records import FileEntry
 from deepseek_workloads.contract.run_config import DatasetRun, Storage
 from deepseek_workloads.data.checksum import object_checksum
+from deepseek_workloads.data.prepare.text_models import NO_TEXT_MODELS, TextModels
 from deepseek_workloads.store.interface import ByteRange, ObjectChanged, ObjectStore
 
 OpenStore = Callable[[Storage], ObjectStore]
@@ -18,6 +19,7 @@ class Context:
     run: DatasetRun
     attempt: str  # UUID, a function of raw objects and settings: a restart finds what was done
     open_store: OpenStore
+    text_models: TextModels = NO_TEXT_MODELS
 
     def key(self, name: str) -> str:
         return f"{data_prefix(self.attempt)}{name}"

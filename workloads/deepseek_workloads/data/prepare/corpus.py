@@ -25,11 +25,16 @@ from deepseek_workloads.data.prepare.deduplicate_stage import deduplicate_range,
 from deepseek_workloads.data.prepare.difficulty_stage import score_part
 from deepseek_workloads.data.prepare.document_frequencies import count_part, plan_totals, total_range
 from deepseek_workloads.data.prepare.executor import Executor
+from deepseek_workloads.data.prepare.named_models import check_model
 from deepseek_workloads.data.prepare.near_components import drop_near_duplicates
 from deepseek_workloads.data.prepare.near_pairs import find_pairs
 from deepseek_workloads.data.prepare.near_signatures import plan_bands, sign_part
 from deepseek_workloads.data.prepare.pass_stage import pass_part
-from deepseek_workloads.data.prepare.perplexity_stage import drop_perplexing, model_reference
+from deepseek_workloads.data.prepare.perplexity_stage import (
+    drop_perplexing,
+    drop_unpredicted,
+    model_reference,
+)
 from deepseek_workloads.data.prepare.plan import GlobalStep, RecordPass, Step
 from deepseek_workloads.data.prepare.records import (
     CentroidsRecord,
@@ -37,6 +42,7 @@ from deepseek_workloads.data.prepare.records import (
     DocumentsRecord,
     DropRecord,
     FrequenciesRecord,
+    ModelRecord,
     NgramModelRecord,
     NgramsRecord,
     PairsRecord,
@@ -112,6 +118,8 @@ def read_evaluation_sets(stages: Stages, steps: Sequence[Step]) -> list[str]:
                 lines += _ngrams(stages, step, settings).sets
             case BackTranslate() as settings:
                 _served(stages, step, settings)
+            case (DeduplicateSemantic() | FilterPerplexity()) as settings if settings.model is not None:
+                lines += _tried(stages, step, settings).sets
             case FilterPerplexity() as settings:
                 lines += _model(stages, step, settings).sets
     return lines
@@ -214,7 +222,8 @@ def _near(stages: Stages, step: GlobalStep, corpus: Corpus, settings: Deduplicat
 def _semantic(
     stages: Stages, step: GlobalStep, corpus: Corpus, settings: DeduplicateSemantic
 ) -> list[DropRecord]:
-    vectors, centroids, clusters, pairs, name = step.substeps
+    _tried(stages, step, settings)
+    _, vectors, centroids, clusters, pairs, name = step.substeps
     context = stages.context
     embedding = partial(embed_part, context, vectors, settings, corpus.dropped)
     embedded = stages.run(vectors, embedding, corpus.records, VectorsRecord)
@@ -239,9 +248,20 @@ def _noise(stages: Stages, step: GlobalStep, corpus: Corpus, settings: FilterTfI
 def _perplexing(
     stages: Stages, step: GlobalStep, corpus: Corpus, settings: FilterPerplexity
 ) -> list[DropRecord]:
-    model = _model(stages, step, settings)
-    task = partial(drop_perplexing, stages.context, step.name, settings, model, corpus.dropped)
-    return stages.run(step.name, task, corpus.records, DropRecord)
+    context, name = stages.context, step.name
+    if settings.model is not None:
+        _tried(stages, step, settings)
+        task = partial(drop_unpredicted, context, name, settings, corpus.dropped)
+    else:
+        model = _model(stages, step, settings)
+        task = partial(drop_perplexing, context, name, settings, model, corpus.dropped)
+    return stages.run(name, task, corpus.records, DropRecord)
+
+
+def _tried(stages: Stages, step: GlobalStep, settings: DeduplicateSemantic | FilterPerplexity) -> ModelRecord:
+    name = step.substeps[0]
+    [tried] = stages.run(name, partial(check_model, stages.context, name, settings), [0], ModelRecord)
+    return tried
 
 
 def _model(stages: Stages, step: GlobalStep, settings: FilterPerplexity) -> NgramModelRecord:

@@ -37,6 +37,10 @@ class EmbeddingModel:
     max_tokens: int  # of a text
     max_characters: int  # to which it is cut before, as the library does that writes the format
 
+    @property
+    def dimensions(self) -> int:
+        return int(self.vectors.shape[1])
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         """[texts, dimensions], of length 1; 0 for a text without a token that the model knows."""
         begins = [text[: self.max_characters] for text in texts]

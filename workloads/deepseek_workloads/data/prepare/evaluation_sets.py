@@ -2,14 +2,25 @@
 stages."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.augmentation import ReorderClauses
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.context import Context
-from deepseek_workloads.store.interface import ObjectChanged, ObjectInfo
+from deepseek_workloads.store.interface import NotFound, ObjectChanged, ObjectInfo
 
+# Of a static embedding model, a transformer, an export: what tells one from another.
+_MODEL_FILES: Final = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "modules.json",
+    "1_Pooling/config.json",
+    "manifest.json",
+)
 MAX_EVALUATION_BYTES = 1024**3  # of one object: it is read as a whole
 
 
@@ -34,20 +45,25 @@ def evaluation_fingerprint(context: Context, run: DatasetRun) -> list[str]:
 
 
 def model_fingerprint(context: Context, run: DatasetRun) -> list[str]:
-    """The same of the models that stages name, which are loaded to see whether they can be. Raises
+    """The same of the models that stages name. A stage's first task says what is wrong with them. Raises
     DatasetError, and StoreErrors."""
     lines = []
     for stage in run.pipeline or ():
-        if stage.deduplicate_semantic is not None:
-            # Of these datasets only: preflight, which every job begins with, asks too.
-            from deepseek_workloads.data.prepare.embedding import MODEL_FILES, load_embedding_model
-
-            uri = stage.deduplicate_semantic.model.uri
-            with context.open(run.raw_storage.model_copy(update={"uri": uri})) as store:
-                load_embedding_model(store)
-                lines += [line_of(f"{uri}/{name}", store.stat(name)) for name in MODEL_FILES]
+        named = stage.deduplicate_semantic or stage.filter_perplexity
+        if named is not None and named.model is not None:
+            lines += model_lines(context, named.model.uri)
         if stage.reorder_clauses is not None:
             lines.append(_parser_fingerprint(context, stage.reorder_clauses))
+    return lines
+
+
+def model_lines(context: Context, uri: str) -> list[str]:
+    """line_of each of its files that is there."""
+    lines = []
+    with context.open(context.run.raw_storage.model_copy(update={"uri": uri})) as store:
+        for name in _MODEL_FILES:
+            with suppress(NotFound):
+                lines.append(line_of(f"{uri}/{name}", store.stat(name)))
     return lines
 
 

@@ -1,7 +1,7 @@
 """The stage filterPerplexity: documents that are too unlike a reference, or too like it, are dropped.
 
-First a model is made of the reference, as one task and before any other work; then each part is held against
-it.
+First a model is made of the reference, as one task and before any other work, or the one that the stage names
+is tried; then each part is held against it.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,13 @@ from deepseek_workloads.contract.pipeline import FilterPerplexity
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.contamination import evaluation_texts, read_evaluation_set
 from deepseek_workloads.data.prepare.context import Context, put_file, read_file
-from deepseek_workloads.data.prepare.judging import drop_judged
+from deepseek_workloads.data.prepare.judging import Judge, drop_judged
+from deepseek_workloads.data.prepare.named_models import open_scorer
 from deepseek_workloads.data.prepare.ngram_model import pack, train_ngram_model, unpack
 from deepseek_workloads.data.prepare.records import DocumentsRecord, DropRecord, NgramModelRecord
 from deepseek_workloads.data.prepare.stage import put_record
 from deepseek_workloads.data.prepare.stages.contract import Dropped
+from deepseek_workloads.data.prepare.text_models import TextScorer
 
 MAX_REFERENCE_CHARACTERS = 16 * 1024 * 1024  # some 3 GiB of memory while the model is made
 REASON = "perplexity"
@@ -51,12 +53,29 @@ def drop_perplexing(
     documents: DocumentsRecord,
 ) -> DropRecord:
     with context.output() as store:
-        ngrams = unpack(read_file(store, model.model))
-
-        def judge(text: str) -> Dropped | None:
-            found = ngrams.perplexity(text)
-            if settings.min_perplexity <= found <= settings.max_perplexity:
-                return None
-            return Dropped(REASON, f"{found:.4g}")
-
+        judge = _judge(unpack(read_file(store, model.model)), settings)
         return drop_judged(context, store, judge, stage=stage, documents=documents, dropped=dropped)
+
+
+def drop_unpredicted(
+    context: Context,
+    stage: str,
+    settings: FilterPerplexity,
+    dropped: Sequence[DropRecord],
+    documents: DocumentsRecord,
+) -> DropRecord:
+    """By the model that the stage names."""
+    assert settings.model is not None
+    judge = _judge(open_scorer(context, settings.model.uri), settings)
+    with context.output() as store:
+        return drop_judged(context, store, judge, stage=stage, documents=documents, dropped=dropped)
+
+
+def _judge(model: TextScorer, settings: FilterPerplexity) -> Judge:
+    def judge(text: str) -> Dropped | None:
+        found = model.perplexity(text)
+        if settings.min_perplexity <= found <= settings.max_perplexity:
+            return None
+        return Dropped(REASON, f"{found:.4g}")
+
+    return judge

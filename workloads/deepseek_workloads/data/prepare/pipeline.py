@@ -31,6 +31,7 @@ from deepseek_workloads.data.prepare.report import put_report
 from deepseek_workloads.data.prepare.settings import attempt_id, settings_digest
 from deepseek_workloads.data.prepare.stage import READ, TOKENIZE, TOKENIZER, OnDone
 from deepseek_workloads.data.prepare.stage_checks import check_stages
+from deepseek_workloads.data.prepare.text_models import NO_TEXT_MODELS, TextModels
 from deepseek_workloads.data.prepare.tokenize_stage import sum_counts, tokenize_part
 from deepseek_workloads.data.prepare.tokenizer import (
     check_training,
@@ -46,16 +47,23 @@ _log = logging.getLogger(__name__)
 
 
 def prepare(
-    run: DatasetRun, *, open_store: OpenStore, executor: Executor, report: Callable[[Progress], None]
+    run: DatasetRun,
+    *,
+    open_store: OpenStore,
+    executor: Executor,
+    report: Callable[[Progress], None],
+    text_models: TextModels = NO_TEXT_MODELS,
 ) -> Verdict:
     """Prepares the dataset, or finds it published already.
 
-    `report` is called in this process after every part. Bad input and a refused store become a verdict;
-    an unreachable store, or model service, becomes one that says Retry, and the next run goes on where this
-    one ended. What an executor raises of its own (a lost cluster) passes through.
+    `report` is called in this process after every part; `text_models` goes to the tasks. Bad input and a
+    refused store become a verdict; an unreachable store, or model service, becomes one that says Retry, and
+    the next run goes on where this one ended. What an executor raises of its own (a lost cluster) passes
+    through.
     """
+    context = Context(run=run, attempt="", open_store=open_store, text_models=text_models)
     try:
-        return succeeded(run, _publish(run, open_store, executor, StageReporter(run, report)))
+        return succeeded(run, _publish(context, executor, StageReporter(run, report)))
     except DatasetError as error:
         return failed(error.reason, str(error))
     except ObjectChanged as error:
@@ -66,18 +74,14 @@ def prepare(
         return try_again(error.reason, str(error)) if error.transient else failed(error.reason, str(error))
 
 
-def _publish(
-    run: DatasetRun, open_store: OpenStore, executor: Executor, reporter: StageReporter
-) -> PinnedManifest:
+def _publish(context: Context, executor: Executor, reporter: StageReporter) -> PinnedManifest:
+    run = context.run
     check_templates(run)
     check_stages(run)
-    context = Context(run=run, attempt="", open_store=open_store)
     slices = list_raw(context)
-    evaluation_sets = evaluation_fingerprint(context, run)
+    evaluation_sets = [*evaluation_fingerprint(context, run), *model_fingerprint(context, run)]
     identity = publish.Identity(
-        raw_fingerprint=fingerprint(
-            run, slices, evaluation_sets=[*evaluation_sets, *model_fingerprint(context, run)]
-        ),
+        raw_fingerprint=fingerprint(run, slices, evaluation_sets=evaluation_sets),
         settings_digest=settings_digest(run, tokenizer_digest=_check_tokenizer(context)),
         owner_uid=run.owner.uid,
     )

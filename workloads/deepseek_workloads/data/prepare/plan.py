@@ -55,7 +55,7 @@ class GlobalStep:
             case DeduplicateNear():
                 return [f"{self.name}_signatures", f"{self.name}_pairs", self.name]
             case DeduplicateSemantic():
-                substeps = ("vectors", "centroids", "clusters", "pairs")
+                substeps = ("model", "vectors", "centroids", "clusters", "pairs")
                 return [*(f"{self.name}_{each}" for each in substeps), self.name]
             case DeduplicateSubstrings():
                 return [f"{self.name}_windows", f"{self.name}_repeats", self.name]

@@ -165,6 +165,12 @@ class NgramModelRecord(StageRecord):
     sets: list[str]  # evaluation_sets.line_of each object of the reference, as it was read
 
 
+class ModelRecord(StageRecord):
+    """A model that a stage names was tried."""
+
+    sets: list[str]  # evaluation_sets.line_of each of its files, as it was read
+
+
 class ServedModelsRecord(StageRecord):
     """What a service has that a stage asks."""
 

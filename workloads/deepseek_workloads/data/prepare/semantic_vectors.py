@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from deepseek_workloads.contract.pipeline import DeduplicateSemantic
 from deepseek_workloads.data.prepare.context import Context, put_file, read_file
-from deepseek_workloads.data.prepare.embedding import Vectors, load_embedding_model
+from deepseek_workloads.data.prepare.named_models import open_encoder
 from deepseek_workloads.data.prepare.near_pairs import MEMBER_DTYPE
 from deepseek_workloads.data.prepare.part_files import iter_documents
 from deepseek_workloads.data.prepare.records import (
@@ -22,6 +22,7 @@ from deepseek_workloads.data.prepare.records import (
     VectorsRecord,
 )
 from deepseek_workloads.data.prepare.stage import put_record
+from deepseek_workloads.data.prepare.text_models import Vectors
 from deepseek_workloads.store.interface import ByteRange, ObjectStore
 
 EMBEDDED_TOGETHER = 256
@@ -41,9 +42,8 @@ def embed_part(
     documents: DocumentsRecord,
 ) -> VectorsRecord:
     """Vectors as float16: of a cosine they change less than a thousandth."""
-    with context.open(context.run.raw_storage.model_copy(update={"uri": settings.model.uri})) as folder:
-        model = load_embedding_model(folder)
-    members, vectors = [], [np.empty((0, model.vectors.shape[1]), dtype=np.float16)]
+    model = open_encoder(context, settings)
+    members, vectors = [], [np.empty((0, model.dimensions), dtype=np.float16)]
     with context.output() as store:
         for group in _groups(store, documents, dropped):
             embedded = model.embed([text for _, text in group])
@@ -60,7 +60,7 @@ def embed_part(
             vectors=put_file(store, f"{key}.vectors", np.concatenate(vectors).tobytes()),
             members=put_file(store, f"{key}.members", np.array(members, dtype=MEMBER_DTYPE).tobytes()),
             rows=len(members),
-            dimensions=model.vectors.shape[1],
+            dimensions=model.dimensions,
         )
         return put_record(store, context, stage, record)
 
