@@ -129,14 +129,14 @@ bench-train: setup ## Tokens a second and memory of training on one thread, agai
 bench-memory: setup ## Peak memory of training, a parameter and a token, against the plan's estimate
 	@$(TEST_ENV) python bench/memory.py
 
-bench-scaling: setup ## Two processes with a core each, replicas and shards, over twice one alone
+bench-scaling: setup ## Two processes with a core each: replicas, shards, shared experts, over twice one alone
 	@$(TEST_ENV) python bench/scaling.py
 
 bench-gpu: setup ## The same at 1 billion parameters in bf16 on an NVIDIA GPU, with MFU; refused without one
 	@$(TEST_ENV) python bench/gpu.py
 
-bench-step-time: setup ## The plan's model of step time: fitted to published rates, and its error on each left out
-	@$(TEST_ENV) python bench/step_time.py
+bench-step-time: setup ## The plan's model of step time: its error on published rates left out; SCALING=lines of bench-scaling
+	@$(TEST_ENV) python bench/step_time.py $(if $(SCALING),--scaling $(SCALING))
 
 bench-checkpoint: setup ## Stall, GB/s and recovery with checkpoints of 1 GB in S3, against torch's DCP
 	@$(TEST_ENV) python bench/checkpoint.py

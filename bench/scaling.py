@@ -1,7 +1,11 @@
 """`make bench-scaling`: tokens a second of two processes with a core each, over twice those of one alone.
 
-Each has the same number of sequences a step whatever their number, on gloo over the loopback: replicas (DDP)
-and shards (FSDP2, zeroStage 2). One process trains while the other waits, then both, in turns.
+Each has the same number of sequences a step whatever their number, on gloo over the loopback: replicas (DDP),
+shards (FSDP2, zeroStage 2), and shards whose experts the two share (tokens travel while the experts that all
+pass are computed). One process trains while the other waits, then both, in turns.
+
+The first lines are what the machine can do: products on a core, and bytes between the two processes.
+`step_time.py --scaling` holds the plan's model of step time against all of them.
 """
 
 import argparse
@@ -9,14 +13,18 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from report import Point, emit, say
+from roofline import peak_flops
+from scaling_points import ALONE, CORE, LINK
 from training_step import CLIP_NORM, MODELS, SEED, batch
 
 from deepseek_workloads.contract.optimization import Optimizer
@@ -35,10 +43,17 @@ PRECISION = "fp32"
 class Layout:
     name: str
     zero_stage: Literal[0, 2]
-    goal: float  # of perfect
+    goal: float | None  # of perfect
+    experts: int = 1  # processes that share them
+
+    def parallelism(self, ranks: int) -> Parallelism:
+        return Parallelism(
+            zero_stage=self.zero_stage, expert_parallel_degree=self.experts if ranks > 1 else 1
+        )
 
 
-LAYOUTS = (Layout("ddp", 0, 0.95), Layout("fsdp2", 2, 0.9))
+LAYOUTS = (Layout("ddp", 0, 0.95), Layout("fsdp2", 2, 0.9), Layout("ep", 2, None, experts=RANKS))
+LINK_BYTES, LINK_RUNS = 2**24, 10  # that a process sends the other at a time
 
 
 class Training:
@@ -46,10 +61,10 @@ class Training:
 
     def __init__(self, model: str, layout: Layout, group: Group) -> None:
         architecture = MODELS[model]
-        parallelism = Parallelism(zero_stage=layout.zero_stage)
+        parallelism = layout.parallelism(group.world_size)
+        self._group = group
         self._model = parallelise(architecture, parallelism, precision=PRECISION, group=group)
         self._model.plain.init_weights(SEED)
-        self._parameters = list(self._model.plain.parameters())
         self._optimizer = build_optimizer(self._model.plain, Optimizer())
         self._ids = batch(architecture, sequences=SEQUENCES, length=LENGTH)
         self._step()
@@ -64,7 +79,8 @@ class Training:
     def _step(self) -> None:
         with self._model.one_pass(last=True):
             self._model.module(self._ids[:, :-1], self._ids[:, 1:]).loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._parameters, CLIP_NORM, foreach=True)
+        norm = self._model.gradient_norm(self._group)
+        self._model.clip_gradients(norm, clip_norm=CLIP_NORM)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
@@ -76,9 +92,14 @@ def main() -> None:
     arguments = parser.parse_args()
     if len(os.sched_getaffinity(0)) < RANKS:
         parser.error(f"this process may use one core only: {RANKS} are needed, one for each rank")
+    core, link = ranks_results(_machine)
+    emit(Point("scaling", CORE, [core / 1e9], "GFLOP/s"))
+    emit(Point("scaling", LINK, [link / 1e9], "GB/s"))
     for model in arguments.models.split(","):
-        for layout in LAYOUTS:
+        for number, layout in enumerate(LAYOUTS):
             alone, together = rates(model, layout, runs=arguments.runs)
+            if number == 0:
+                emit(Point("scaling", f"{model}-{LENGTH}-{PRECISION}-{ALONE}", alone, "tokens/s"))
             emit(
                 Point(
                     "scaling",
@@ -95,43 +116,66 @@ def main() -> None:
 
 def rates(model: str, layout: Layout, *, runs: int) -> tuple[list[float], list[float]]:
     """Tokens a second of one process alone, and of all together; each run's."""
+    pairs: list[tuple[float, float]] = ranks_results(partial(_train, model=model, layout=layout, runs=runs))
+    for number, (alone, together) in enumerate(pairs, start=1):
+        say(f"{model}, {layout.name}, {number}: {alone:.0f} alone, {together:.0f} together")
+    return [alone for alone, _ in pairs], [together for _, together in pairs]
+
+
+def ranks_results(work: Callable[[int], Any]) -> Any:
+    """What rank 0 returns of `work`, which each rank runs on a core of its own."""
     spawn = multiprocessing.get_context("spawn")
     receiver, sender = spawn.Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as folder:
         ranks = [
-            spawn.Process(target=_rank, args=(rank, folder, model, layout, runs, sender), daemon=True)
+            spawn.Process(target=_rank, args=(rank, folder, work, sender), daemon=True)
             for rank in range(RANKS)
         ]
         for process in ranks:
             process.start()
         sender.close()  # so that the end of the ranks is the end of the pipe
-        pairs: list[tuple[float, float]] = []
-        for number in range(runs):
-            pairs.append(receiver.recv())
-            say(
-                f"{model}, {layout.name}, {number + 1}: {pairs[-1][0]:.0f} alone, {pairs[-1][1]:.0f} together"
-            )
+        result = receiver.recv()
         for process in ranks:
             process.join()
-    return [alone for alone, _ in pairs], [together for _, together in pairs]
+    return result
 
 
-def _rank(rank: int, folder: str, model: str, layout: Layout, runs: int, results: Connection) -> None:
+def _rank(rank: int, folder: str, work: Callable[[int], Any], results: Connection) -> None:
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})
     torch.set_num_threads(1)
     rendezvous = f"file://{Path(folder) / 'rendezvous'}"
     dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=RANKS)
+    result = work(rank)
+    if rank == 0:
+        results.send(result)
+    dist.destroy_process_group()
+
+
+def _machine(rank: int) -> tuple[float, float]:
+    """Operations a second of a core while the other waits; bytes a second of an exchange, of each way."""
+    core = peak_flops(torch.float32) if rank == 0 else 0.0
+    dist.barrier()
+    sent, received = (torch.zeros(RANKS * LINK_BYTES // 4) for _ in range(2))
+    times = []
+    for _ in range(LINK_RUNS):
+        begun = time.perf_counter()
+        dist.all_to_all_single(received, sent)
+        times.append(time.perf_counter() - begun)
+    return core, LINK_BYTES / min(times)
+
+
+def _train(rank: int, *, model: str, layout: Layout, runs: int) -> list[tuple[float, float]]:
     cpu = torch.device("cpu")
     shared = Training(model, layout, TorchGroup(rank, RANKS, cpu))
     alone = Training(model, layout, LocalGroup(0, 1, cpu)) if rank == 0 else None
+    pairs = []
     for _ in range(runs):
         own = alone.rate() if alone else 0.0
         dist.barrier()
         together = torch.tensor(shared.rate())
         dist.all_reduce(together)
-        if rank == 0:
-            results.send((own, together.item()))
-    dist.destroy_process_group()
+        pairs.append((own, together.item()))
+    return pairs
 
 
 if __name__ == "__main__":

@@ -70,10 +70,15 @@ class MixtureOfExperts(nn.Module):
 
     def forward(self, hidden: Tensor) -> LayerOutput:
         routing = self.gate(hidden)
-        mixed = self.experts(hidden.flatten(0, 1), routing.chosen, routing.weights, routing.kept)
-        mixed = mixed.view_as(hidden)
-        if self.shared_experts is not None:
-            mixed = mixed + self.shared_experts(hidden)
+        beside: list[Tensor] = []
+
+        def meanwhile() -> None:
+            if self.shared_experts is not None:
+                beside.append(self.shared_experts(hidden))
+
+        tokens = hidden.flatten(0, 1)
+        mixed = self.experts(tokens, routing.chosen, routing.weights, routing.kept, meanwhile)
+        mixed = sum(beside, start=mixed.view_as(hidden))
         return LayerOutput(mixed, routing.losses, routing.counts, routing.dropped)
 
 

@@ -3,6 +3,7 @@
 It knows a choice of experts (`router`), not how it was made.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +13,12 @@ from torch.distributed.tensor import DTensor
 
 from deepseek_workloads.contract.architecture import MoE
 from deepseek_workloads.model.grouped_network import GroupedLinear, grouped_network
+
+Work = Callable[[], None]
+
+
+def nothing() -> None:
+    return
 
 
 class RoutedExperts(nn.Module):
@@ -27,31 +34,36 @@ class RoutedExperts(nn.Module):
         nn.init.normal_(self.gate_up_proj, std=hidden**-0.5)
         nn.init.normal_(self.down_proj, std=inner**-0.5)
 
-    def forward(self, tokens: Tensor, chosen: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
+    def forward(
+        self, tokens: Tensor, chosen: Tensor, weights: Tensor, counts: Tensor, meanwhile: Work = nothing
+    ) -> Tensor:
         """`tokens` [N, H], `chosen` int64 [N, K] and their `weights` [N, K], tokens an expert `counts` [E]
         -> [N, H]. An expert without tokens takes part with an empty group and gets a zero gradient; what
-        `chosen` sends to expert E goes to none."""
+        `chosen` sends to expert E goes to none. `meanwhile` is called once: where ranks share experts, while
+        tokens are on their way to them."""
         dtype = _compute_dtype(tokens)
         order = chosen.flatten().argsort(stable=True)
         back = torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device=order.device))
         grouped: Tensor = _Dispatch.apply(tokens.to(dtype), order, back, chosen.shape[1])  # type: ignore[no-untyped-call]
-        returned = permuted(self._outputs(grouped, counts), back, order)
+        returned = permuted(self._outputs(grouped, counts, meanwhile), back, order)
         returned = returned.view(*chosen.shape, -1)
         return torch.bmm(weights.to(dtype).unsqueeze(1), returned).squeeze(1).to(tokens.dtype)
 
-    def _outputs(self, grouped: Tensor, counts: Tensor) -> Tensor:
+    def _outputs(self, grouped: Tensor, counts: Tensor, meanwhile: Work) -> Tensor:
         """[M, H] sorted by expert -> [M, H]; zeros for the last rows, which `counts` leaves out."""
         rows = grouped.shape[0]
         limited = self.limited and self.training
         if limited:
             grouped = grouped[: int(counts.sum())]
-        outputs = self._products(grouped, counts)
+        outputs = self._products(grouped, counts, meanwhile)
         return F.pad(outputs, (0, 0, 0, rows - outputs.shape[0])) if limited else outputs
 
-    def _products(self, grouped: Tensor, counts: Tensor) -> Tensor:
+    def _products(self, grouped: Tensor, counts: Tensor, meanwhile: Work) -> Tensor:
         """[M, H] sorted by expert -> [M, H]."""
         gate_up, down = (_local(part).to(grouped.dtype) for part in (self.gate_up_proj, self.down_proj))
-        return grouped_network(grouped, gate_up, down, counts, self.linear)
+        outputs = grouped_network(grouped, gate_up, down, counts, self.linear)
+        meanwhile()
+        return outputs
 
 
 def permuted(rows: Tensor, forth: Tensor, back: Tensor) -> Tensor:

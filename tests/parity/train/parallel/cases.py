@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Literal
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
@@ -20,6 +22,7 @@ from deepseek_workloads.train.adapt import checkpoint_activations
 from deepseek_workloads.train.group import torch_group
 from deepseek_workloads.train.loss_scale import LossScale
 from deepseek_workloads.train.optimizers.build import build_optimizer
+from deepseek_workloads.train.parallel.collectives import exchanged
 from deepseek_workloads.train.parallelise import ParallelModel, parallelise
 from deepseek_workloads.train.trainer import StepResult, Trainer
 
@@ -133,6 +136,30 @@ def _batches(model: ParallelModel, rank: int, step: int, steps: Steps) -> list[B
         mine = Rows(rows[start:end], rows[start:end, 1:])
         batches.append(Batch(mine, ids, ids[0], end == first + size))
     return batches
+
+
+def order_of_an_exchange(_rank: int, ranks: int, _argument: None) -> list[str]:
+    """What happens when, in both passes, while rows travel to as many ranks and their gradients back."""
+    events: list[str] = []
+    begin = dist.all_to_all_single
+
+    def told(*arguments: Any, **keywords: Any) -> Any:
+        events.append("begin")
+        work = begin(*arguments, **keywords)
+        return SimpleNamespace(wait=lambda: (events.append("wait"), work.wait()))
+
+    rows, beside = torch.randn(2 * ranks, 3, requires_grad=True), []
+
+    def meanwhile() -> None:
+        events.append("meanwhile")
+        beside.append(rows * 2)
+        beside[0].register_hook(lambda _gradient: events.append("its backward pass"))
+
+    sizes = [2] * ranks
+    with patch.object(dist, "all_to_all_single", told):
+        arrived = exchanged(rows, to=sizes, of=sizes, group=dist.group.WORLD, meanwhile=meanwhile)
+        (arrived.sum() + beside[0].sum()).backward()
+    return events
 
 
 def _observed(model: ParallelModel, results: list[StepResult]) -> Observed:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import ARCHITECTURE, SEQUENCES, Observed, Steps, take_steps
+from cases import ARCHITECTURE, SEQUENCES, Observed, Steps, order_of_an_exchange, take_steps
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from rank_pool import RankPool
@@ -142,6 +142,11 @@ def check(pool: RankPool, alone: Any, ranks: int, asked: Steps, tolerance: dict[
 def named(cases: dict[str, Case], *, slow: bool = False) -> Any:
     marks = [pytest.mark.slow] if slow else []
     return [pytest.param(*case, id=name, marks=marks) for name, case in cases.items()]
+
+
+def test_ranks_compute_while_rows_travel_and_while_gradients_do(pool: RankPool) -> None:
+    events = pool.run(order_of_an_exchange, ranks=2, argument=None)
+    assert events == ["begin", "meanwhile", "wait", "begin", "its backward pass", "wait"]
 
 
 @pytest.mark.parametrize(("ranks", "parallelism", "architecture"), [*named(QUICK), *named(WIDE, slow=True)])

@@ -3,6 +3,7 @@
 For values that all ranks of a group hold alike (copies) and values of which each has a part (slices, sums).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,14 +37,48 @@ def gathered(values: Tensor, group: dist.ProcessGroup) -> Tensor:
     return waited.view(group.size(), *values.shape)
 
 
-def exchanged(rows: Tensor, *, to: list[int], of: list[int], group: dist.ProcessGroup) -> Tensor:
+def exchanged(
+    rows: Tensor,
+    *,
+    to: list[int],
+    of: list[int],
+    group: dist.ProcessGroup,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Tensor:
     """Sends `to[r]` rows to rank r, in their order; receives `of[r]` from it. Gradients travel back. Ranks
-    that send or receive nothing take part."""
+    that send or receive nothing take part. What `meanwhile` computes, it computes while the rows travel; its
+    backward pass comes while their gradients do, since autograd takes later nodes first."""
     if group.size() == 1:
+        meanwhile()
         return rows
-    received: Tensor = functional.all_to_all_single_autograd(rows.contiguous(), of, to, group)
-    waited: Tensor = functional.wait_tensor(received)  # type: ignore[no-untyped-call]
-    return waited
+    journey = _Journey(to, of, group)
+    received = _Depart.apply(rows, journey)  # type: ignore[no-untyped-call]
+    meanwhile()
+    arrived: Tensor = _Arrive.apply(received, journey)  # type: ignore[no-untyped-call]
+    return arrived
+
+
+class _Journey:
+    """Of rows to other ranks, and then of their gradients back."""
+
+    def __init__(self, to: list[int], of: list[int], group: dist.ProcessGroup) -> None:
+        self._to, self._of, self._group = to, of, group
+        self._on_its_way: tuple[dist.Work, Tensor] | None = None
+
+    def begin(self, rows: Tensor, *, back: bool) -> Tensor:
+        """What is received; its values are there after `wait`."""
+        to, of = (self._of, self._to) if back else (self._to, self._of)
+        received, sent = rows.new_empty(sum(of), *rows.shape[1:]), rows.contiguous()
+        work = dist.all_to_all_single(received, sent, of, to, group=self._group, async_op=True)
+        self._on_its_way = work, received
+        return received
+
+    def wait(self) -> Tensor:
+        """What was received."""
+        assert self._on_its_way is not None
+        (work, received), self._on_its_way = self._on_its_way, None
+        work.wait()
+        return received
 
 
 def _gather_rows(values: Tensor, group: dist.ProcessGroup) -> Tensor:
@@ -93,3 +128,29 @@ class _AllRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return _slice_rows(gradients[0], ctx.group), None
+
+
+class _Depart(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, journey: _Journey) -> Tensor:
+        ctx.journey = journey
+        return journey.begin(rows, back=False)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        return ctx.journey.wait(), None
+
+
+class _Arrive(torch.autograd.Function):
+    """`received` goes nowhere else: its gradient travels, and what is returned for it only has its shape."""
+
+    @staticmethod
+    def forward(ctx: Any, received: Tensor, journey: _Journey) -> Tensor:
+        ctx.journey = journey
+        journey.wait()
+        return received.view_as(received)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        ctx.journey.begin(gradients[0], back=True)
+        return gradients[0].new_zeros(()).expand_as(gradients[0]), None

@@ -1,7 +1,8 @@
 """Experts that ranks share: each token travels to the ranks of its experts and back (all-to-all).
 
 Ranks with the same tokens (tensor slices) first divide them, so that no product is made twice. What a rank
-holds is whole experts, whose gradients are sums over all tokens that came.
+holds is whole experts, whose gradients are sums over all tokens that came. While tokens are on their way to
+experts, and their gradients back, a rank computes the experts that every token passes.
 """
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import Shard, distribute_tensor
 
 from deepseek_workloads.model.block import MixtureOfExperts
-from deepseek_workloads.model.experts import RoutedExperts, permuted
+from deepseek_workloads.model.experts import RoutedExperts, Work, nothing, permuted
 from deepseek_workloads.plan.layout import Layout
 from deepseek_workloads.train.parallel.collectives import all_rows, exchanged, own_rows
 from deepseek_workloads.train.parallel.gradients import own_part
@@ -49,28 +50,31 @@ class SharedExperts(RoutedExperts):
             sliced = distribute_tensor(parameter.data, meshes.expert, [Shard(0)], src_data_rank=None)
             self.register_parameter(name, nn.Parameter(sliced, requires_grad=parameter.requires_grad))
 
-    def forward(self, tokens: Tensor, chosen: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
+    def forward(
+        self, tokens: Tensor, chosen: Tensor, weights: Tensor, counts: Tensor, meanwhile: Work = nothing
+    ) -> Tensor:
         """As `RoutedExperts.forward`: whole copies in, a whole copy out."""
         group = self._tensor_group
         if group.size() == 1:
-            return super().forward(tokens, chosen, weights, counts)
+            return super().forward(tokens, chosen, weights, counts, meanwhile)
         mine = own_rows(chosen, group)
         own_counts = torch.bincount(mine.flatten(), minlength=counts.numel())[: counts.numel()]
-        mixed = super().forward(own_rows(tokens, group), mine, own_rows(weights, group), own_counts)
+        own = own_rows(tokens, group), mine, own_rows(weights, group)
+        mixed = super().forward(*own, own_counts, meanwhile)
         return all_rows(mixed, group, rows=tokens.shape[0])
 
-    def _products(self, grouped: Tensor, counts: Tensor) -> Tensor:
+    def _products(self, grouped: Tensor, counts: Tensor, meanwhile: Work) -> Tensor:
         group = self._expert_group
         if group.size() == 1:
-            return super()._products(grouped, counts)
+            return super()._products(grouped, counts, meanwhile)
         to, of, received = _agreed(counts, group)
-        arrived = exchanged(grouped, to=to, of=of, group=group)
+        arrived = exchanged(grouped, to=to, of=of, group=group, meanwhile=meanwhile)
         # They come by sender, and by expert within: the products want them by expert.
         local = received.shape[1]
         experts = torch.arange(local, device=counts.device).repeat(group.size())
         order = experts.repeat_interleave(received.flatten(), output_size=sum(of)).argsort(stable=True)
         back = torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device=order.device))
-        outputs = super()._products(permuted(arrived, order, back), received.sum(0))
+        outputs = super()._products(permuted(arrived, order, back), received.sum(0), nothing)
         return exchanged(permuted(outputs, back, order), to=of, of=to, group=group)
 
 
