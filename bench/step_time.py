@@ -87,13 +87,29 @@ def error(point: Known, fitted: Fitted) -> float:
 def fit(points: Sequence[Known], *, smallest_step: float = _SMALLEST_STEP) -> Fitted:
     """The least squares of the logarithms' errors, each to about `smallest_step`."""
     first = [math.log(value) for value in _START]
+    known = [(_terms(point), math.log(point.rate)) for point in points]
 
     def loss(logarithms: Sequence[float]) -> float:
-        fitted = Fitted(*(math.exp(value) for value in logarithms))
+        products, expert_layers, layers, network = (math.exp(value) for value in logarithms)
+        numbers = (1 / products, expert_layers, layers, 1 / network)
         away = sum((value - start) ** 2 for value, start in zip(logarithms, first, strict=True))
-        return sum(error(point, fitted) ** 2 for point in points) + _PRIOR * away
+        errors = [
+            math.log(sum(a * b for a, b in zip(terms, numbers, strict=True))) + rate for terms, rate in known
+        ]
+        return sum(error**2 for error in errors) + _PRIOR * away
 
     return Fitted(*(math.exp(value) for value in _descended(loss, first, smallest_step)))
+
+
+def _terms(point: Known) -> tuple[float, ...]:
+    """Seconds of a token are a sum of the four numbers, or of their inverses, each times one of these."""
+
+    def seconds(fitted: Fitted) -> float:
+        return 1 / estimated(point, fitted)
+
+    alone = seconds(Fitted(1, 0, 0, math.inf))
+    others = (Fitted(1, 1, 0, math.inf), Fitted(1, 0, 1, math.inf), Fitted(1, 0, 0, 1))
+    return (alone, *(seconds(fitted) - alone for fitted in others))
 
 
 def _descended(
