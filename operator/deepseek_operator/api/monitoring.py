@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 
 from deepseek_operator.api.schema import Decimal, EndpointUrl, SpecModel
 from deepseek_operator.api.storage import LocalReference
+from deepseek_workloads.contract.monitoring import ACTIVATION_RANGE_EVERY_STEPS
 
 Action = Literal["ignore", "warn", "skip", "rollback", "stop"]
 _ACTION = (
@@ -130,7 +131,10 @@ class Monitoring(SpecModel):
     """What is measured beside each step's figures."""
 
     activation_range_every_steps: int = Field(
-        default=100, ge=0, le=10**9, description="Steps between two looks at activations; 0 is never."
+        default=ACTIVATION_RANGE_EVERY_STEPS,
+        ge=0,
+        le=10**9,
+        description="Steps between two looks at activations; 0 is never.",
     )
     histograms_every_steps: int = Field(
         default=0,

@@ -11,7 +11,8 @@ import pytest
 from training_cases import MonitorAt, log_entries, metric_lines, run_config, train_alone
 
 from deepseek_workloads.contract.messages import Control, Verdict
-from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.contract.run_config import Evaluation, TrainingRun
+from deepseek_workloads.data.audit import main as audit
 from deepseek_workloads.launch.preflight import preflight
 from deepseek_workloads.store.log import live_checkpoints
 from deepseek_workloads.store.open import open_store
@@ -29,7 +30,8 @@ def example(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def custom(folder: Path, dataset: str, **changes: object) -> TrainingRun:
     training = {"entrypoint": "next_token:train", "optimizer": {"learning_rate": 3e-3}, **changes}
-    return run_config(f"file://{folder}/run", dataset, **training)  # type: ignore[arg-type]
+    run = run_config(f"file://{folder}/run", dataset, **training)  # type: ignore[arg-type]
+    return run.model_copy(update={"evaluation": Evaluation()})
 
 
 def losses(run: TrainingRun) -> dict[int, float]:
@@ -140,6 +142,17 @@ def test_tensors_of_one_number_are_figures_and_others_are_refused(
     (line,) = [line for line in metric_lines(run.storage.uri) if "share" in line]
     assert line["share"] == 0.75
     assert line["loss"] > 0
+
+
+def test_an_audit_says_that_such_a_run_logs_no_samples(
+    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run-config.json").write_bytes(custom(tmp_path, dataset).to_json())
+    assert audit(["--run-config", str(tmp_path / "run-config.json")]) == 1
+    *of_order, of_run = map(json.loads, capsys.readouterr().out.splitlines())
+    assert all(line["inOrder"] for line in of_order)
+    assert of_run["inOrder"] is None
+    assert "logs no sample ids" in of_run["first"][0]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 Alert rules may change while the run goes: they come with the run config, and newer ones with `Control`.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from deepseek_workloads.contract.wire import TolerantWireModel, WireModel
+
+ACTIVATION_RANGE_EVERY_STEPS: Final = 100  # the resource's default; a run config's is never
 
 AlertKind = Literal["GradientNorm", "ActivationRange", "Memory", "LossSpike", "NotANumber", "ExpertCollapse"]
 AlertAction = Literal["ignore", "warn", "skip", "rollback", "stop"]

@@ -1,10 +1,20 @@
 """Which checkpoints of a run are kept. It may change while the run goes: newer ones come with `Control`."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from deepseek_workloads.contract.wire import TolerantWireModel
+
+STEP_METRICS: Final = ("loss", "gradient_norm", "learning_rate", "tokens_per_second")
+HELD_OUT_METRICS: Final = ("held_out_loss", "held_out_bits_per_byte", "perplexity", "accuracy")
+ANSWER_METRICS: Final = ("bleu", "token_f1")  # of held-out conversations
+# As the lines of a run's metrics call those of a step.
+_OF_LINES: Final = {
+    "gradientNorm": "gradient_norm",
+    "learningRate": "learning_rate",
+    "tokensPerSecond": "tokens_per_second",
+}
 
 
 class KeepBest(TolerantWireModel):
@@ -13,6 +23,11 @@ class KeepBest(TolerantWireModel):
     metric: str
     mode: Literal["min", "max"] = "min"
     count: int = Field(default=1, ge=1)
+
+    @property
+    def recorded_metric(self) -> str:
+        """The name in a checkpoint's record."""
+        return _OF_LINES.get(self.metric, self.metric)
 
 
 class Retention(TolerantWireModel):

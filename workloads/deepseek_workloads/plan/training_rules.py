@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import Training, TrainingRun
-from deepseek_workloads.contract.wire import WireModel
 from deepseek_workloads.plan.accelerators import accelerator_of
 from deepseek_workloads.plan.layout_rules import INVALID_PARALLELISM
 from deepseek_workloads.plan.nearest import divisors_near, either
@@ -15,11 +14,6 @@ _TENSOR, _PIPELINE, _CONTEXT, _EXPERT = (
     "pipelineParallelDegree",
     "contextParallelDegree",
     "expertParallelDegree",
-)
-_OF_THE_LOOP = (
-    *("objective", "lora", "quantisation", "pruning", "distillation", "consolidation", "curriculum"),
-    *("freeze", "precision_overrides", "activation_checkpointing", "loss_function"),
-    "find_micro_batch_size",
 )
 _CAUSAL = ("gqa", "slidingWindow")  # nothing but what comes before decides what a token sees
 _ALL = (_TENSOR, _PIPELINE, _CONTEXT, _EXPERT)
@@ -76,32 +70,6 @@ def _of_whole(t: Training) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         yield "curriculum", f"{len(t.curriculum)} stages", (_PIPELINE, _CONTEXT)
 
 
-def entrypoint(run: TrainingRun) -> Iterator[Problem]:
-    """What belongs to the loop that it replaces would be passed over without a word."""
-    if run.training.entrypoint is None:
-        return
-    found = {
-        f"spec.training.{Training.model_fields[setting].alias or setting}": getattr(run.training, setting)
-        for setting in _OF_THE_LOOP
-        if _is_set(run.training, setting)
-    }
-    beside = {
-        "spec.model.initFrom": run.init_from is not None,
-        "spec.alerts": _is_set(run, "alerts"),
-        "spec.monitoring.histogramsEverySteps": _is_set(run.monitoring, "histograms_every_steps"),
-        "spec.monitoring.profile": _is_set(run.monitoring, "profile"),
-    }
-    found |= {field: "given" for field, is_set in beside.items() if is_set}
-    for field, value in found.items():
-        yield Problem(
-            field,
-            value if isinstance(value, str) else "given",
-            f"belongs to the built-in loop, which entrypoint {run.training.entrypoint} replaces",
-            f"leave {field.rpartition('.')[2]} away: the code of the entrypoint decides it",
-            INVALID_TRAINING,
-        )
-
-
 def float8(run: TrainingRun) -> Iterator[Problem]:
     """Matrices that are seen in other numbers, or that little is trained beside."""
     t = run.training
@@ -149,12 +117,6 @@ def own_loss(run: TrainingRun) -> Iterator[Problem]:
             "use bf16 or fp32",
             INVALID_TRAINING,
         )
-
-
-def _is_set(settings: WireModel, name: str) -> bool:
-    """To another value than its default."""
-    default = type(settings).model_fields[name].get_default(call_default_factory=True)
-    return bool(getattr(settings, name) != default)
 
 
 def lora(run: TrainingRun) -> Iterator[Problem]:
@@ -270,18 +232,6 @@ def consolidation(run: TrainingRun) -> Iterator[Problem]:
             f"source {wanted.source!r}",
             "holds a trained model fast, and spec.model.initFrom names none",
             "name the model in spec.model.initFrom",
-            INVALID_TRAINING,
-        )
-
-
-def profile(run: TrainingRun) -> Iterator[Problem]:
-    wanted, steps = run.monitoring.profile, run.training.steps
-    if wanted is not None and wanted.from_step > steps:
-        yield Problem(
-            "spec.monitoring.profile.fromStep",
-            str(wanted.from_step),
-            f"must be one of the {steps} steps of the run",
-            f"use at most {steps}",
             INVALID_TRAINING,
         )
 

@@ -48,8 +48,14 @@ def _kept(intact: Sequence[CheckpointEntry], wanted: Retention) -> Iterator[Chec
 def _best(intact: Sequence[CheckpointEntry], wanted: KeepBest) -> list[CheckpointEntry]:
     """Of equals the newer ones."""
     sign = 1 if wanted.mode == "min" else -1
-    measured = [entry for entry in intact if wanted.metric in entry.record.metrics]
-    ranked = sorted(measured, key=lambda entry: (sign * entry.record.metrics[wanted.metric], -entry.index))
+
+    def figure(entry: CheckpointEntry) -> float | None:
+        """Of an entrypoint by the very name that it reports."""
+        metrics = entry.record.metrics
+        return metrics.get(wanted.metric, metrics.get(wanted.recorded_metric))
+
+    measured = [(entry, value) for entry in intact if (value := figure(entry)) is not None]
+    ranked = [entry for entry, _ in sorted(measured, key=lambda each: (sign * each[1], -each[0].index))]
     return ranked[: wanted.count]
 
 

@@ -232,8 +232,8 @@ def test_a_schedule_of_weights_counts_samples_in_the_run_config(make_job: Any) -
         "sequenceLength": 512,
         "mixture": {
             "schedule": [
-                {"atSamples": 1000, "weights": {"docs": "0.5"}},
-                {"atTokens": 1_000_001, "weights": {"docs": "1"}},
+                {"atSamples": 100, "weights": {"docs": "0.5"}},
+                {"atTokens": 100_001, "weights": {"docs": "1"}},
             ]
         },
         "skip": [{"fromSample": 64, "toSample": 128}],
@@ -242,8 +242,8 @@ def test_a_schedule_of_weights_counts_samples_in_the_run_config(make_job: Any) -
     assert validate_training_job(job, worker_image="worker") == []
     run = training_run_of(job, datasets=READY)
     assert [(stage.at_sample, stage.weights) for stage in run.data.mixture or []] == [
-        (1000, {"docs": 0.5}),
-        (1954, {"docs": 1.0}),  # of 512 tokens, the first that begins at or after that token
+        (100, {"docs": 0.5}),
+        (196, {"docs": 1.0}),  # of 512 tokens, the first that begins at or after that token
     ]
     assert [(skipped.from_sample, skipped.to_sample) for skipped in run.data.skip or []] == [(64, 128)]
     assert parse_run(run.to_json()) == run

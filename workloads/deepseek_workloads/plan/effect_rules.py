@@ -1,0 +1,134 @@
+"""Settings that would be passed over without a word: they belong to others, or to steps that never come.
+Pure.
+"""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from math import lcm
+
+from deepseek_workloads.contract.retention import ANSWER_METRICS, HELD_OUT_METRICS, STEP_METRICS
+from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
+
+_KEEP_BEST = "spec.checkpoint.keepBest.metric"
+
+
+def of_another(run: TrainingRun) -> Iterator[Problem]:
+    """Settings of an algorithm that is not the chosen one."""
+    optimizer, schedule = run.training.optimizer, run.training.schedule
+    chosen = {
+        "optimizer.momentum": (optimizer.momentum, optimizer.name != "adamw", "muon and amf", optimizer.name),
+        "schedule.decaySteps": (schedule.decay_steps, schedule.name == "wsd", "wsd", schedule.name),
+        "schedule.power": (schedule.power, schedule.name == "polynomial", "polynomial", schedule.name),
+        "horovod": (run.training.horovod, run.backend == "horovod", "backend horovod", run.backend),
+    }
+    for setting, (value, has_effect, owner, instead) in chosen.items():
+        if value is not None and not has_effect:
+            yield Problem(
+                f"spec.training.{setting}",
+                f"{value:g}" if isinstance(value, float | int) else "given",
+                f"belongs to {owner}, and {instead} is chosen",
+                f"leave it away, or choose {owner}",
+                INVALID_TRAINING,
+            )
+
+
+def beyond_the_end(run: TrainingRun) -> Iterator[Problem]:
+    """What is to happen at steps or samples that the run does not come to."""
+    steps, profile = run.training.steps, run.monitoring.profile
+    at_step = [
+        ("spec.monitoring.profile.fromStep", profile.from_step if profile is not None else None),
+        ("spec.monitoring.histogramsEverySteps", run.monitoring.histograms_every_steps),
+        *(
+            (f"spec.training.curriculum[{index}].untilStep", stage.until_step)
+            for index, stage in enumerate(run.training.curriculum)
+        ),
+    ]
+    for field, step in at_step:
+        if step is not None and step > steps:
+            yield _beyond(field, step, f"{steps} steps of the run", most=steps)
+    samples = steps * run.training.global_batch_size
+    for index, stage in enumerate(run.data.mixture or ()):
+        if stage.at_sample >= samples:
+            field = f"spec.data.mixture.schedule[{index}]"
+            yield _beyond(
+                field, stage.at_sample, f"{samples} samples of the run, from 0 on", most=samples - 1
+            )
+    places = samples
+    for index, skipped in enumerate(run.data.skip or ()):
+        if skipped.from_sample >= places:
+            field = f"spec.data.skip[{index}].fromSample"
+            yield _beyond(
+                field,
+                skipped.from_sample,
+                f"{places} places that the run comes to, from 0 on",
+                most=places - 1,
+            )
+        places += skipped.to_sample - skipped.from_sample
+
+
+def _beyond(field: str, value: int, of_run: str, *, most: int) -> Problem:
+    return Problem(
+        field,
+        str(value),
+        f"must be one of the {of_run}: there it has an effect",
+        f"use at most {most}, leave it away, or train longer",
+        INVALID_TRAINING,
+    )
+
+
+def activation_alert(run: TrainingRun) -> Iterator[Problem]:
+    action = run.alerts.activation_range.action
+    if action in ("ignore", "warn") or run.monitoring.activation_range_every_steps is not None:
+        return
+    if run.training.entrypoint is None:
+        yield Problem(
+            "spec.alerts.activationRange.action",
+            action,
+            "needs the figure, and monitoring.activationRangeEverySteps 0 never measures it",
+            "set activationRangeEverySteps, to 1 for every step, or use action warn or ignore",
+            INVALID_TRAINING,
+        )
+
+
+def keep_best(run: TrainingRun) -> Iterator[Problem]:
+    """Whether checkpoints have the figure. Of an entrypoint it is whatever that reports."""
+    wanted, evaluate_every = run.checkpoint.keep_best, run.evaluation.every_steps
+    if wanted is None or run.training.entrypoint is not None:
+        return
+    name, every = wanted.recorded_metric, run.checkpoint.every_steps
+    if name in STEP_METRICS:
+        return
+    if name not in HELD_OUT_METRICS + ANSWER_METRICS:
+        yield _unknown_metric(wanted.metric)
+    elif evaluate_every is None:
+        rule = "is a figure of evaluations, of which there is one at the end only"
+        yield Problem(
+            _KEEP_BEST, repr(wanted.metric), rule, f"set evaluation.everySteps, to {every} or a divisor of it"
+        )
+    elif name in ANSWER_METRICS and run.evaluation.answers is None:
+        rule = "is a figure of the model's answers, and it is asked for none"
+        yield Problem(
+            _KEEP_BEST, repr(wanted.metric), rule, "set evaluation.answers, or keep by held_out_loss"
+        )
+    elif lcm(every, evaluate_every) >= run.training.steps:
+        yield Problem(
+            _KEEP_BEST,
+            repr(wanted.metric),
+            f"is recorded where a checkpoint and an evaluation are due at once: with checkpoint.everySteps "
+            f"{every} and evaluation.everySteps {evaluate_every} at no step before the last, the "
+            f"{run.training.steps}th",
+            f"set evaluation.everySteps to {every} or a divisor of it, and checkpoint.everySteps below "
+            f"{run.training.steps}",
+        )
+
+
+def _unknown_metric(metric: str) -> Problem:
+    known = [*STEP_METRICS, *HELD_OUT_METRICS, *ANSWER_METRICS]
+    near = get_close_matches(metric, known, n=1)
+    return Problem(
+        _KEEP_BEST,
+        repr(metric),
+        f"must be a figure of checkpoints: {', '.join(known)}",
+        f"use {near[0]}" if near else "use one of them: held_out_loss with evaluation.everySteps, or loss",
+    )
