@@ -24,8 +24,8 @@ from deepseek_operator.api.schema import (
 from deepseek_operator.api.storage import LocalReference
 
 
-class DataSource(SpecModel):
-    """A prepared dataset."""
+class EvaluationSource(SpecModel):
+    """A prepared dataset, all of it to be evaluated on."""
 
     model_config = with_rules(
         exactly_one_of("datasetRef", "uri"),
@@ -50,6 +50,11 @@ class DataSource(SpecModel):
         default=None, description="S3 service of uri; absent is that of spec.storage."
     )
     region: Region | None = Field(default=None, description="Region of uri; absent is that of spec.storage.")
+
+
+class DataSource(EvaluationSource):
+    """A prepared dataset."""
+
     weight: Decimal = Field(
         default="1", description='Share of the samples relative to the other sources, for instance "0.5".'
     )

@@ -22,7 +22,7 @@ from deepseek_operator.api.schema import (
 )
 from deepseek_operator.api.storage import LocalReference, Storage
 from deepseek_operator.api.training import Training
-from deepseek_operator.api.training_data import Data
+from deepseek_operator.api.training_data import Data, EvaluationSource
 from deepseek_operator.api.training_job_status import TrainingJobStatus
 
 
@@ -96,6 +96,14 @@ class Evaluation(SpecModel):
         max_length=8,
         description="Texts that the model continues at each evaluation.",
         json_schema_extra=ATOMIC_LIST,
+    )
+    sources: list[EvaluationSource] = Field(
+        default_factory=list,
+        max_length=4,
+        description="Prepared datasets that are measured beside the held-out split, both splits of each, up "
+        "to maxSamples sequences: NAME/loss, NAME/bits_per_byte, NAME/perplexity, NAME/accuracy, with answers "
+        "also NAME/bleu and NAME/token_f1.",
+        json_schema_extra=list_map("name"),
     )
 
 
@@ -178,6 +186,12 @@ class TrainingJobSpec(SpecModel):
     storage: Storage = Field(description="Where checkpoints, metrics and the model are written.")
     run_policy: RunPolicy = Field(default=RunPolicy(), description="Limits of the run in failures and time.")
     rollout: Rollout | None = Field(default=None, description="What becomes of the model.")
+
+    @property
+    def dataset_names(self) -> frozenset[str]:
+        """Of the DeepSeekDatasets that the job reads."""
+        sources = (*self.data.sources, *self.evaluation.sources)
+        return frozenset(source.dataset_ref.name for source in sources if source.dataset_ref)
 
 
 class DeepSeekTrainingJob(Resource):

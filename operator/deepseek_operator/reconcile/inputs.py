@@ -121,7 +121,7 @@ async def _prepared(cluster: Cluster, key: Key, waiting: dict[Key, str]) -> Prep
 
 
 def _dataset_names(job: DeepSeekTrainingJob) -> Iterable[str]:
-    return sorted({source.dataset_ref.name for source in job.spec.data.sources if source.dataset_ref})
+    return sorted(job.spec.dataset_names)
 
 
 def _why_waiting(dataset: DeepSeekDataset | None, key: Key) -> str:

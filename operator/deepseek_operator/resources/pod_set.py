@@ -125,7 +125,8 @@ def _storages(run: AnyRun) -> list[Storage]:
     distillation = run.training.distillation
     models = [run.init_from, run.vision_init_from, distillation.teacher if distillation else None]
     read = [model for model in models if model is not None]
-    return [run.storage, *read, *(source.storage for source in run.data.sources)]
+    sources = [*run.data.sources, *(run.evaluation.sources or ())]
+    return [run.storage, *read, *(source.storage for source in sources)]
 
 
 def _port(endpoint_url: str | None) -> int:

@@ -12,7 +12,7 @@ from deepseek_operator.api import storage as api_storage
 from deepseek_operator.api.dataset import DatasetSpec, DeepSeekDataset, Images
 from deepseek_operator.api.model_revision import DeepSeekModelRevision
 from deepseek_operator.api.pods import RunPolicy, Workers
-from deepseek_operator.api.training_data import DataSource
+from deepseek_operator.api.training_data import EvaluationSource
 from deepseek_operator.api.training_job import DeepSeekTrainingJob, TrainingJobSpec
 from deepseek_operator.resources.quantity import parse_bytes, parse_quantity
 from deepseek_workloads.contract.architecture import Architecture
@@ -82,7 +82,11 @@ def render_training_run(
             "init_from": init_from,
             "vision_init_from": _vision_checkpoint(job),
             "data": {
-                "sources": [_source(source, spec=spec, datasets=datasets) for source in spec.data.sources],
+                "sources": [
+                    _source(source, spec=spec, datasets=datasets)
+                    | {"weight": source.weight, "max_epochs": source.max_epochs}
+                    for source in spec.data.sources
+                ],
                 "sequence_length": spec.data.sequence_length,
                 "seed": spec.data.seed,
                 "cache_bytes": parse_bytes(spec.data.cache_size) if spec.data.cache_size else None,
@@ -93,7 +97,13 @@ def render_training_run(
             "training": _training(spec, teacher),
             "checkpoint": spec.checkpoint.model_dump()
             | {"memory_replicas": spec.checkpoint.memory_replicas or None},
-            "evaluation": spec.evaluation.model_dump(),
+            "evaluation": spec.evaluation.model_dump(exclude={"sources"})
+            | {
+                "sources": [
+                    _source(source, spec=spec, datasets=datasets) for source in spec.evaluation.sources
+                ]
+                or None
+            },
             "monitoring": _monitoring(spec),
             "alerts": alerts_of(spec),
             "workers": _workers(spec.workers),
@@ -196,7 +206,9 @@ def _owner(resource: DeepSeekTrainingJob | DeepSeekDataset) -> Values:
     return resource.metadata.model_dump(include={"namespace", "name", "uid"})
 
 
-def _source(source: DataSource, *, spec: TrainingJobSpec, datasets: Mapping[str, PreparedDataset]) -> Values:
+def _source(
+    source: EvaluationSource, *, spec: TrainingJobSpec, datasets: Mapping[str, PreparedDataset]
+) -> Values:
     prepared = (
         datasets[source.dataset_ref.name]
         if source.dataset_ref is not None
@@ -213,8 +225,6 @@ def _source(source: DataSource, *, spec: TrainingJobSpec, datasets: Mapping[str,
         "name": source.name,
         "storage": prepared.storage,
         "digest": prepared.digest,
-        "weight": source.weight,
-        "max_epochs": source.max_epochs,
     }
 
 

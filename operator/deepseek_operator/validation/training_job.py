@@ -30,7 +30,7 @@ def validate_training_job(job: DeepSeekTrainingJob, *, worker_image: str) -> lis
     architecture = _architecture(job, problems)
     if problems or architecture is None:
         return problems
-    waiting = {source.dataset_ref.name for source in job.spec.data.sources if source.dataset_ref}
+    waiting = job.spec.dataset_names
     run = _rendered(job, architecture, dict.fromkeys(waiting, _ANY_DATASET), problems)
     return problems if run is None else check_training(run)
 
@@ -55,10 +55,12 @@ def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
     spec = job.spec
     yield from check_uri(spec.storage.uri, field="spec.storage.uri")
     yield from check_endpoint(spec.storage.endpoint_url, field="spec.storage.endpointUrl")
-    for index, source in enumerate(spec.data.sources):
-        if source.uri is not None:
-            yield from check_uri(source.uri, field=f"spec.data.sources[{index}].uri")
-        yield from check_endpoint(source.endpoint_url, field=f"spec.data.sources[{index}].endpointUrl")
+    for field, sources in (("data", spec.data.sources), ("evaluation", spec.evaluation.sources)):
+        for index, source in enumerate(sources):
+            place = f"spec.{field}.sources[{index}]"
+            if source.uri is not None:
+                yield from check_uri(source.uri, field=f"{place}.uri")
+            yield from check_endpoint(source.endpoint_url, field=f"{place}.endpointUrl")
     mlflow, wandb = spec.monitoring.mlflow, spec.monitoring.wandb
     if mlflow is not None:
         yield from check_endpoint(mlflow.tracking_uri, field="spec.monitoring.mlflow.trackingUri")

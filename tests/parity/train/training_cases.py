@@ -65,33 +65,37 @@ SEEING = ARCHITECTURE.model_copy(
 )
 
 
-def write_dataset(root: Path) -> str:
+def write_dataset(root: Path, *, factor: int = 5, vocabulary: int = VOCABULARY) -> str:
     """Tokens that follow each other by a rule with noise, so that a model can learn them. Returns its URI."""
     store = FileObjectStore(root / "dataset")
-    tokenizer = Tokenizer(models.WordLevel({f"t{number}": number for number in range(VOCABULARY)}, "t0"))
+    tokenizer = Tokenizer(models.WordLevel({f"t{number}": number for number in range(vocabulary)}, "t0"))
     content = tokenizer.to_str().encode()
     store.put("tokenizer.json", content)
     manifest = DatasetManifest(
         tokenizer_key="tokenizer.json",
         tokenizer_digest=sha256_digest(content),
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         eos_token_id=0,
-        train=[_shard(store, "data/train-0", 4096, seed=1), _shard(store, "data/train-1", 2048, seed=2)],
-        held_out=[_shard(store, "data/held-out", 512, seed=3)],
+        train=[
+            _shard(store, "data/train-0", 4096, seed=1, factor=factor),
+            _shard(store, "data/train-1", 2048, seed=2, factor=factor),
+        ],
+        held_out=[_shard(store, "data/held-out", 512, seed=3, factor=factor)],
         statistics={
-            "heldOut": SplitStatistics(documents=1, tokens=512, bytes=1024, unigram_bits_per_byte=3.0)
+            "train": SplitStatistics(documents=2, tokens=6144, bytes=12288),
+            "heldOut": SplitStatistics(documents=1, tokens=512, bytes=1024, unigram_bits_per_byte=3.0),
         },
     )
     store.put("manifest.json", manifest.to_json())
     return store.uri
 
 
-def _shard(store: ObjectStore, name: str, tokens: int, *, seed: int) -> Shard:
+def _shard(store: ObjectStore, name: str, tokens: int, *, seed: int, factor: int) -> Shard:
     generator = np.random.default_rng(seed)
     ids = np.zeros(tokens, dtype=np.uint16)
     for position in range(1, tokens):
         noise = generator.integers(0, 3)
-        ids[position] = 1 + (int(ids[position - 1]) * 5 + 7 + noise) % (VOCABULARY - 1)
+        ids[position] = 1 + (int(ids[position - 1]) * factor + 7 + noise) % (VOCABULARY - 1)
     content = ids.tobytes()
     store.put(name, content)
     return Shard(

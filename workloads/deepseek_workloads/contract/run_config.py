@@ -140,6 +140,7 @@ class Evaluation(WireModel):
     max_samples: int = Field(default=64, ge=1)  # sequences of the held-out split
     answers: int | None = Field(default=None, ge=1)  # held-out conversations that the model answers; None: 0
     prompts: list[str] = Field(default_factory=list, max_length=8)
+    sources: list[Source] | None = Field(default=None, max_length=4)  # beside the held-out split; None: none
 
 
 class Workers(WireModel):

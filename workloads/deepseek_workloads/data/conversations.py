@@ -23,14 +23,15 @@ def sample_plan(
     Raises DatasetError for text where conversations are asked for, for documents without a difficulty where
     the curriculum asks for it, and for more epochs than are allowed; and the StoreErrors of reading.
     """
-    plan = _plan(run, manifests, stores)
+    plan = plan_samples(run, manifests, stores)
     check_epochs(plan, samples=run.training.steps * run.training.global_batch_size)
     return plan
 
 
-def _plan(
+def plan_samples(
     run: TrainingRun, manifests: Sequence[DatasetManifest], stores: Sequence[ObjectStore]
 ) -> SamplePlan:
+    """As `sample_plan`, however many epochs the run takes."""
     _check_images(run, manifests)
     if run.training.objective != "sft":
         return SamplePlan(run.data, manifests, difficulty=_difficulty(run, manifests, stores))

@@ -44,7 +44,7 @@ class HeldOutSample:
 class Baseline:
     """What a model that knows only the frequencies of tokens needs, on the same mixture of held-out text."""
 
-    unigram_bits_per_byte: float
+    unigram_bits_per_byte: float | None  # None: nobody has counted
     tokens_per_byte: float  # turns bits a token into bits a byte
 
     def bits_per_byte(self, nats_per_token: float) -> float:
@@ -124,13 +124,16 @@ def baseline(plan: SamplePlan, *, max_samples: int) -> Baseline | None:
         (count * size / tokens, count, split.unigram_bits_per_byte)
         for count, split in zip(counts, held_out, strict=True)
         for tokens, size in [_measured(split, answers_only=plan.packed)]
-        if count and tokens and size and split.unigram_bits_per_byte is not None
+        if count and tokens and size
     ]
     if not parts:
         return None
     size = sum(part[0] for part in parts)  # proportional to bytes of text
+    counted = [(part, unigram) for part, _, unigram in parts if unigram is not None]
     return Baseline(
-        unigram_bits_per_byte=sum(part[0] * part[2] for part in parts) / size,
+        unigram_bits_per_byte=(
+            sum(part * unigram for part, unigram in counted) / size if len(counted) == len(parts) else None
+        ),
         tokens_per_byte=sum(part[1] for part in parts) / size,
     )
 

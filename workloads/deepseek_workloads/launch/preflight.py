@@ -26,6 +26,7 @@ from deepseek_workloads.contract.run_config import (
     parse_run,
 )
 from deepseek_workloads.data.conversations import sample_plan
+from deepseek_workloads.data.evaluation_sets import evaluation_plan
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.evaluation_sets import evaluation_fingerprint, model_fingerprint
@@ -59,6 +60,8 @@ def preflight(run: AnyRun, open_store: OpenStore, *, first_start: bool = True) -
         _check_image(run, refusals)
         _check_own_code(run, refusals)
         manifests = _check_sources(run, open_store, refusals)
+        if manifests:
+            _check_evaluation_sources(run, manifests[0], open_store, refusals)
         _check_initial_model(run, manifests, open_store, refusals, goes_on=goes_on)
         _check_initial_vision(run, open_store, refusals, goes_on=goes_on)
         _check_teacher(run, manifests, open_store, refusals)
@@ -154,6 +157,16 @@ def _check_sources(run: TrainingRun, open_store: OpenStore, refusals: Refusals) 
     return manifests
 
 
+def _check_evaluation_sources(
+    run: TrainingRun, trained: DatasetManifest, open_store: OpenStore, refusals: Refusals
+) -> None:
+    for index, source in enumerate(run.evaluation.sources or []):
+        what = f"spec.evaluation.sources[{index}] {source.name!r}"
+        with refusals.collected(what), closing(open_store(source.storage)) as store:
+            manifest = _check_source(run, source, store, refusals)
+            evaluation_plan(run, source, manifest, store, trained=trained)
+
+
 def _check_source(
     run: TrainingRun, source: Source, store: ObjectStore, refusals: Refusals
 ) -> DatasetManifest:
@@ -161,7 +174,7 @@ def _check_source(
     if manifest.vocab_size > run.architecture.vocab_size:
         refusals.add(
             reasons.TOKENIZER_TOO_LARGE,
-            f"spec.data.sources {source.name!r}: its tokenizer has {manifest.vocab_size} tokens, but "
+            f"data source {source.name!r}: its tokenizer has {manifest.vocab_size} tokens, but "
             f"spec.model.architecture.vocabSize is {run.architecture.vocab_size}: set it to at least "
             f"{manifest.vocab_size}, or prepare the dataset with a smaller tokenizer",
         )

@@ -100,5 +100,6 @@ def _figures(loss: float, plan: SamplePlan, *, max_samples: int) -> dict[str, fl
     beside = baseline(plan, max_samples=max_samples)
     if beside is not None:
         figures["held_out_bits_per_byte"] = beside.bits_per_byte(loss)
-        figures["unigram_bits_per_byte"] = beside.unigram_bits_per_byte
+        if beside.unigram_bits_per_byte is not None:
+            figures["unigram_bits_per_byte"] = beside.unigram_bits_per_byte
     return figures

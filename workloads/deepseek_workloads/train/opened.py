@@ -16,6 +16,7 @@ from deepseek_workloads.contract.run_config import Storage, TrainingRun
 from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.disk_cache import DiskCache
+from deepseek_workloads.data.evaluation_sets import evaluation_plan
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
 from deepseek_workloads.data.stream import BatchStream
 from deepseek_workloads.store.interface import ObjectStore
@@ -36,10 +37,18 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class EvaluationSet:
+    name: str
+    plan: SamplePlan
+    store: ObjectStore
+
+
+@dataclass(frozen=True)
 class DataSources:
     plan: SamplePlan
     stores: tuple[ObjectStore, ...]
     digests: tuple[str, ...]
+    evaluated: tuple[EvaluationSet, ...] = ()
 
     def tokenizer_document(self) -> bytes:
         """`tokenizer.json` of the first source; `SamplePlan` has seen that all sources share one."""
@@ -122,14 +131,21 @@ def _begin_epoch(store: ObjectStore, context: TrainContext, group: Group) -> tup
 
 def open_data(run: TrainingRun, open_store: Callable[[Storage], ObjectStore], group: Group) -> DataSources:
     """A collective: rank 0 reads the manifests for all, so that all have the same."""
-    stores = tuple(open_store(source.storage) for source in run.data.sources)
+    sources, sets = run.data.sources, run.evaluation.sources or []
+    opened = [open_store(source.storage) for source in (*sources, *sets)]
 
     def pin() -> list[PinnedManifest]:
         return [
-            pin_manifest(store, source.digest) for store, source in zip(stores, run.data.sources, strict=True)
+            pin_manifest(store, source.digest)
+            for store, source in zip(opened, (*sources, *sets), strict=True)
         ]
 
     pinned = group.on_rank_zero(pin)
-    manifests = [manifest.manifest for manifest in pinned]
-    plan = sample_plan(run, manifests, stores)
-    return DataSources(plan, stores, tuple(manifest.digest for manifest in pinned))
+    manifests, count = [manifest.manifest for manifest in pinned], len(sources)
+    evaluated = tuple(
+        EvaluationSet(source.name, evaluation_plan(run, source, manifest, store, trained=manifests[0]), store)
+        for source, manifest, store in zip(sets, manifests[count:], opened[count:], strict=True)
+    )
+    stores = tuple(opened[:count])
+    plan = sample_plan(run, manifests[:count], stores)
+    return DataSources(plan, stores, tuple(manifest.digest for manifest in pinned[:count]), evaluated)

@@ -367,6 +367,13 @@ async def test_a_job_waits_for_its_dataset_and_pins_its_digest(world: Any) -> No
     assert world.status()["datasets"] == [{"name": "docs", "uri": "s3://bucket/docs", "digest": DIGEST}]
 
 
+async def test_a_job_waits_for_the_dataset_that_it_is_evaluated_on(world: Any) -> None:
+    world.add_job(evaluation={"sources": [{"name": "exams", "datasetRef": {"name": "docs"}}]})
+    await world.settle()
+    assert world.condition("DatasetsReady") == ("False", "DatasetNotReady")
+    assert world.cluster.pods() == []
+
+
 @pytest.mark.parametrize("reference", [{"revisionRef": {"name": "base-2"}}, {"modelName": "base"}])
 async def test_a_job_waits_for_the_model_to_start_from_and_pins_it(
     world: Any, reference: dict[str, Any]

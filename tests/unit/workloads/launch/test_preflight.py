@@ -221,6 +221,14 @@ def test_a_tokenizer_that_is_larger_than_the_vocabulary(make_run: MakeRun, tmp_p
     assert f"at least {ARCHITECTURE.vocab_size + 1}" in refusal.message
 
 
+def test_an_evaluation_set_is_looked_at_before_it_is_first_needed(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run()
+    missing = Source(name="exams", storage=Storage(uri=f"file://{tmp_path}/exams"))
+    evaluation = run.evaluation.model_copy(update={"sources": [missing]})
+    (refusal,) = preflight(run.model_copy(update={"evaluation": evaluation}), QUICK)
+    assert "spec.evaluation.sources[0] 'exams'" in refusal.message
+
+
 def test_a_shard_that_was_deleted(make_run: MakeRun, tmp_path: Path) -> None:
     (tmp_path / "dataset/data/a/train-0.bin").unlink()
     (refusal,) = preflight(make_run(), QUICK)
