@@ -101,8 +101,8 @@ class Evaluation(SpecModel):
         default_factory=list,
         max_length=4,
         description="Prepared datasets that are measured beside the held-out split, both splits of each, up "
-        "to maxSamples sequences: NAME/loss, NAME/bits_per_byte, NAME/perplexity, NAME/accuracy, with answers "
-        "also NAME/bleu and NAME/token_f1.",
+        "to maxSamples sequences: NAME/loss, NAME/bits_per_byte, NAME/perplexity, NAME/accuracy; with "
+        "answers also NAME/bleu and NAME/token_f1.",
         json_schema_extra=list_map("name"),
     )
 
