@@ -2,7 +2,8 @@
 
 Each has the same number of sequences a step whatever their number, on gloo over the loopback: replicas (DDP),
 shards (FSDP2, zeroStage 2), and shards whose experts the two share (tokens travel while the experts that all
-pass are computed). One process trains while the other waits, then both, in turns.
+pass are computed). One process trains while the other waits, then both, in turns. Before them two that know
+nothing of each other: what they lose to memory and caches that cores share is no layout's doing.
 
 The first lines are what the machine can do: products on a core, and bytes between the two processes.
 `step_time.py --scaling` holds the plan's model of step time against all of them.
@@ -45,6 +46,7 @@ class Layout:
     zero_stage: Literal[0, 2]
     goal: float | None  # of perfect
     experts: int = 1  # processes that share them
+    joined: bool = True  # False: each trains a model of its own
 
     def parallelism(self, ranks: int) -> Parallelism:
         return Parallelism(
@@ -52,7 +54,12 @@ class Layout:
         )
 
 
-LAYOUTS = (Layout("ddp", 0, 0.95), Layout("fsdp2", 2, 0.9), Layout("ep", 2, None, experts=RANKS))
+LAYOUTS = (
+    Layout("unjoined", 0, None, joined=False),
+    Layout("ddp", 0, 0.95),
+    Layout("fsdp2", 2, 0.9),
+    Layout("ep", 2, None, experts=RANKS),
+)
 LINK_BYTES, LINK_RUNS = 2**24, 10  # that a process sends the other at a time
 
 
@@ -89,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--layouts", default=",".join(layout.name for layout in LAYOUTS))
     arguments = parser.parse_args()
     if len(os.sched_getaffinity(0)) < RANKS:
         parser.error(f"this process may use one core only: {RANKS} are needed, one for each rank")
@@ -96,7 +104,8 @@ def main() -> None:
     emit(Point("scaling", CORE, [core / 1e9], "GFLOP/s"))
     emit(Point("scaling", LINK, [link / 1e9], "GB/s"))
     for model in arguments.models.split(","):
-        for number, layout in enumerate(LAYOUTS):
+        chosen = [layout for layout in LAYOUTS if layout.name in arguments.layouts.split(",")]
+        for number, layout in enumerate(chosen):
             alone, together = rates(model, layout, runs=arguments.runs)
             if number == 0:
                 emit(Point("scaling", f"{model}-{LENGTH}-{PRECISION}-{ALONE}", alone, "tokens/s"))
@@ -166,8 +175,9 @@ def _machine(rank: int) -> tuple[float, float]:
 
 def _train(rank: int, *, model: str, layout: Layout, runs: int) -> list[tuple[float, float]]:
     cpu = torch.device("cpu")
-    shared = Training(model, layout, TorchGroup(rank, RANKS, cpu))
-    alone = Training(model, layout, LocalGroup(0, 1, cpu)) if rank == 0 else None
+    own_group = LocalGroup(0, 1, cpu)
+    shared = Training(model, layout, TorchGroup(rank, RANKS, cpu) if layout.joined else own_group)
+    alone = Training(model, layout, own_group) if rank == 0 else None
     pairs = []
     for _ in range(runs):
         own = alone.rate() if alone else 0.0
