@@ -14,6 +14,8 @@ from deepseek_operator.api.schema import (
     EndpointUrl,
     SpecModel,
     StorageUri,
+    exactly_one_of,
+    with_rules,
 )
 from deepseek_operator.api.stage_settings import MAX_COUNT, LanguageCode
 from deepseek_operator.api.storage import LocalReference
@@ -35,8 +37,19 @@ class Synonyms(SpecModel):
 class ReplaceSynonyms(SpecModel):
     """Adds copies in which words are replaced. Only stages that add copies may follow."""
 
-    lexicon: list[Synonyms] = Field(
-        min_length=1, max_length=1024, description="Words and their synonyms.", json_schema_extra=ATOMIC_LIST
+    model_config = with_rules(exactly_one_of("lexicon", "lexiconUri"))
+
+    lexicon: list[Synonyms] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        description="Words and their synonyms.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    lexicon_uri: StorageUri | None = Field(
+        default=None,
+        description="Object with more of them, on the sources' service: JSON lines of {word, synonyms}; also "
+        "compressed (.gz, .zst). 64 MiB at most.",
     )
     rate: Decimal = Field(default="0.1", description="Share of the lexicon's words that is replaced.")
     copies: int = Field(default=1, ge=1, le=8, description="Copies of each record.")

@@ -177,8 +177,18 @@ class EntityPhrases(SpecModel):
 class AnnotateEntities(SpecModel):
     """Makes of a record its words, one a line, each with a BIO tag."""
 
-    entities: list[EntityPhrases] = Field(
-        min_length=1, max_length=16, description="What is looked for.", json_schema_extra=ATOMIC_LIST
+    model_config = with_rules(exactly_one_of("entities", "entitiesUri"))
+
+    entities: list[EntityPhrases] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=16,
+        description="What is looked for.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    entities_uri: StorageUri | None = Field(
+        default=None,
+        description="Object with more of it, on the sources' service: JSON lines of {type, phrases}; or .gz.",
     )
     case_sensitive: bool = Field(default=True, description="Whether capitals count.")
 

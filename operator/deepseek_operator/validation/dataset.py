@@ -1,23 +1,19 @@
 """Whether a dataset can be prepared, and the run config that it then becomes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Final
 
 from pydantic import ValidationError
-from pydantic.alias_generators import to_camel
 
 from deepseek_operator.api.dataset import DeepSeekDataset
-from deepseek_operator.api.pipeline import PipelineStage
 from deepseek_operator.resources.run_config import PreparedDataset, render_dataset_run
 from deepseek_operator.resources.schedule import InvalidSchedule, next_time
 from deepseek_operator.validation.bounds import problems_of
+from deepseek_operator.validation.pipeline import check_pipeline
 from deepseek_operator.validation.storage import check_endpoint, check_uri
 from deepseek_operator.validation.training_job import no_image
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.plan.problem import Problem
-
-_MAKE_COPIES: Final = ("replace_synonyms", "reorder_clauses", "back_translate")
 
 
 def validate_dataset(dataset: DeepSeekDataset, *, worker_image: str) -> list[Problem]:
@@ -45,7 +41,7 @@ def _fields(dataset: DeepSeekDataset, worker_image: str) -> Iterator[Problem]:
         yield from check_endpoint(spec.source_storage.endpoint_url, field="spec.sourceStorage.endpointUrl")
     for index, source in enumerate(spec.sources):
         yield from check_uri(source.uri, field=f"spec.sources[{index}].uri")
-    yield from _stages(spec.pipeline or [])
+    yield from check_pipeline(spec.pipeline or [])
     if spec.tokenizer.uri is not None:
         yield from check_uri(spec.tokenizer.uri, field="spec.tokenizer.uri")
     if not spec.image and not worker_image:
@@ -83,53 +79,3 @@ def _schedule(schedule: str) -> Iterator[Problem]:
             remedy="use for instance 0 3 * * 1: Mondays at 3 in the morning, UTC",
             reason="InvalidSchedule",
         )
-
-
-def _stages(pipeline: Sequence[PipelineStage]) -> Iterator[Problem]:
-    for index, stage in enumerate(pipeline):
-        field = f"spec.pipeline[{index}]"
-        for at, uri in enumerate(stage.decontaminate.uris if stage.decontaminate else ()):
-            yield from check_uri(uri, field=f"{field}.decontaminate.uris[{at}]")
-        for at, uri in enumerate((stage.filter_perplexity and stage.filter_perplexity.uris) or ()):
-            yield from check_uri(uri, field=f"{field}.filterPerplexity.uris[{at}]")
-        if stage.filter_perplexity is not None and stage.filter_perplexity.model is not None:
-            uri = stage.filter_perplexity.model.uri
-            yield from check_uri(uri, field=f"{field}.filterPerplexity.model.uri")
-        if stage.deduplicate_semantic is not None:
-            uri = stage.deduplicate_semantic.model.uri
-            yield from check_uri(uri, field=f"{field}.deduplicateSemantic.model.uri")
-        if stage.reorder_clauses is not None:
-            yield from check_uri(stage.reorder_clauses.model.uri, field=f"{field}.reorderClauses.model.uri")
-        if stage.back_translate is not None:
-            yield from check_endpoint(stage.back_translate.base_url, field=f"{field}.backTranslate.baseUrl")
-    yield from _copies_last(pipeline)
-    yield from _one_secret(pipeline)
-
-
-def _copies_last(pipeline: Sequence[PipelineStage]) -> Iterator[Problem]:
-    kinds = [next((kind for kind in _MAKE_COPIES if getattr(stage, kind)), "") for stage in pipeline]
-    for index, (stage, kind) in enumerate(zip(pipeline, kinds, strict=True)):
-        if kind and not all(kinds[index:]):
-            yield Problem(
-                field=f"spec.pipeline[{index}].{to_camel(kind)}",
-                value=f"stage {index + 1} of {len(pipeline)}",
-                rule="makes copies: a stage after it would not know them from their originals",
-                remedy=f"move stage {stage.name!r} to the end; only stages that make copies may follow",
-                reason="InvalidPipeline",
-            )
-
-
-def _one_secret(pipeline: Sequence[PipelineStage]) -> Iterator[Problem]:
-    """The pods know one OPENAI_API_KEY, and send it to each service that is named."""
-    stages = [
-        (at, each.back_translate) for at, each in enumerate(pipeline) if each.back_translate is not None
-    ]
-    for at, stage in stages[1:]:
-        if stage.secret_ref != stages[0][1].secret_ref:
-            yield Problem(
-                field=f"spec.pipeline[{at}].backTranslate.secretRef",
-                value=repr(stage.secret_ref.name if stage.secret_ref else None),
-                rule=f"must be that of stage {pipeline[stages[0][0]].name!r}: the pods know one key",
-                remedy="name the same Secret in all stages of backTranslate, or in none",
-                reason="InvalidPipeline",
-            )

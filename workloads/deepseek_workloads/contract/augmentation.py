@@ -7,7 +7,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
-from deepseek_workloads.contract.setting_rules import check_named_once
+from deepseek_workloads.contract.setting_rules import check_named_once, check_one_of
 from deepseek_workloads.contract.stage_model import StageModel
 from deepseek_workloads.contract.wire import WireModel
 
@@ -23,13 +23,15 @@ class Synonyms(WireModel):
 class ReplaceSynonyms(WireModel):
     """Adds copies of each document in which words of the lexicon are replaced, marked as augmented."""
 
-    lexicon: list[Synonyms] = Field(min_length=1, max_length=1024)
+    lexicon: list[Synonyms] = Field(default_factory=list, max_length=1024)
+    lexicon_uri: str | None = None  # of JSON lines of the same, on the sources' store
     rate: Share = 0.1  # of the words that the lexicon has
     copies: int = Field(default=1, ge=1, le=8)
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _one_entry_a_word(self) -> Self:
+        check_one_of("lexicon", bool(self.lexicon), "lexiconUri", self.lexicon_uri is not None)
         check_named_once("word", [entry.word.casefold() for entry in self.lexicon])
         return self
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from deepseek_workloads.contract.augmentation import BackTranslate, ReorderClauses, ReplaceSynonyms, Share
-from deepseek_workloads.contract.setting_rules import check_named_once, check_order
+from deepseek_workloads.contract.setting_rules import check_named_once, check_one_of, check_order
 from deepseek_workloads.contract.stage_model import StageModel
 from deepseek_workloads.contract.wire import WireModel
 
@@ -139,11 +139,13 @@ class EntityPhrases(WireModel):
 class AnnotateEntities(WireModel):
     """A document becomes its words, one a line, each with its BIO tag."""
 
-    entities: list[EntityPhrases] = Field(min_length=1, max_length=16)
+    entities: list[EntityPhrases] = Field(default_factory=list, max_length=16)
+    entities_uri: str | None = None  # of JSON lines of the same, on the sources' store
     case_sensitive: bool = True
 
     @model_validator(mode="after")
     def _one_type_a_phrase(self) -> Self:
+        check_one_of("entities", bool(self.entities), "entitiesUri", self.entities_uri is not None)
         check_named_once("phrase", [phrase for each in self.entities for phrase in each.phrases])
         return self
 
@@ -179,8 +181,7 @@ class FilterPerplexity(WireModel):
 
     @model_validator(mode="after")
     def _some_perplexity_is_left(self) -> Self:
-        if bool(self.uris) == (self.model is not None):
-            raise ValueError("uris, model: give a reference or a model: one of the two")
+        check_one_of("uris", bool(self.uris), "model", self.model is not None)
         check_order("minPerplexity", self.min_perplexity, "maxPerplexity", self.max_perplexity)
         return self
 

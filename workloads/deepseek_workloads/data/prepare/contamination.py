@@ -4,7 +4,7 @@ First what is looked for of all evaluation sets is hashed, as one task; then eac
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -14,18 +14,12 @@ from deepseek_workloads.contract.records import EvaluationItems
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.compression import without_compression
 from deepseek_workloads.data.prepare.context import Context, put_file, read_file
+from deepseek_workloads.data.prepare.evaluation_content import read_evaluation_set
 from deepseek_workloads.data.prepare.evaluation_items import ItemHashes, KnownItems, sorted_hashes
-from deepseek_workloads.data.prepare.evaluation_sets import MAX_EVALUATION_BYTES, line_of
 from deepseek_workloads.data.prepare.judging import drop_judged
 from deepseek_workloads.data.prepare.records import DocumentsRecord, DropRecord, NgramsRecord
 from deepseek_workloads.data.prepare.stage import put_record
 from deepseek_workloads.data.prepare.stages.contract import Dropped
-from deepseek_workloads.data.prepare.stored_file import (
-    CannotDecompress,
-    chunks_of,
-    open_stored,
-)
-from deepseek_workloads.store.interface import ByteRange
 
 
 def collect_ngrams(context: Context, stage: str, settings: Decontaminate, _task: int) -> NgramsRecord:
@@ -74,38 +68,6 @@ def contaminated_part(
             return None if found is None else Dropped("contaminated", found)
 
         return drop_judged(context, store, judge, stage=stage, documents=documents, dropped=dropped)
-
-
-def read_evaluation_set(context: Context, uri: str) -> tuple[bytes, str]:
-    """Decompressed, and which object it is. Raises DatasetError."""
-    folder, _, name = uri.rpartition("/")
-    with context.open(context.run.raw_storage.model_copy(update={"uri": folder})) as store:
-        info = store.stat(name)
-
-        def read(start: int, end: int) -> bytes:
-            return store.read_ranges([ByteRange(name, start, end, info.etag)])[0]
-
-        with open_stored(read, key=name, size=info.size) as file:
-            try:
-                return _whole(chunks_of(file), uri=uri), line_of(uri, info)
-            except CannotDecompress as error:
-                raise DatasetError(
-                    f"evaluation set {uri}: {error}: give it whole, or as it is without .gz and .zst",
-                    reasons.INVALID_RUN_CONFIG,
-                ) from error
-
-
-def _whole(chunks: Iterable[bytes], *, uri: str) -> bytes:
-    content = bytearray()
-    for chunk in chunks:
-        content += chunk
-        if len(content) > MAX_EVALUATION_BYTES:
-            raise DatasetError(
-                f"evaluation set {uri}: more than {MAX_EVALUATION_BYTES} bytes once decompressed: split it "
-                "into several objects",
-                reasons.INVALID_RUN_CONFIG,
-            )
-    return bytes(content)
 
 
 def evaluation_texts(content: bytes, *, name: str, fields: Sequence[str]) -> Iterator[str]:

@@ -20,6 +20,8 @@ class Context:
     attempt: str  # UUID, a function of raw objects and settings: a restart finds what was done
     open_store: OpenStore
     text_models: TextModels = NO_TEXT_MODELS
+    # evaluation_sets.line_of each object that stages name, as it was before any work; None: not looked at
+    inputs: tuple[str, ...] | None = None
 
     def key(self, name: str) -> str:
         return f"{data_prefix(self.attempt)}{name}"

@@ -1,9 +1,8 @@
 """The steps of a pipeline, one after another, over all parts. It does not know where the parts run."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 from deepseek_workloads.contract.augmentation import BackTranslate, ReorderClauses
 from deepseek_workloads.contract.pipeline import (
@@ -16,15 +15,13 @@ from deepseek_workloads.contract.pipeline import (
     FilterTfIdf,
     ScoreDifficulty,
 )
-from deepseek_workloads.contract.records import StageReport
 from deepseek_workloads.data.prepare.back_translation import back_translate_part, check_service
 from deepseek_workloads.data.prepare.clause_stage import reorder_part
 from deepseek_workloads.data.prepare.contamination import collect_ngrams, contaminated_part
-from deepseek_workloads.data.prepare.context import Context
+from deepseek_workloads.data.prepare.corpus_state import Corpus, Stages
 from deepseek_workloads.data.prepare.deduplicate_stage import deduplicate_range, plan_ranges
 from deepseek_workloads.data.prepare.difficulty_stage import score_part
 from deepseek_workloads.data.prepare.document_frequencies import count_part, plan_totals, total_range
-from deepseek_workloads.data.prepare.executor import Executor
 from deepseek_workloads.data.prepare.named_models import check_model
 from deepseek_workloads.data.prepare.near_components import drop_near_duplicates
 from deepseek_workloads.data.prepare.near_pairs import find_pairs
@@ -39,7 +36,6 @@ from deepseek_workloads.data.prepare.plan import GlobalStep, RecordPass, Step
 from deepseek_workloads.data.prepare.records import (
     CentroidsRecord,
     ClusteredRecord,
-    DocumentsRecord,
     DropRecord,
     FrequenciesRecord,
     ModelRecord,
@@ -50,7 +46,6 @@ from deepseek_workloads.data.prepare.records import (
     RepeatsRecord,
     ServedModelsRecord,
     SignaturesRecord,
-    StageRecord,
     TotalsRecord,
     VectorsRecord,
     WindowsRecord,
@@ -58,52 +53,10 @@ from deepseek_workloads.data.prepare.records import (
 from deepseek_workloads.data.prepare.reports import add_reports, global_report
 from deepseek_workloads.data.prepare.semantic_pairs import pairs_of_clusters, plan_cluster_ranges
 from deepseek_workloads.data.prepare.semantic_vectors import cluster_part, embed_part, find_centroids
-from deepseek_workloads.data.prepare.stage import OnDone, run_stage
 from deepseek_workloads.data.prepare.substring_cut import cut_part
 from deepseek_workloads.data.prepare.substring_repeats import plan_window_ranges, repeats_of_range
 from deepseek_workloads.data.prepare.substring_windows import window_part
 from deepseek_workloads.data.prepare.tfidf_stage import drop_noise
-
-Item = TypeVar("Item")
-Record = TypeVar("Record", bound=StageRecord)
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """All documents after some steps: as they were written last, and what was dropped since."""
-
-    records: tuple[DocumentsRecord, ...]
-    dropped: tuple[DropRecord, ...] = ()
-    reports: tuple[StageReport, ...] = ()
-    refused_examples: tuple[str, ...] = ()  # of documents that a stage could not treat
-
-    @property
-    def documents(self) -> int:
-        return sum(record.documents for record in self.records) - sum(
-            record.part_starts[-1] for record in self.dropped
-        )
-
-
-@dataclass(frozen=True)
-class Stages:
-    """How one substep is run over its items."""
-
-    context: Context
-    executor: Executor
-    on_done: OnDone
-
-    def run(
-        self, name: str, task: Callable[[Item], Record], items: Sequence[Item], record_type: type[Record]
-    ) -> list[Record]:
-        return run_stage(
-            self.context,
-            name,
-            task,
-            items,
-            record_type=record_type,
-            executor=self.executor,
-            on_done=self.on_done,
-        )
 
 
 def read_evaluation_sets(stages: Stages, steps: Sequence[Step]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.augmentation import ReorderClauses
+from deepseek_workloads.contract.pipeline import PipelineStage
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.prepare.context import Context
@@ -25,12 +26,11 @@ MAX_EVALUATION_BYTES = 1024**3  # of one object: it is read as a whole
 
 
 def evaluation_fingerprint(context: Context, run: DatasetRun) -> list[str]:
-    """uri, ETag and size of each evaluation set, before any work. Raises DatasetError, and StoreErrors where
-    one cannot be found."""
+    """uri, ETag and size of each evaluation set, reference and lexicon, before any work. Raises DatasetError,
+    and StoreErrors where one cannot be found."""
     lines = []
     for stage in run.pipeline or ():
-        named = stage.decontaminate or stage.filter_perplexity
-        for uri in named.uris if named is not None else ():
+        for uri in _named_objects(stage):
             folder, _, name = uri.rpartition("/")
             with context.open(run.raw_storage.model_copy(update={"uri": folder})) as store:
                 found = store.stat(name)
@@ -42,6 +42,15 @@ def evaluation_fingerprint(context: Context, run: DatasetRun) -> list[str]:
                 )
             lines.append(line_of(uri, found))
     return lines
+
+
+def _named_objects(stage: PipelineStage) -> list[str]:
+    named = stage.decontaminate or stage.filter_perplexity
+    lists = [
+        stage.replace_synonyms and stage.replace_synonyms.lexicon_uri,
+        stage.annotate_entities and stage.annotate_entities.entities_uri,
+    ]
+    return [*(named.uris if named is not None else ()), *(uri for uri in lists if uri)]
 
 
 def model_fingerprint(context: Context, run: DatasetRun) -> list[str]:
@@ -81,9 +90,7 @@ def line_of(uri: str, info: ObjectInfo) -> str:
 
 
 def check_unchanged(read: Sequence[str], expected: Sequence[str]) -> None:
-    """`read`: as the sets were when their n-grams were taken. Raises ObjectChanged."""
+    """`read`: as the objects were when a stage took them. Raises ObjectChanged."""
     changed = [line.partition("\t")[0] for line in read if line not in expected]
     if changed:
-        raise ObjectChanged(
-            f"evaluation set {changed[0]}: was changed after the preparation began, which now begins again"
-        )
+        raise ObjectChanged(f"{changed[0]}: was changed after the preparation began, which now begins again")

@@ -6,6 +6,7 @@ from deepseek_workloads.contract.pipeline import GlobalSettings
 from deepseek_workloads.contract.records import DroppedSample, StageReport
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.documents import DocumentWriter
+from deepseek_workloads.data.prepare.lexicons import with_lexicon
 from deepseek_workloads.data.prepare.part_files import iter_documents, put_documents
 from deepseek_workloads.data.prepare.plan import RecordPass
 from deepseek_workloads.data.prepare.records import DocumentsRecord, DropRecord, PassRecord
@@ -19,11 +20,12 @@ SAMPLED_PARTS = 64  # the records of all parts are read together: only the first
 def pass_part(
     context: Context, step: RecordPass, dropped: Sequence[DropRecord], documents: DocumentsRecord
 ) -> PassRecord:
+    functions = _functions(context, step)
     counts = [StageCounts() for _ in step.stages]
     writer = DocumentWriter()
     with context.output() as store:
         read = (document for _, document in iter_documents(store, documents, dropped))
-        for document in apply_stages(read, _functions(step), counts):
+        for document in apply_stages(read, functions, counts):
             writer.add(document)
         written = put_documents(context, store, writer, name=step.name, number=documents.number)
         sampled = documents.number < SAMPLED_PARTS
@@ -51,9 +53,9 @@ def report_of(name: str, counts: StageCounts, *, sampled: bool) -> StageReport:
     )
 
 
-def _functions(step: RecordPass) -> list[RecordStage]:
+def _functions(context: Context, step: RecordPass) -> list[RecordStage]:
     functions = []
     for stage in step.stages:
         assert not isinstance(stage.settings, GlobalSettings)
-        functions.append(record_stage(stage.settings))
+        functions.append(record_stage(with_lexicon(context, stage.settings)))
     return functions

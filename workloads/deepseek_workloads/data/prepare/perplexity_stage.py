@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.pipeline import FilterPerplexity
 from deepseek_workloads.data.manifest import DatasetError
-from deepseek_workloads.data.prepare.contamination import evaluation_texts, read_evaluation_set
+from deepseek_workloads.data.prepare.contamination import evaluation_texts
 from deepseek_workloads.data.prepare.context import Context, put_file, read_file
+from deepseek_workloads.data.prepare.evaluation_content import read_evaluation_set
 from deepseek_workloads.data.prepare.judging import Judge, drop_judged
 from deepseek_workloads.data.prepare.named_models import open_scorer
 from deepseek_workloads.data.prepare.ngram_model import pack, train_ngram_model, unpack

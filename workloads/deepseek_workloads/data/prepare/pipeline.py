@@ -13,13 +13,15 @@ from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest
 from deepseek_workloads.data.prepare import publish
 from deepseek_workloads.data.prepare.context import Context, OpenStore
-from deepseek_workloads.data.prepare.corpus import Corpus, Stages, read_evaluation_sets, run_steps
+from deepseek_workloads.data.prepare.corpus import read_evaluation_sets, run_steps
+from deepseek_workloads.data.prepare.corpus_state import Corpus, Stages
 from deepseek_workloads.data.prepare.evaluation_sets import (
     check_unchanged,
     evaluation_fingerprint,
     model_fingerprint,
 )
 from deepseek_workloads.data.prepare.executor import Executor
+from deepseek_workloads.data.prepare.lexicons import check_lexicons
 from deepseek_workloads.data.prepare.model_service import ModelServiceAway
 from deepseek_workloads.data.prepare.plan import plan_steps, stages_of
 from deepseek_workloads.data.prepare.progress import StageReporter
@@ -78,6 +80,7 @@ def _publish(context: Context, executor: Executor, reporter: StageReporter) -> P
     run = context.run
     check_templates(run)
     check_stages(run)
+    check_lexicons(context)
     slices = list_raw(context)
     evaluation_sets = [*evaluation_fingerprint(context, run), *model_fingerprint(context, run)]
     identity = publish.Identity(
@@ -85,7 +88,7 @@ def _publish(context: Context, executor: Executor, reporter: StageReporter) -> P
         settings_digest=settings_digest(run, tokenizer_digest=_check_tokenizer(context)),
         owner_uid=run.owner.uid,
     )
-    context = replace(context, attempt=attempt_id(identity, run))
+    context = replace(context, attempt=attempt_id(identity, run), inputs=tuple(evaluation_sets))
     with context.output() as store:
         found = publish.find_published(store, identity)
         if found is not None:

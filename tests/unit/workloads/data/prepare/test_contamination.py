@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from deepseek_workloads.contract.pipeline import Decontaminate
 from deepseek_workloads.data.manifest import DatasetError
-from deepseek_workloads.data.prepare import contamination
+from deepseek_workloads.data.prepare import evaluation_content
 from deepseek_workloads.data.prepare.contamination import collect_ngrams
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.evaluation_items import (
@@ -30,7 +30,7 @@ def test_known_hashes_are_found_wherever_they_are(hashes: list[int], known: list
 def test_an_evaluation_set_that_grows_beyond_what_a_task_holds_is_refused(
     make_run, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(contamination, "MAX_EVALUATION_BYTES", 100)
+    monkeypatch.setattr(evaluation_content, "MAX_EVALUATION_BYTES", 100)
     (tmp_path / "questions.txt.gz").write_bytes(gzip.compress(b"again " * 100))
     settings = Decontaminate(uris=[f"file://{tmp_path}/questions.txt.gz"])
     context = Context(run=make_run(), attempt="a", open_store=open_store)

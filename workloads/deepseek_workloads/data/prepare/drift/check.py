@@ -46,7 +46,7 @@ def _compare(context: Context, *, digest: str, documents: int, seed: int) -> Dri
         new = _new_objects(context, store, manifest)
     if not new:
         return DriftVerdict(outcome="NothingNew", message="no raw object is new since the dataset was made")
-    sample = Sample(judging_stages(stages_of(context.run)))
+    sample = Sample(judging_stages(context, stages_of(context.run)))
     for record in sample_documents(context, new, documents=documents, seed=seed):
         if isinstance(record, BadRecord):
             sample.add_unreadable()

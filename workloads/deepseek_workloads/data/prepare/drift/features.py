@@ -11,8 +11,10 @@ import numpy as np
 
 from deepseek_workloads.contract.pipeline import Augmentation, GlobalSettings, PipelineStage
 from deepseek_workloads.contract.records import StageReport
+from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.documents import Document
 from deepseek_workloads.data.prepare.drift.divergence import Histogram
+from deepseek_workloads.data.prepare.lexicons import with_lexicon
 from deepseek_workloads.data.prepare.report import PreparationReport
 from deepseek_workloads.data.prepare.stages.contract import RecordStage, StageCounts, apply_stages
 from deepseek_workloads.data.prepare.stages.registry import record_stage
@@ -21,10 +23,10 @@ LENGTH, LANGUAGE, OUTCOME = "length", "language", "outcome"
 UNREADABLE, EMPTY, KEPT, UNKNOWN = "unreadable", "empty", "kept", "notKnown"
 
 
-def judging_stages(stages: Sequence[PipelineStage]) -> list[tuple[str, RecordStage]]:
+def judging_stages(context: Context, stages: Sequence[PipelineStage]) -> list[tuple[str, RecordStage]]:
     """(name, function) of those that look at one document. Copies are no new documents."""
     return [
-        (stage.name, record_stage(stage.settings))
+        (stage.name, record_stage(with_lexicon(context, stage.settings)))
         for stage in stages
         if not isinstance(stage.settings, GlobalSettings | Augmentation)
     ]
