@@ -23,7 +23,7 @@ from deepseek_workloads.contract.records import CheckpointRecord, ExportRecord
 from deepseek_workloads.contract.retention import KeepBest, Retention
 from deepseek_workloads.contract.run_config import Storage, TrainingRun
 from deepseek_workloads.data.cursor import SamplePlan
-from deepseek_workloads.data.held_out import held_out_batches
+from deepseek_workloads.data.held_out import HeldOutReader
 from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.load import open_export
@@ -67,7 +67,8 @@ def test_accuracy_is_the_share_of_tokens_that_are_the_most_probable(undisturbed:
     model.load_state_dict(export.state(ARCHITECTURE))
     data = open_store(undisturbed.data.sources[0].storage, environ={})
     plan = SamplePlan(undisturbed.data, [load_manifest(data, None)])
-    batches = list(held_out_batches(plan, [data], rank=0, world_size=1, micro_batch_size=1, max_samples=8))
+    reader = HeldOutReader(plan, [data])
+    batches = list(reader.batches(rank=0, world_size=1, micro_batch_size=1, max_samples=8))
     with torch.no_grad():
         right = [model(batch.input_ids[:, :-1]).argmax(-1) == batch.input_ids[:, 1:] for batch in batches]
     expected = torch.cat(right).double().mean().item()

@@ -3,20 +3,27 @@
 It does not know the model: it yields token ids and says how many rows of a batch count.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Final
 
 import numpy as np
 import torch
 
 from deepseek_workloads.contract.records import SplitStatistics
-from deepseek_workloads.data.blocks import TokenReader
+from deepseek_workloads.data.blocks import TokenReader, Tokens
 from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.data.disk_cache import DiskCache
 from deepseek_workloads.data.image_readers import image_readers
+from deepseek_workloads.data.images import PlacedImage
 from deepseek_workloads.data.length_buckets import padded_length
 from deepseek_workloads.data.rows import Rows, build_rows
 from deepseek_workloads.data.token_space import TokenSpace
 from deepseek_workloads.store.interface import ObjectStore
+
+READ_TOGETHER: Final = 32  # windows: their chunks are in memory at once, 1 MiB each or less
+KEPT_BYTES: Final = 64 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -62,48 +69,88 @@ def held_out_samples(plan: SamplePlan, *, max_samples: int) -> list[HeldOutSampl
     ]
 
 
-def held_out_batches(
-    plan: SamplePlan,
-    stores: Sequence[ObjectStore],
-    *,
-    rank: int,
-    world_size: int,
-    micro_batch_size: int,
-    max_samples: int,
-) -> Iterator[HeldOutBatch]:
-    """The rank's part of the held-out samples, the same at every evaluation; none when there are none."""
-    samples = held_out_samples(plan, max_samples=max_samples)
-    readers = [
-        TokenReader(store, TokenSpace(manifest.held_out))
-        for store, manifest in zip(stores, plan.manifests, strict=True)
-    ]
-    image_readers_of = image_readers(plan, stores, held_out=True)
-    stride = world_size * micro_batch_size
-    for start in range(0, len(samples), stride):
-        part = samples[start + rank * micro_batch_size :][:micro_batch_size]
-        chosen = part + [samples[0]] * (micro_batch_size - len(part))
-        windows = [(plan.held_out_windows[sample.source], sample.window) for sample in chosen]
-        tokens = [
-            readers[sample.source].read(*of_source.bounds(window))
-            for sample, (of_source, window) in zip(chosen, windows, strict=True)
+class HeldOutReader:
+    """Reads windows many at a time, and keeps their tokens for the next evaluation."""
+
+    def __init__(
+        self,
+        plan: SamplePlan,
+        stores: Sequence[ObjectStore],
+        *,
+        disk: DiskCache | None = None,
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
+        """`disk`: keeps chunks for the other processes of the node. Images are not kept."""
+        self.plan = plan
+        self._readers = [
+            TokenReader(store, TokenSpace(manifest.held_out), disk)
+            for store, manifest in zip(stores, plan.manifests, strict=True)
         ]
-        yield HeldOutBatch(
-            rows=build_rows(
-                tokens,
-                windows,
-                sequence_length=_row_length(plan, samples[start : start + stride]),
-                separate=plan.bucketed is not None,
-                images=[
-                    reader.read([of_source.bounds(window)])[0] if reader is not None else []
-                    for reader, (of_source, window) in zip(
-                        (image_readers_of[sample.source] for sample in chosen), windows, strict=True
-                    )
-                ],
-                image_shape=plan.image_shape,
-            ),
-            sources=[sample.source for sample in chosen],
-            valid_rows=len(part),
+        self._images = image_readers(plan, stores, held_out=True)
+        # The first ones stay: evaluations come in the same order, so the last used would be needed last.
+        self._kept: dict[HeldOutSample, Tokens] = {}
+        self._free_bytes = kept_bytes
+
+    def batches(
+        self, *, rank: int, world_size: int, micro_batch_size: int, max_samples: int
+    ) -> Iterator[HeldOutBatch]:
+        """The rank's part of the held-out samples, the same at every evaluation; none when there are none.
+        Raises the StoreErrors of reading."""
+        samples = held_out_samples(self.plan, max_samples=max_samples)
+        stride = world_size * micro_batch_size
+        of_all = [samples[start : start + stride] for start in range(0, len(samples), stride)]
+        together = max(1, READ_TOGETHER // micro_batch_size)
+        for first in range(0, len(of_all), together):
+            now = of_all[first : first + together]
+            parts = [of_ranks[rank * micro_batch_size :][:micro_batch_size] for of_ranks in now]
+            # A row that another rank has, too, where there are too few: none is longer than theirs.
+            wanted = list(dict.fromkeys([*chain(*parts), *(of_ranks[0] for of_ranks in now)]))
+            tokens, images = self._tokens(wanted), self._images_of(wanted)
+            for of_ranks, part in zip(now, parts, strict=True):
+                filled = part + of_ranks[:1] * (micro_batch_size - len(part))
+                rows = self._rows(filled, tokens, images, length=_row_length(self.plan, of_ranks))
+                yield HeldOutBatch(rows, [sample.source for sample in filled], len(part))
+
+    def _rows(
+        self,
+        samples: Sequence[HeldOutSample],
+        tokens: Mapping[HeldOutSample, Tokens],
+        images: Mapping[HeldOutSample, list[PlacedImage]],
+        *,
+        length: int,
+    ) -> Rows:
+        return build_rows(
+            [tokens[sample] for sample in samples],
+            [(self.plan.held_out_windows[sample.source], sample.window) for sample in samples],
+            sequence_length=length,
+            separate=self.plan.bucketed is not None,
+            images=[images.get(sample, []) for sample in samples],
+            image_shape=self.plan.image_shape,
         )
+
+    def _tokens(self, samples: Sequence[HeldOutSample]) -> dict[HeldOutSample, Tokens]:
+        found = {sample: self._kept[sample] for sample in samples if sample in self._kept}
+        for source, reader in enumerate(self._readers):
+            missing = [sample for sample in samples if sample.source == source and sample not in found]
+            read = reader.read_many(self._bounds(missing)) if missing else []
+            for sample, tokens in zip(missing, read, strict=True):
+                found[sample] = tokens
+                if tokens.nbytes <= self._free_bytes:
+                    self._free_bytes -= tokens.nbytes
+                    self._kept[sample] = tokens
+        return found
+
+    def _images_of(self, samples: Sequence[HeldOutSample]) -> dict[HeldOutSample, list[PlacedImage]]:
+        found: dict[HeldOutSample, list[PlacedImage]] = {}
+        for source, reader in enumerate(self._images):
+            wanted = [sample for sample in samples if sample.source == source]
+            if reader is not None and wanted:
+                found |= zip(wanted, reader.read(self._bounds(wanted)), strict=True)
+        return found
+
+    def _bounds(self, samples: Sequence[HeldOutSample]) -> list[tuple[int, int]]:
+        windows = self.plan.held_out_windows
+        return [windows[sample.source].bounds(sample.window) for sample in samples]
 
 
 def _row_length(plan: SamplePlan, samples: Sequence[HeldOutSample]) -> int:

@@ -8,7 +8,7 @@ from itertools import accumulate
 from deepseek_workloads.contract.records import Shard
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Segment:
     """Tokens start..end (end excluded) of one shard."""
 

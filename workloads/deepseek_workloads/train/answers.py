@@ -4,18 +4,16 @@ It writes what it finds most probable, token by token. All ranks answer the same
 shards of a model need it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from tokenizers import Tokenizer
 
-from deepseek_workloads.data.cursor import SamplePlan
-from deepseek_workloads.data.held_out import held_out_batches
+from deepseek_workloads.data.held_out import HeldOutReader
 from deepseek_workloads.data.rows import Rows
 from deepseek_workloads.model.head import IGNORED
 from deepseek_workloads.model.images import Images
-from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.parallelise import ParallelModel
 from deepseek_workloads.train.prompts import continue_tokens
@@ -35,18 +33,15 @@ def score_answers(
     model: ParallelModel,
     group: Group,
     *,
-    plan: SamplePlan,
-    stores: Sequence[ObjectStore],
+    held_out: HeldOutReader,
     tokenizer_document: bytes,
     conversations: int,
 ) -> dict[str, float]:
     """A collective. Empty when no held-out conversation has a whole answer. Raises the StoreErrors of
     reading."""
     tokenizer = Tokenizer.from_str(tokenizer_document.decode())
-    eos = plan.manifests[0].eos_token_id
-    batches = held_out_batches(
-        plan, stores, rank=0, world_size=1, micro_batch_size=1, max_samples=conversations
-    )
+    eos = held_out.plan.manifests[0].eos_token_id
+    batches = held_out.batches(rank=0, world_size=1, micro_batch_size=1, max_samples=conversations)
     model.module.eval()
     found: list[list[int]] = []
     wanted: list[list[int]] = []

@@ -3,10 +3,7 @@
 It decides nothing: when it happens is the loop's business, what follows from it nobody's.
 """
 
-from collections.abc import Sequence
-
-from deepseek_workloads.data.cursor import SamplePlan
-from deepseek_workloads.store.interface import ObjectStore
+from deepseek_workloads.data.held_out import HeldOutReader
 from deepseek_workloads.train.answers import score_answers
 from deepseek_workloads.train.checkpoint import Position
 from deepseek_workloads.train.evaluate import evaluate
@@ -26,13 +23,12 @@ def assess(setup: Setup, position: Position, reporter: Reporter | None, watch: S
         figures = evaluate(
             setup.model,
             setup.group,
-            plan=setup.data.plan,
-            stores=setup.data.stores,
+            held_out=setup.data.held_out,
             micro_batch_size=setup.micro_batch_size,
             max_samples=evaluation.max_samples,
         )
         if evaluation.answers is not None:
-            figures |= _answered(setup, setup.data.plan, setup.data.stores, evaluation.answers)
+            figures |= _answered(setup, setup.data.held_out, evaluation.answers)
         for of_set in setup.data.evaluated:
             figures |= _of_set(setup, of_set)
         texts = _continued(setup) if evaluation.prompts else {}
@@ -43,28 +39,24 @@ def assess(setup: Setup, position: Position, reporter: Reporter | None, watch: S
 
 def _of_set(setup: Setup, of_set: EvaluationSet) -> dict[str, float]:
     """Named NAME/loss, NAME/bits_per_byte and so on."""
-    evaluation, stores = setup.run.evaluation, [of_set.store]
+    evaluation = setup.run.evaluation
     figures = evaluate(
         setup.model,
         setup.group,
-        plan=of_set.plan,
-        stores=stores,
+        held_out=of_set.held_out,
         micro_batch_size=setup.micro_batch_size,
         max_samples=evaluation.max_samples,
     )
     if evaluation.answers is not None:
-        figures |= _answered(setup, of_set.plan, stores, evaluation.answers)
+        figures |= _answered(setup, of_set.held_out, evaluation.answers)
     return {f"{of_set.name}/{name.removeprefix('held_out_')}": value for name, value in figures.items()}
 
 
-def _answered(
-    setup: Setup, plan: SamplePlan, stores: Sequence[ObjectStore], conversations: int
-) -> dict[str, float]:
+def _answered(setup: Setup, held_out: HeldOutReader, conversations: int) -> dict[str, float]:
     return score_answers(
         setup.model,
         setup.group,
-        plan=plan,
-        stores=stores,
+        held_out=held_out,
         tokenizer_document=setup.group.on_rank_zero(setup.data.tokenizer_document),
         conversations=conversations,
     )

@@ -4,18 +4,17 @@ It knows the model and the held-out split, not when it is asked.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from deepseek_workloads.data.cursor import SamplePlan
-from deepseek_workloads.data.held_out import HeldOutBatch, baseline, held_out_batches
+from deepseek_workloads.data.held_out import HeldOutBatch, HeldOutReader, baseline
 from deepseek_workloads.model.head import IGNORED
 from deepseek_workloads.model.trainable import TrainableModel
 from deepseek_workloads.plan.memory import LOSS_CHUNK_ELEMENTS
-from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.images import images_of
 from deepseek_workloads.train.parallelise import ParallelModel
@@ -26,8 +25,7 @@ def evaluate(
     model: ParallelModel,
     group: Group,
     *,
-    plan: SamplePlan,
-    stores: Sequence[ObjectStore],
+    held_out: HeldOutReader,
     micro_batch_size: int,
     max_samples: int,
 ) -> dict[str, float]:
@@ -37,9 +35,7 @@ def evaluate(
     # Elsewhere a rank sees a part of the positions or of the vocabulary only, or not the last layer.
     layout = model.layout
     countable = layout.pipeline * layout.context * layout.tensor == 1
-    batches = held_out_batches(
-        plan,
-        stores,
+    batches = held_out.batches(
         rank=model.layout.data_rank(group.rank),
         world_size=model.layout.data,
         micro_batch_size=micro_batch_size,
@@ -61,7 +57,7 @@ def evaluate(
     nats, tokens_seen, right = group.sum(sums).tolist()
     if not tokens_seen:
         return {}
-    figures = _figures(nats / tokens_seen, plan, max_samples=max_samples)
+    figures = _figures(nats / tokens_seen, held_out.plan, max_samples=max_samples)
     return {**figures, "accuracy": right / tokens_seen} if countable else figures
 
 

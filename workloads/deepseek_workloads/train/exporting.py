@@ -10,7 +10,6 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from deepseek_workloads.contract.records import BaseExport, Provenance
-from deepseek_workloads.data.held_out import held_out_batches
 from deepseek_workloads.export.files import ExportTokenizer, custom_files
 from deepseek_workloads.export.held_out import held_out_texts
 from deepseek_workloads.export.publish import MAX_SHARD_BYTES, Export, export_model, publish
@@ -84,13 +83,8 @@ def _export_custom(
 def _held_out(opened: Opened) -> list[str]:
     """Of the windows that the evaluation reads."""
     plan = opened.data.plan
-    batches = held_out_batches(
-        plan,
-        opened.data.stores,
-        rank=0,
-        world_size=1,
-        micro_batch_size=1,
-        max_samples=opened.run.evaluation.max_samples,
+    batches = opened.data.held_out.batches(
+        rank=0, world_size=1, micro_batch_size=1, max_samples=opened.run.evaluation.max_samples
     )
     tokenizer = Tokenizer.from_str(opened.data.tokenizer_document().decode())
     windows = [batch.rows.tokens(0) for batch in batches]

@@ -17,6 +17,7 @@ from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.disk_cache import DiskCache
 from deepseek_workloads.data.evaluation_sets import evaluation_plan
+from deepseek_workloads.data.held_out import HeldOutReader
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
 from deepseek_workloads.data.stream import BatchStream
 from deepseek_workloads.store.interface import ObjectStore
@@ -39,8 +40,7 @@ class Epoch:
 @dataclass(frozen=True)
 class EvaluationSet:
     name: str
-    plan: SamplePlan
-    store: ObjectStore
+    held_out: HeldOutReader
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class DataSources:
     plan: SamplePlan
     stores: tuple[ObjectStore, ...]
     digests: tuple[str, ...]
+    held_out: HeldOutReader
     evaluated: tuple[EvaluationSet, ...] = ()
 
     def tokenizer_document(self) -> bytes:
@@ -142,10 +143,16 @@ def open_data(run: TrainingRun, open_store: Callable[[Storage], ObjectStore], gr
 
     pinned = group.on_rank_zero(pin)
     manifests, count = [manifest.manifest for manifest in pinned], len(sources)
-    evaluated = tuple(
-        EvaluationSet(source.name, evaluation_plan(run, source, manifest, store, trained=manifests[0]), store)
+    disk = _disk_cache(run)
+    plans = [
+        evaluation_plan(run, source, manifest, store, trained=manifests[0])
         for source, manifest, store in zip(sets, manifests[count:], opened[count:], strict=True)
+    ]
+    evaluated = tuple(
+        EvaluationSet(source.name, HeldOutReader(plan, [store], disk=disk))
+        for source, plan, store in zip(sets, plans, opened[count:], strict=True)
     )
     stores = tuple(opened[:count])
     plan = sample_plan(run, manifests[:count], stores)
-    return DataSources(plan, stores, tuple(manifest.digest for manifest in pinned[:count]), evaluated)
+    digests = tuple(manifest.digest for manifest in pinned[:count])
+    return DataSources(plan, stores, digests, HeldOutReader(plan, stores, disk=disk), evaluated)

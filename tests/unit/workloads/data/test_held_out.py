@@ -5,8 +5,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deepseek_workloads.contract.records import SplitStatistics
+from deepseek_workloads.data.blocks import TokenReader
 from deepseek_workloads.data.cursor import SamplePlan
-from deepseek_workloads.data.held_out import baseline, held_out_batches, held_out_samples
+from deepseek_workloads.data.held_out import HeldOutReader, baseline, held_out_samples
+from deepseek_workloads.data.token_space import TokenSpace
+from deepseek_workloads.store.interface import ObjectChanged, ObjectStore
 
 FIXTURES = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
@@ -22,9 +25,7 @@ def test_all_ranks_together_see_each_sample_once_in_equal_shapes(
     plan = SamplePlan(make_data(), [write_dataset(store, [100], held_out_tokens=[41, 40])])
     ranks = [
         list(
-            held_out_batches(
-                plan,
-                [store],
+            HeldOutReader(plan, [store]).batches(
                 rank=rank,
                 world_size=world_size,
                 micro_batch_size=micro,
@@ -66,7 +67,7 @@ def test_no_held_out_text_is_no_evaluation_and_no_baseline(new_store, write_data
     store = new_store("a")
     plan = SamplePlan(make_data(), [write_dataset(store, [100])])
     options = {"rank": 0, "world_size": 1, "micro_batch_size": 2, "max_samples": 8}
-    assert list(held_out_batches(plan, [store], **options)) == []
+    assert list(HeldOutReader(plan, [store]).batches(**options)) == []
     assert baseline(plan, max_samples=8) is None
 
 
@@ -84,3 +85,62 @@ def test_the_baseline_mixes_sources_by_the_bytes_of_their_samples(
     assert mixed.unigram_bits_per_byte == pytest.approx((4 * 2.0 + 2 * 5.0) / 6)
     assert mixed.tokens_per_byte == pytest.approx(2 / 6)
     assert mixed.bits_per_byte(math.log(2) * 3) == pytest.approx(1.0)
+
+
+class CountingStore:
+    """How many requests a store sees, and for how many ranges."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store, self.ranges = store, []
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def read_ranges(self, ranges):
+        self.ranges.append(len(ranges))
+        return self._store.read_ranges(ranges)
+
+
+def _contents(reader: HeldOutReader) -> list[list[list[int]]]:
+    batches = reader.batches(rank=0, world_size=1, micro_batch_size=2, max_samples=20)
+    return [batch.input_ids.tolist() for batch in batches]
+
+
+def test_windows_are_read_together_a_chunk_once_and_kept_for_the_next_evaluation(
+    new_store, write_dataset, make_data
+) -> None:
+    store = CountingStore(new_store("a"))
+    plan = SamplePlan(make_data(), [write_dataset(store, [100], held_out_tokens=[41, 40])])
+    reader = HeldOutReader(plan, [store])
+    first = _contents(reader)
+    assert store.ranges == [6]  # all chunks of both shards, in one request
+    assert _contents(reader) == first
+    assert store.ranges == [6]
+
+
+def test_what_is_kept_is_bounded(new_store, write_dataset, make_data) -> None:
+    store = CountingStore(new_store("a"))
+    plan = SamplePlan(make_data(), [write_dataset(store, [100], held_out_tokens=[81])])
+    reader = HeldOutReader(plan, [store], kept_bytes=5 * 2 * 16)  # 16 of 20 windows
+    first = _contents(reader)
+    assert _contents(reader) == first
+    assert store.ranges == [6, 2]
+
+
+@FIXTURES
+@given(bounds=st.lists(st.tuples(st.integers(0, 100), st.integers(1, 40)), max_size=8))
+def test_reading_many_is_reading_each(bounds, new_store, write_dataset) -> None:
+    store = new_store("a")
+    manifest = write_dataset(store, [60, 17, 70])
+    reader = TokenReader(store, TokenSpace(manifest.train))
+    windows = [(start, start + size) for start, size in bounds]
+    read = [tokens.tolist() for tokens in reader.read_many(windows)]
+    assert read == [list(range(start, end)) for start, end in windows]
+
+
+def test_a_damaged_chunk_is_seen_when_many_are_read(new_store, write_dataset) -> None:
+    store = new_store("a")
+    manifest = write_dataset(store, [60])
+    store.put("data/train-0.bin", bytes(120))
+    with pytest.raises(ObjectChanged, match="chunk 1"):
+        TokenReader(store, TokenSpace(manifest.train)).read_many([(20, 24)])
