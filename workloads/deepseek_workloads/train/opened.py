@@ -3,6 +3,7 @@
 It decides what is read and in which order. It does not know what is trained.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,9 @@ def _configure_torch(run: TrainingRun, group: Group) -> None:
     if group.device.type == "cpu":
         threads = run.workers.cpus_per_node / run.workers.num_proc_per_node
         torch.set_num_threads(max(1, int(threads)))
+    if run.training.deterministic:
+        # What torch demands of cuBLAS for it, before the first product; on CPUs nobody reads it.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # The same switch as `use_deterministic_algorithms`, which also imports torch's compiler.
     torch.set_deterministic_debug_mode("error" if run.training.deterministic else "default")
 

@@ -1,12 +1,13 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deepseek_workloads.contract.records import SplitStatistics
 from deepseek_workloads.data.blocks import TokenReader
-from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.data.cursor import DocumentStarts, SamplePlan
 from deepseek_workloads.data.held_out import HeldOutReader, baseline, held_out_samples
 from deepseek_workloads.data.token_space import TokenSpace
 from deepseek_workloads.store.interface import ObjectChanged, ObjectStore
@@ -144,3 +145,17 @@ def test_a_damaged_chunk_is_seen_when_many_are_read(new_store, write_dataset) ->
     store.put("data/train-0.bin", bytes(120))
     with pytest.raises(ObjectChanged, match="chunk 1"):
         TokenReader(store, TokenSpace(manifest.train)).read_many([(20, 24)])
+
+
+def test_rows_that_fill_up_a_batch_are_no_longer_than_its_own(new_store, write_dataset, make_data) -> None:
+    store = new_store("a")
+    manifest = write_dataset(store, [220], held_out_tokens=[220], dtype="uint32")
+    starts = np.array([0, 200, 210, 220])
+    plan = SamplePlan(
+        make_data(sequence_length=256), [manifest], [DocumentStarts(starts, starts)], bucketed=2
+    )
+    batches = HeldOutReader(plan, [store]).batches(rank=0, world_size=1, micro_batch_size=2, max_samples=3)
+    assert [(tuple(batch.input_ids.shape), batch.valid_rows) for batch in batches] == [
+        ((2, 257), 2),
+        ((2, 65), 1),
+    ]

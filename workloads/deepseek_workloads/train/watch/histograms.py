@@ -52,7 +52,7 @@ def histogram(tensor: Tensor) -> Histogram | None:
         return None
     if low == high:
         high = low + 1e-12 + abs(low) * 1e-6
-    counts = torch.stack([torch.histc(chunk.float(), bins=BINS, min=low, max=high) for chunk in chunks])
+    counts = torch.stack([_counts(chunk.float(), low, high) for chunk in chunks])
     width = (high - low) / BINS
     return Histogram(
         smallest=low,
@@ -61,8 +61,14 @@ def histogram(tensor: Tensor) -> Histogram | None:
         total=total,
         total_of_squares=squares,
         limits=[low + width * (index + 1) for index in range(BINS)],
-        counts=counts.double().sum(0).tolist(),
+        counts=counts.sum(0).double().tolist(),
     )
+
+
+def _counts(values: Tensor, low: float, high: float) -> Tensor:
+    """int64 [BINS]. Not by `torch.histc`, which is refused on GPUs where operations must be deterministic."""
+    bins = ((values - low) * (BINS / (high - low))).clamp(0, BINS - 1).to(torch.int32)
+    return torch.bincount(bins, minlength=BINS)
 
 
 def _moments(values: Tensor) -> Tensor:
