@@ -125,6 +125,13 @@ class Data(SpecModel):
             "padded to its longest."
         ),
     )
+    long_conversations: Literal["truncate", "drop", "refuse"] = Field(
+        default="truncate",
+        description=(
+            "Of conversations longer than sequenceLength (training.objective sft). truncate: they are cut "
+            "there. drop: they are left out. refuse: the job is. What is lost is a warning of the job."
+        ),
+    )
     cache_size: Quantity | None = Field(
         default=None,
         description=(

@@ -91,6 +91,9 @@ def render_training_run(
                 "seed": spec.data.seed,
                 "cache_bytes": parse_bytes(spec.data.cache_size) if spec.data.cache_size else None,
                 "mixture": _mixture(spec),
+                "long_conversations": None
+                if spec.data.long_conversations == "truncate"
+                else spec.data.long_conversations,
                 "packing": None if spec.data.packing == "packed" else spec.data.packing,
                 "skip": [skipped.model_dump() for skipped in spec.data.skip] or None,
             },

@@ -14,6 +14,7 @@ from training_cases import (
     MonitorAt,
     final_curve,
     log_entries,
+    metric_lines,
     run_config,
     train_alone,
     train_group,
@@ -247,3 +248,27 @@ def test_text_is_no_conversation(folder: Path) -> None:
     run = fine_tuning(folder, write_dataset(folder), "text")
     with pytest.raises(DatasetError, match="sources of format chat"):
         train_alone(run)
+
+
+def with_long_ones(run: TrainingRun, policy: str | None) -> TrainingRun:
+    changes = {"sequence_length": 15, "long_conversations": policy}
+    return run.model_copy(update={"data": run.data.model_copy(update=changes)})
+
+
+def test_what_is_cut_off_conversations_is_a_warning_of_the_job(chats: str, folder: Path) -> None:
+    monitor = MonitorAt(1, lambda _: None)
+    run = with_long_ones(fine_tuning(folder, chats, "cut", steps=3), None)
+    assert train_alone(run, monitor=monitor).outcome == "Succeeded"
+    (said,) = [
+        words for words in monitor.published[-1].warnings if "conversations are longer than 16" in words
+    ]
+    assert "tokens (" in said
+    (line,) = [line for line in metric_lines(run.storage.uri) if "longConversations" in line]
+    assert line["longConversations"]["lost_tokens"] > 0
+
+
+def test_a_job_can_ask_that_no_conversation_be_cut(chats: str, folder: Path) -> None:
+    with pytest.raises(
+        DatasetError, match=r"set sequenceLength to \d+, longConversations to truncate or drop"
+    ):
+        train_alone(with_long_ones(fine_tuning(folder, chats, "refused", steps=3), "refuse"))

@@ -62,6 +62,7 @@ class Data(WireModel):
     cache_bytes: int | None = Field(default=None, ge=1)  # of a worker's disk, for blocks; None: none
     skip: list[SampleRange] | None = Field(default=None, max_length=64)  # rising, and apart; None: none
     packing: Literal["bucketed"] | None = None  # of conversations; None: packed
+    long_conversations: Literal["drop", "refuse"] | None = None  # beyond sequence_length; None: they are cut
 
 
 ModelPart = Literal["visionTower", "projector", "languageModel"]

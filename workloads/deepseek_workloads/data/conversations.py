@@ -3,6 +3,8 @@ packed or in batches of similar length."""
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from deepseek_workloads.contract.records import DatasetManifest
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.cursor import DocumentStarts, SamplePlan, check_epochs
@@ -50,8 +52,23 @@ def plan_samples(
         )
         for manifest, store in zip(manifests, stores, strict=True)
     ]
+    if run.data.long_conversations == "refuse":
+        _refuse_long(run, documents)
     bucketed = run.training.global_batch_size if run.data.packing == "bucketed" else None
     return SamplePlan(run.data, manifests, documents, bucketed=bucketed)
+
+
+def _refuse_long(run: TrainingRun, documents: Sequence[DocumentStarts]) -> None:
+    length = run.data.sequence_length
+    for source, of_source in zip(run.data.sources, documents, strict=True):
+        sizes = np.concatenate([np.diff(of_source.train), np.diff(of_source.held_out)])
+        if (long := sizes[sizes > length + 1]).size:
+            raise DatasetError(
+                f"data source {source.name!r}: {long.size} of {sizes.size} conversations are longer than "
+                f"data.sequenceLength + 1 = {length + 1} tokens, and data.longConversations is refuse: set "
+                f"sequenceLength to {int(long.max()) - 1}, longConversations to truncate or drop, or split "
+                "them before preparation"
+            )
 
 
 def _difficulty(

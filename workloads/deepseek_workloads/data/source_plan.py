@@ -40,7 +40,8 @@ def split_windows(
 ) -> Windows:
     if documents is not None:
         of_documents = separate if separately else pack
-        return of_documents(documents, sequence_length=data.sequence_length)
+        windows = of_documents(documents, sequence_length=data.sequence_length)
+        return windows.without_cut() if data.long_conversations == "drop" else windows
     return FixedWindows(sum(shard.tokens for shard in shards), data.sequence_length)
 
 

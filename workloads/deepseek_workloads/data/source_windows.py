@@ -145,9 +145,12 @@ class SourceWindows:
         """Tokens of it."""
         if not isinstance(self.windows, PackedWindows):
             return self.order.block_windows * self.windows.sequence_length + 1
-        firsts = np.append(np.arange(0, self.windows.count, self.order.block_windows), self.windows.count)
-        starts = self.windows.document_starts[self.windows.first_documents[firsts]]
-        return int(np.diff(starts).max())
+        packed, size = self.windows, self.order.block_windows
+        firsts = np.arange(0, packed.count, size)
+        lasts = np.minimum(firsts + size, packed.count) - 1
+        starts = packed.document_starts[packed.first_documents[firsts]]
+        ends = packed.document_starts[packed.after_documents[lasts]]
+        return int((ends - starts).max())
 
     def within_block(self, window: int) -> tuple[int, int]:
         """Where a window begins and ends within the tokens of its block."""

@@ -66,6 +66,18 @@ def packing(run: TrainingRun) -> Iterator[Problem]:
         )
 
 
+def long_conversations(run: TrainingRun) -> Iterator[Problem]:
+    if run.data.long_conversations is not None and run.training.objective != "sft":
+        yield Problem(
+            field="spec.data.longConversations",
+            value=run.data.long_conversations,
+            rule=f"belongs to objective sft: with {run.training.objective} text is running, and no "
+            "document is cut",
+            remedy="leave it away, or use objective sft with a dataset of conversations",
+            reason=INVALID_TRAINING,
+        )
+
+
 def skip(run: TrainingRun) -> Iterator[Problem]:
     for index, (before, after) in enumerate(pairwise(run.data.skip or []), start=1):
         if after.from_sample < before.to_sample:

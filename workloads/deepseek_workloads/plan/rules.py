@@ -43,6 +43,7 @@ _RULES = (
     data_rules.mixture,
     data_rules.skip,
     data_rules.packing,
+    data_rules.long_conversations,
     module_rules.precision_overrides,
     module_rules.lora,
     module_rules.quantisation,

@@ -13,6 +13,7 @@ from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.data.long_conversations import long_conversations
 from deepseek_workloads.data.stream import BatchStream
 from deepseek_workloads.plan.rules import check_training
 from deepseek_workloads.train.assessment import assess
@@ -56,6 +57,9 @@ def train(run: TrainingRun, context: TrainContext) -> Verdict:
         setup = set_up(run, context)
     utilisation = utilisation_of(run, setup.group.device, world_size=setup.group.world_size)
     with reporting(setup, context, watch, utilisation=utilisation) as reporter:
+        if reporter is not None:
+            for found in long_conversations(setup.data.plan):
+                reporter.long_conversations(found)
         return TrainingLoop(setup, context, reporter, watch).run()
 
 

@@ -6,11 +6,13 @@ For display only; it decides nothing.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from torch import nn
 
 from deepseek_workloads.contract.messages import AlertSummary, CheckpointSummary, Phase, Progress
+from deepseek_workloads.data.long_conversations import LongConversations
 from deepseek_workloads.data.sample_log import sample_fields
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CheckpointEntry
@@ -91,6 +93,15 @@ class Reporter:
 
     def found_micro_batch_size(self, sequences: int) -> None:
         self._say("microBatchSize", sequences=sequences)
+
+    def long_conversations(self, found: LongConversations) -> None:
+        """What the run does not learn of a source, once an epoch."""
+        self.warn(str(found))
+        self._record(
+            {"epoch": self._progress.epoch, "longConversations": asdict(found)},
+            step=self._progress.step,
+            scalars={f"data/{found.source}/lostShare": found.lost_share},
+        )
 
     def resumed(self, position: Position, live: Sequence[CheckpointEntry], *, from_memory: int = 0) -> None:
         """`from_memory`: bytes of rank 0 that the pods' memory held."""

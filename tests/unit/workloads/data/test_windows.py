@@ -21,7 +21,13 @@ def test_documents_share_a_window_as_long_as_they_fit() -> None:
 def test_a_document_that_fits_nowhere_is_cut_and_alone() -> None:
     windows = packed([2, 9, 2], sequence_length=4)
     assert [windows.bounds(window) for window in range(windows.count)] == [(0, 2), (2, 7), (11, 13)]
-    assert windows.cut_documents == 1
+
+
+def test_a_document_that_would_be_cut_can_be_left_out() -> None:
+    windows = packed([2, 9, 2, 5, 6], sequence_length=4).without_cut()
+    assert [windows.bounds(window) for window in range(windows.count)] == [(0, 2), (11, 13), (13, 18)]
+    assert windows.sizes(np.arange(3)).tolist() == [2, 2, 5]
+    assert windows.documents(2).tolist() == [0] * 5
 
 
 def test_no_documents_make_no_windows() -> None:
