@@ -15,20 +15,26 @@ class LocalReference(SpecModel):
 
 
 class StorageLocation(SpecModel):
-    """Where an S3 service is."""
+    """Where an object storage is."""
 
     endpoint_url: EndpointUrl | None = Field(
-        default=None, description="URL of an S3-compatible service; absent is AWS."
+        default=None,
+        description="URL of an S3-compatible service; absent is AWS. Of gs:// and az://: an endpoint other "
+        "than the service's own.",
     )
-    region: Region = Field(default="us-east-1", description="Region that requests are signed for.")
+    region: Region = Field(default="us-east-1", description="Region that requests to S3 are signed for.")
 
 
 class Storage(StorageLocation):
     """A prefix in object storage, and who may use it."""
 
-    uri: StorageUri = Field(description="s3://bucket/prefix; the resource owns everything below it.")
+    uri: StorageUri = Field(
+        description="s3://bucket/prefix, gs://bucket/prefix or az://container/prefix; the resource owns "
+        "everything below it."
+    )
     secret_ref: LocalReference | None = Field(
         default=None,
         description="Secret with the keys AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if needed, "
-        "AWS_SESSION_TOKEN. The operator never reads it: the pods do.",
+        "AWS_SESSION_TOKEN; of gs:// GOOGLE_SERVICE_ACCOUNT_KEY; of az:// AZURE_STORAGE_ACCOUNT_NAME and, in "
+        "general, AZURE_STORAGE_ACCOUNT_KEY. The operator never reads it: the pods do.",
     )

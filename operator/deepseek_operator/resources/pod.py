@@ -10,6 +10,7 @@ from deepseek_operator.resources.pod_set import PodSet
 from deepseek_operator.resources.quantity import parse_bytes
 from deepseek_operator.resources.run_objects import RUN_CONFIG_KEY
 from deepseek_workloads.contract import environment as env
+from deepseek_workloads.contract.storage_schemes import credential_variables
 
 USER_ID: Final = 1000
 COMMAND: Final = ["python", "-m", "deepseek_workloads.supervise"]
@@ -118,7 +119,7 @@ def _environment(pod_set: PodSet, member: Member) -> list[Document]:
             _from_secret(name, resource.token_secret, env.JOB_TOKEN_SECRET_KEY)
             for name in (env.JOB_TOKEN, env.RAY_AUTH_TOKEN)
         ),
-        *_credentials(pod_set.credentials_secret),
+        *_credentials(pod_set),
         *_service_keys(pod_set, member),
     ]
 
@@ -132,13 +133,15 @@ def _service_keys(pod_set: PodSet, member: Member) -> list[Document]:
     ]
 
 
-def _credentials(secret: str | None) -> list[Document]:
+def _credentials(pod_set: PodSet) -> list[Document]:
+    """One Secret for all storages of the run, whatever their kinds."""
+    secret = pod_set.credentials_secret
     if secret is None:
         return []
     return [
-        _from_secret(env.AWS_ACCESS_KEY_ID, secret, env.AWS_ACCESS_KEY_ID),
-        _from_secret(env.AWS_SECRET_ACCESS_KEY, secret, env.AWS_SECRET_ACCESS_KEY),
-        _from_secret(env.AWS_SESSION_TOKEN, secret, env.AWS_SESSION_TOKEN, optional=True),
+        _from_secret(name, secret, name, optional=not required)
+        for scheme in pod_set.storage_schemes
+        for name, required in credential_variables(scheme).items()
     ]
 
 

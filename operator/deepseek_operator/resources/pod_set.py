@@ -39,6 +39,7 @@ class PodSet:
     image_pull_policy: str
     image_pull_secrets: tuple[str, ...]
     credentials_secret: str | None  # its name
+    storage_schemes: tuple[str, ...]  # of the storages that the run talks to, sorted
     workers: Workers
     coordinator: Coordinator
     run_policy: RunPolicy
@@ -73,6 +74,7 @@ def pod_set_of(
         workers=spec.workers,
         coordinator=spec.coordinator,
         run_policy=spec.run_policy,
+        storage_schemes=storage_schemes(run),
         storage_ports=storage_ports(run, settings),
         settings=settings,
         service_keys=tuple(_service_keys(spec)),
@@ -99,6 +101,11 @@ def _tracker_keys(monitoring: Monitoring) -> Iterator[SecretKey]:
 
 def _backend(run: AnyRun) -> str:
     return run.backend if isinstance(run, TrainingRun) else "ray"
+
+
+def storage_schemes(run: AnyRun) -> tuple[str, ...]:
+    """Of every object storage that the run talks to, sorted: each knows its user in its own way."""
+    return tuple(sorted({urlsplit(storage.uri).scheme for storage in _storages(run)}))
 
 
 def storage_ports(run: AnyRun, settings: BuildSettings) -> tuple[int, ...]:

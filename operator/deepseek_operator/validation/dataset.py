@@ -39,11 +39,14 @@ def _fields(dataset: DeepSeekDataset, worker_image: str) -> Iterator[Problem]:
     yield from check_endpoint(spec.storage.endpoint_url, field="spec.storage.endpointUrl")
     if spec.source_storage is not None:
         yield from check_endpoint(spec.source_storage.endpoint_url, field="spec.sourceStorage.endpointUrl")
+    location = spec.source_storage or spec.storage
+    shared = spec.sources[0].uri if location.endpoint_url else None
     for index, source in enumerate(spec.sources):
-        yield from check_uri(source.uri, field=f"spec.sources[{index}].uri")
-    yield from check_pipeline(spec.pipeline or [])
+        other = shared if index or spec.source_storage else shared and spec.storage.uri
+        yield from check_uri(source.uri, field=f"spec.sources[{index}].uri", endpoint_of=other)
+    yield from check_pipeline(spec.pipeline or [], endpoint_of=shared)
     if spec.tokenizer.uri is not None:
-        yield from check_uri(spec.tokenizer.uri, field="spec.tokenizer.uri")
+        yield from check_uri(spec.tokenizer.uri, field="spec.tokenizer.uri", endpoint_of=shared)
     if not spec.image and not worker_image:
         yield no_image()
     if spec.drift_check is not None:

@@ -12,11 +12,12 @@ from deepseek_workloads.plan.problem import Problem
 _MAKE_COPIES: Final = ("replace_synonyms", "reorder_clauses", "back_translate")
 
 
-def check_pipeline(pipeline: Sequence[PipelineStage]) -> Iterator[Problem]:
+def check_pipeline(pipeline: Sequence[PipelineStage], *, endpoint_of: str | None = None) -> Iterator[Problem]:
+    """`endpoint_of`: the storage whose endpointUrl is used for what the stages name, too."""
     for index, stage in enumerate(pipeline):
         field = f"spec.pipeline[{index}]"
         for name, uri in _uris(stage):
-            yield from check_uri(uri, field=f"{field}.{name}")
+            yield from check_uri(uri, field=f"{field}.{name}", endpoint_of=endpoint_of)
         if stage.back_translate is not None:
             yield from check_endpoint(stage.back_translate.base_url, field=f"{field}.backTranslate.baseUrl")
     yield from _copies_last(pipeline)

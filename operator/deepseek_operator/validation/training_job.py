@@ -55,11 +55,13 @@ def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
     spec = job.spec
     yield from check_uri(spec.storage.uri, field="spec.storage.uri")
     yield from check_endpoint(spec.storage.endpoint_url, field="spec.storage.endpointUrl")
+    shared = spec.storage.uri if spec.storage.endpoint_url else None
     for field, sources in (("data", spec.data.sources), ("evaluation", spec.evaluation.sources)):
         for index, source in enumerate(sources):
             place = f"spec.{field}.sources[{index}]"
             if source.uri is not None:
-                yield from check_uri(source.uri, field=f"{place}.uri")
+                other = None if source.endpoint_url else shared
+                yield from check_uri(source.uri, field=f"{place}.uri", endpoint_of=other)
             yield from check_endpoint(source.endpoint_url, field=f"{place}.endpointUrl")
     mlflow, wandb = spec.monitoring.mlflow, spec.monitoring.wandb
     if mlflow is not None:
@@ -79,10 +81,11 @@ def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
     }
     vision = spec.model.vision
     if vision is not None and vision.init_from is not None:
-        yield from check_uri(vision.init_from.storage_uri, field="spec.model.vision.initFrom.storageUri")
+        field = "spec.model.vision.initFrom.storageUri"
+        yield from check_uri(vision.init_from.storage_uri, field=field, endpoint_of=shared)
     for field, export in exports.items():
         if export is not None and export.storage_uri is not None:
-            yield from check_uri(export.storage_uri, field=f"{field}.storageUri")
+            yield from check_uri(export.storage_uri, field=f"{field}.storageUri", endpoint_of=shared)
 
 
 def no_image() -> Problem:

@@ -1,4 +1,5 @@
-"""Object storage: reads, writes, the commit log. s3:// through s3fs, file:// on a shared volume.
+"""Object storage: reads, writes, the commit log. s3:// through s3fs, gs:// and az:// through
+obstore, file:// on a shared volume.
 
 store = open_store(Storage(uri="s3://models/tiny", endpoint_url=...))
 log = CommitLog(store)

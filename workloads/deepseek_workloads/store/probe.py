@@ -25,8 +25,9 @@ def check_conditional_writes(store: ObjectStore) -> None:
             if store.read(key) == first:
                 return
         raise UnsafeStore(
-            f"{store.uri}: the store ignores If-None-Match on PutObject, so two writers could both commit; "
-            "use a store with conditional writes (Amazon S3, MinIO, Ceph, versitygw, ...)"
+            f"{store.uri}: the store ignores the condition that a write must create the object "
+            "(If-None-Match on PutObject), so two writers could both commit; use a store with conditional "
+            "writes (Amazon S3, Google Cloud Storage, Azure Blob Storage, MinIO, Ceph, versitygw, ...)"
         )
     finally:
         store.delete([key])

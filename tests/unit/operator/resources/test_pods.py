@@ -82,6 +82,38 @@ def test_secrets_are_referenced_never_written(make_pod_set: Any, build: BuildPod
     assert secret["AWS_SESSION_TOKEN"]["valueFrom"]["secretKeyRef"]["optional"] is True
 
 
+@pytest.mark.parametrize(
+    ("uri", "required", "optional"),
+    [
+        ("gs://models/tiny", {"GOOGLE_SERVICE_ACCOUNT_KEY"}, set()),
+        (
+            "az://models/tiny",
+            {"AZURE_STORAGE_ACCOUNT_NAME"},
+            {
+                "AZURE_STORAGE_ACCOUNT_KEY",
+                "AZURE_STORAGE_SAS_KEY",
+                "AZURE_TENANT_ID",
+                "AZURE_CLIENT_ID",
+                "AZURE_CLIENT_SECRET",
+            },
+        ),
+    ],
+)
+def test_each_kind_of_storage_of_a_run_brings_its_keys(
+    make_pod_set: Any, uri: str, required: set[str], optional: set[str]
+) -> None:
+    """The dataset lies in s3://."""
+    pod = _worker(make_pod_set({"storage": {"uri": uri, "endpointUrl": None}}))
+    found = {
+        entry["name"]: reference.get("optional", False)
+        for entry in pod["spec"]["containers"][0]["env"]
+        if (reference := entry.get("valueFrom", {}).get("secretKeyRef"))
+        and entry["name"].startswith(("AWS", "GOOGLE", "AZURE"))
+    }
+    of_s3 = {"AWS_ACCESS_KEY_ID": False, "AWS_SECRET_ACCESS_KEY": False, "AWS_SESSION_TOKEN": True}
+    assert found == of_s3 | dict.fromkeys(required, False) | dict.fromkeys(optional, True)
+
+
 def test_workers_alone_know_the_keys_of_trackers(make_pod_set: Any) -> None:
     mlflow = {"trackingUri": "https://mlflow", "experiment": "tiny", "secretRef": {"name": "mlflow"}}
     wandb = {"project": "tiny", "secretRef": {"name": "wandb"}}

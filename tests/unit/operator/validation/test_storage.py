@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from deepseek_operator.validation.storage import check_endpoint, check_uri
 
 
-@pytest.mark.parametrize("uri", ["s3://abc", "s3://my-bucket/a/b", "s3://my.bucket/", "s3://0ab/x-y_z/1.txt"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://abc",
+        "s3://my-bucket/a/b",
+        "s3://my.bucket/",
+        "s3://0ab/x-y_z/1.txt",
+        "gs://my_bucket.of/a",
+        "az://container-1/a/b",
+    ],
+)
 def test_good_uris_pass(uri: str) -> None:
     assert list(check_uri(uri, field="spec.storage.uri")) == []
 
@@ -21,7 +31,12 @@ def test_good_uris_pass(uri: str) -> None:
         ("s3://", "must name a bucket after s3://"),
         ("models/tiny", "must begin with s3://"),
         ("http://s3.example.com/bucket", "must begin with s3://"),
-        ("file:///data", "must begin with s3://"),
+        ("file:///data", "must begin with s3://, gs:// or az://"),
+        ("hdfs://namenode/data", "must begin with s3://, gs:// or az://"),
+        ("abfss://data@account.dfs.core.windows.net/x", "must begin with az://, not abfss://"),
+        ("gs:///x", "must name a bucket after gs://"),
+        ("az://my.container/x", "letters, digits and hyphens"),
+        ("az://my--container/x", "letters, digits and hyphens"),
         ("s3://AB/x", "3 to 63 lower-case letters"),
         ("s3://ab", "3 to 63 lower-case letters"),
         ("s3://bucket/a?b=c", "no ? and no #"),
@@ -37,6 +52,14 @@ def test_bad_uris_are_refused_by_name(uri: str, rule: str) -> None:
     assert repr(uri) == problem.value
     assert rule in problem.rule
     assert problem.remedy
+
+
+def test_what_shares_an_endpoint_lies_in_the_same_kind_of_storage() -> None:
+    shared = "s3://models/tiny"
+    assert list(check_uri("s3://corpus/docs", field="f", endpoint_of=shared)) == []
+    (problem,) = check_uri("gs://corpus/docs", field="f", endpoint_of=shared)
+    assert shared in problem.rule
+    assert "endpointUrl" in problem.rule
 
 
 def test_credentials_in_a_uri_are_refused_without_being_repeated() -> None:

@@ -1,4 +1,4 @@
-"""What every ObjectStore promises, for file:// and for s3:// alike."""
+"""What every ObjectStore promises, for file://, s3:// and gs:// alike."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -56,7 +56,7 @@ def test_an_unreachable_endpoint_is_retried_and_then_named() -> None:
     store.close()
 
 
-@pytest.mark.parametrize("uri", ["s3://", "s3:///prefix", "gs://bucket", "bucket/prefix", "file://"])
+@pytest.mark.parametrize("uri", ["s3://", "s3:///prefix", "gs://", "bucket/prefix", "file://"])
 def test_a_uri_that_names_no_place_is_refused(uri: str) -> None:
     with pytest.raises(InvalidStorageUri, match="BUCKET"):
         open_store(Storage(uri=uri), environ={})
