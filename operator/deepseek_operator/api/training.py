@@ -14,8 +14,10 @@ from deepseek_operator.api.schema import (
     ATOMIC_LIST,
     SET_LIST,
     Decimal,
+    Digest,
     Entrypoint,
     SpecModel,
+    StorageUri,
     exactly_one_of,
     list_map,
     with_rules,
@@ -72,10 +74,27 @@ class Horovod(SpecModel):
     )
 
 
-class Distillation(SpecModel):
-    """alpha * T^2 * KL at temperature T + (1 - alpha) * cross-entropy, against a teacher that runs beside."""
+class TeacherLogits(SpecModel):
+    """What python -m deepseek_workloads.train.teacher_logits has written, for the data of data.sources."""
 
-    teacher: InitFrom = Field(description="The model to learn from: any size, the data's tokenizer.")
+    uri: StorageUri = Field(description="Prefix of its teacher-logits.json, in the job's S3 service.")
+    digest: Digest | None = Field(
+        default=None, description="Of teacher-logits.json, as the command prints it; absent: as found."
+    )
+
+
+class Distillation(SpecModel):
+    """alpha * T^2 * KL at temperature T + (1 - alpha) * cross-entropy, against a teacher that runs beside, or
+    what it foresees, computed beforehand."""
+
+    model_config = with_rules(exactly_one_of("teacher", "teacherLogits"))
+
+    teacher: InitFrom | None = Field(
+        default=None, description="The model to learn from: any size, the data's tokenizer."
+    )
+    teacher_logits: TeacherLogits | None = Field(
+        default=None, description="Its most probable tokens at each position of the data; docs/training.md."
+    )
     alpha: Decimal = Field(default="0.7", description="Share of the teacher in the loss; at most 1.")
     temperature: Decimal = Field(default="2", description="Softens both models' probabilities.")
 

@@ -130,8 +130,8 @@ def _storages(run: AnyRun) -> list[Storage]:
         baseline = run.check.baseline
         return [run.storage, *([baseline.storage] if baseline else [])]
     distillation = run.training.distillation
-    models = [run.init_from, run.vision_init_from, distillation.teacher if distillation else None]
-    read = [model for model in models if model is not None]
+    taught = [distillation.teacher, distillation.teacher_logits] if distillation else []
+    read = [place for place in (run.init_from, run.vision_init_from, *taught) if place is not None]
     sources = [*run.data.sources, *(run.evaluation.sources or ())]
     return [run.storage, *read, *(source.storage for source in sources)]
 

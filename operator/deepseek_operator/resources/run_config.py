@@ -247,13 +247,22 @@ def _mixture(spec: TrainingJobSpec) -> list[Values] | None:
 def _training(spec: TrainingJobSpec, teacher: InitialExport | None) -> Values:
     """Tokens have become steps, `auto` a precision, an absent zeroStage one; the rest is named alike."""
     parallelism = spec.training.parallelism.model_dump(exclude_none=True)
-    distillation = spec.training.distillation
     return spec.training.model_dump(exclude={"tokens"}) | {
-        "distillation": distillation.model_dump() | {"teacher": teacher} if distillation else None,
+        "distillation": _distillation(spec, teacher),
         "steps": steps_of(spec),
         "precision": _precision(spec),
         "parallelism": {"zero_stage": 0 if spec.backend == "horovod" else 2} | parallelism,
     }
+
+
+def _distillation(spec: TrainingJobSpec, teacher: InitialExport | None) -> Values | None:
+    """What it reads has become places with an endpoint."""
+    wanted = spec.training.distillation
+    if wanted is None:
+        return None
+    stored = wanted.teacher_logits
+    location = _storage(spec.storage).model_dump() | stored.model_dump() if stored else None
+    return wanted.model_dump() | {"teacher": teacher if wanted.teacher else None, "teacher_logits": location}
 
 
 def _precision(spec: TrainingJobSpec) -> str:

@@ -79,6 +79,9 @@ def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
         "spec.model.initFrom": spec.model.init_from,
         "spec.training.distillation.teacher": distillation.teacher if distillation else None,
     }
+    if distillation is not None and distillation.teacher_logits is not None:
+        field = "spec.training.distillation.teacherLogits.uri"
+        yield from check_uri(distillation.teacher_logits.uri, field=field)
     vision = spec.model.vision
     if vision is not None and vision.init_from is not None:
         field = "spec.model.vision.initFrom.storageUri"

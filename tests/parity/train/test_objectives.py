@@ -126,7 +126,7 @@ def test_the_distillation_loss_is_its_formula_and_so_is_its_gradient(monkeypatch
         return alpha * heat**2 * divergence + (1 - alpha) * entropy
 
     def found(h: Tensor, w: Tensor) -> Tensor:
-        parts = distil.distilled((h, w), (wanted, known), labels, temperature=heat)
+        parts = distil.distilled((h, w), distil.OfTeacher(wanted, known), labels, temperature=heat)
         return alpha * heat**2 * parts.divergence + (1 - alpha) * parts.entropy
 
     results = []

@@ -42,7 +42,9 @@ def recipe_of(run: TrainingRun) -> Recipe:
     training = run.training.model_dump(mode="json", by_alias=True, include=set(_TRAINING_FIELDS))
     distillation = run.training.distillation
     if distillation is not None:
-        training["distillation"] = {**training["distillation"], "teacher": distillation.teacher.uri}
+        read = {"teacher": distillation.teacher, "teacherLogits": distillation.teacher_logits}
+        places = {name: place.uri if place else None for name, place in read.items()}
+        training["distillation"] = {**training["distillation"], **places}
     if run.training.schedule.name == "constant":
         training["steps"] = None
     sources = [

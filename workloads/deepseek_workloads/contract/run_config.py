@@ -88,10 +88,18 @@ class Horovod(WireModel):
     compression: Literal["none", "fp16"] = "none"
 
 
-class Distillation(WireModel):
-    """alpha * T^2 * KL(teacher || student) at temperature T + (1 - alpha) * cross-entropy."""
+class TeacherLogitsLocation(Storage):
+    """`uri`: a prefix with teacher-logits.json."""
 
-    teacher: InitialExport
+    digest: str | None = None  # sha256:... of that; None: taken as found
+
+
+class Distillation(WireModel):
+    """alpha * T^2 * KL(teacher || student) at temperature T + (1 - alpha) * cross-entropy. Exactly one of the
+    teacher, which runs beside, and what it foresees, stored."""
+
+    teacher: InitialExport | None = None
+    teacher_logits: TeacherLogitsLocation | None = None
     alpha: float = Field(default=0.7, ge=0, le=1)
     temperature: float = Field(default=2, gt=0)
 

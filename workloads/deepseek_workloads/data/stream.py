@@ -24,6 +24,7 @@ from deepseek_workloads.data.read_ahead import ReadAhead, groups_in_use
 from deepseek_workloads.data.rows import Rows, build_rows
 from deepseek_workloads.data.samples import Samples
 from deepseek_workloads.data.source_windows import SourceWindows
+from deepseek_workloads.data.top_k import TopK, TopKReader
 from deepseek_workloads.data.window_order import GROUP_BLOCKS
 from deepseek_workloads.store.interface import ObjectStore
 
@@ -39,6 +40,7 @@ class Batch:
     first_sample: int  # global index of row 0; the rows that follow are the next indices
     last_of_step: bool  # the rank's last micro-batch of a global batch
     step_tokens: int = 0  # of the global batch, over all ranks, without what pads single documents
+    top_k: TopK | None = None  # of the rows, where what a teacher foresees was stored
 
     @property
     def input_ids(self) -> torch.Tensor:
@@ -121,11 +123,12 @@ class BatchStream:
         read_threads: int = 2 * GROUP_BLOCKS,
         cache_bytes: int | None = None,
         disk: DiskCache | None = None,
+        top_k: TopKReader | None = None,
     ) -> None:
         """`stores`: one for each source of the plan, in its order. `end_sample`: no global batch begins at or
         after it, so that nothing is read in vain at the end of a run. `cache_bytes`: None is what the order
         needs to read each block once an epoch (at most 16 blocks a source). `disk`: keeps blocks for other
-        epochs and processes."""
+        epochs and processes. `top_k`: reads what a teacher foresees, too."""
         if len(stores) != len(plan.sources):
             raise ValueError(f"{len(stores)} stores for {len(plan.sources)} sources: one each is needed")
         self.read_latency = Latency()  # of blocks, from the store to verified tokens
@@ -134,6 +137,7 @@ class BatchStream:
         self._readers = [
             TokenReader(store, source.space, disk) for store, source in zip(stores, plan.sources, strict=True)
         ]
+        self._top_k = top_k
         self._images = image_readers(plan, stores, held_out=False)
         capacity = working_set_bytes(plan) if cache_bytes is None else cache_bytes
         self._cache = BlockCache(self._load, capacity_bytes=capacity, threads=read_threads)
@@ -242,6 +246,7 @@ class BatchStream:
             first_sample=located.first_sample,
             last_of_step=located.last_of_step,
             step_tokens=located.step_tokens,
+            top_k=self._top_k.read(located.samples, tokens) if self._top_k is not None else None,
         )
 
     def _read_images(self, samples: Samples) -> list[list[PlacedImage]]:

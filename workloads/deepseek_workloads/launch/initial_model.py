@@ -84,8 +84,9 @@ def teacher_problems(
     """Whether an export can teach the run's model: the same tokens, whatever its size. `store` is at the
     export's prefix. Raises StoreErrors."""
     wanted = run.training.distillation
+    teacher = wanted.teacher if wanted else None
     try:
-        theirs = architecture_of(_config_of_export(store, wanted.teacher.digest if wanted else None))
+        theirs = architecture_of(_config_of_export(store, teacher.digest if teacher else None))
     except ValueError as error:
         yield f"{store.uri}: cannot teach: {error}"
         return

@@ -34,10 +34,11 @@ from deepseek_workloads.data.prepare.raw import check_readable, list_raw
 from deepseek_workloads.data.prepare.rendering import check_templates
 from deepseek_workloads.data.prepare.stage_checks import check_stages
 from deepseek_workloads.launch.arguments import parse_arguments, write_verdict
-from deepseek_workloads.launch.initial_model import initial_model_problems, teacher_problems
+from deepseek_workloads.launch.initial_model import initial_model_problems
 from deepseek_workloads.launch.initial_vision import initial_vision_problems
 from deepseek_workloads.launch.refusals import OpenStore, Refusal, Refusals
 from deepseek_workloads.launch.served_exports import check_served_exports
+from deepseek_workloads.launch.teachers import check_stored_teacher, check_teacher
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CommitLog, live_checkpoints, recipe_of_newest_checkpoint
 from deepseek_workloads.store.open import open_store
@@ -64,7 +65,8 @@ def preflight(run: AnyRun, open_store: OpenStore, *, first_start: bool = True) -
             _check_evaluation_sources(run, manifests[0], open_store, refusals)
         _check_initial_model(run, manifests, open_store, refusals, goes_on=goes_on)
         _check_initial_vision(run, open_store, refusals, goes_on=goes_on)
-        _check_teacher(run, manifests, open_store, refusals)
+        check_teacher(run, manifests, open_store, refusals)
+        check_stored_teacher(run, open_store, refusals)
     else:
         _check_raw_objects(run, open_store, refusals)
     return refusals.found
@@ -232,17 +234,6 @@ def _check_initial_vision(
         return
     with refusals.collected(field), closing(open_store(wanted)) as store:
         for problem in initial_vision_problems(run.architecture, store, read_weights=not goes_on):
-            refusals.add(reasons.CHECKPOINT_MISMATCH, f"{field}: {problem}")
-
-
-def _check_teacher(
-    run: TrainingRun, manifests: list[DatasetManifest], open_store: OpenStore, refusals: Refusals
-) -> None:
-    wanted, field = run.training.distillation, "spec.training.distillation.teacher"
-    if wanted is None:
-        return
-    with refusals.collected(field), closing(open_store(wanted.teacher)) as store:
-        for problem in teacher_problems(run, manifests, store):
             refusals.add(reasons.CHECKPOINT_MISMATCH, f"{field}: {problem}")
 
 

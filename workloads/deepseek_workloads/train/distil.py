@@ -2,48 +2,112 @@
 
     loss = alpha * T^2 * KL(softmax(teacher / T) || softmax(student / T)) + (1 - alpha) * cross-entropy
 
-as a mean over the labels that count. The teacher runs beside the student on every rank; of both only a chunk
-of logits is in memory at a time.
+as a mean over the labels that count. The teacher runs beside the student on every rank, or what it foresees
+was stored (`data.top_k`): of each position the k most probable tokens and the mass of all others, which then
+are one outcome. That divergence is a lower bound of the whole one (log-sum inequality: Cover and Thomas,
+Elements of Information Theory, theorem 2.7.1), and equal to it where k is the vocabulary. Of logits only a
+chunk is in memory at a time.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from deepseek_workloads.data.top_k import TopK
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.head import IGNORED, LanguageModelHead, cross_entropy
 from deepseek_workloads.model.losses import DISTILLATION_LOSS
 from deepseek_workloads.model.trainable import LossParts
 from deepseek_workloads.plan.memory import LOSS_CHUNK_ELEMENTS
 
+_LEAST: Final = -80.0  # logarithm of a mass that float32 still has
 _COPIES: Final = 8  # float32 arrays of logits' size that a chunk's forward and backward pass hold
 
 
+class Foreseen(Protocol):
+    """Of N positions, what a teacher takes for probable."""
+
+    def __len__(self) -> int: ...
+
+    def divergence(self, part: slice, logits: Tensor, temperature: float) -> Tensor:
+        """Of the student's `logits` [n, V] at the positions of `part`, both at the temperature: [n], nats."""
+
+
+@dataclass(frozen=True)
+class OfTeacher:
+    hidden: Tensor  # [N, H]
+    weight: Tensor  # [V, H], of its head
+
+    def __len__(self) -> int:
+        return len(self.hidden)
+
+    def divergence(self, part: slice, logits: Tensor, temperature: float) -> Tensor:
+        """As Foreseen's."""
+        wanted = _logits(self.hidden[part], self.weight)
+        log_student = (logits / temperature).log_softmax(-1)
+        log_teacher = (wanted / temperature).log_softmax(-1)
+        return F.kl_div(log_student, log_teacher, log_target=True, reduction="none").sum(-1)
+
+
+@dataclass(frozen=True)
+class Stored:
+    ids: Tensor  # int64 [N, k]
+    log_probabilities: Tensor  # float32 [N, k], at the temperature
+    log_rest: Tensor  # float32 [N], of all other tokens together
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def divergence(self, part: slice, logits: Tensor, temperature: float) -> Tensor:
+        """As Foreseen's; `temperature` is the one that they were stored with."""
+        ids, log_teacher = self.ids[part], self.log_probabilities[part]
+        log_student = (logits / temperature).log_softmax(-1)
+        of_named = (log_teacher.exp() * (log_teacher - log_student.gather(-1, ids))).sum(-1)
+        if ids.shape[-1] == logits.shape[-1]:
+            return of_named
+        log_others = log_student.scatter(-1, ids, -torch.inf).logsumexp(-1)
+        log_rest = self.log_rest[part].clamp(min=_LEAST)
+        return of_named + log_rest.exp() * (log_rest - log_others)
+
+
 class Distillation:
-    """Between a student, whose head learns from it, and a teacher in evaluation mode on the same device."""
+    """Between a student, whose head learns from it, and a teacher in evaluation mode on the same device;
+    without one, what was stored comes with each pass."""
 
     def __init__(
-        self, student: LanguageModelHead, teacher: DeepseekV3ForCausalLM, *, alpha: float, temperature: float
+        self,
+        student: LanguageModelHead,
+        teacher: DeepseekV3ForCausalLM | None,
+        *,
+        alpha: float,
+        temperature: float,
     ) -> None:
         self._teacher, self._alpha, self._temperature = teacher, alpha, temperature
-        self._hidden: Tensor | None = None  # [B * T, H] of the teacher, for the pass that is running
+        self._foreseen: Foreseen | None = None  # in the pass that is running
         self._told: Distilled | None = None  # of that pass
         student.loss = self._loss
 
     @contextmanager
-    def over(self, inputs: Tensor, documents: Tensor | None) -> Iterator[None]:
+    def over(self, inputs: Tensor, documents: Tensor | None, top_k: TopK | None = None) -> Iterator[None]:
         """Around forward and backward of a pass of the student over `inputs` int64 [B, T]."""
-        with torch.no_grad(), self._teacher.documents.within(documents):
-            self._hidden = self._teacher.model(inputs).last.flatten(0, 1)
+        if self._teacher is None:
+            assert top_k is not None, "plan.distillation_rules"
+            self._foreseen = _on_device(top_k, inputs.device)
+        else:
+            with torch.no_grad(), self._teacher.documents.within(documents):
+                hidden = self._teacher.model(inputs).last.flatten(0, 1)
+            self._foreseen = OfTeacher(hidden, self._teacher.lm_head.weight.detach())
         try:
             yield
         finally:
-            self._hidden = None
+            self._foreseen = None
 
     def told(self, parts: LossParts) -> LossParts:
         """Of the pass that has just run: the loss of the text as in any run, of which 1 - alpha counts, and
@@ -55,11 +119,10 @@ class Distillation:
         )
 
     def _loss(self, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-        teacher = self._hidden
-        if teacher is None or len(teacher) != len(hidden):  # evaluation, modules that look further
+        foreseen = self._foreseen
+        if foreseen is None or len(foreseen) != len(hidden):  # evaluation, modules that look further
             return cross_entropy(hidden, weight, labels)
-        of_teacher = (teacher, self._teacher.lm_head.weight.detach())
-        parts = distilled((hidden, weight), of_teacher, labels, temperature=self._temperature)
+        parts = distilled((hidden, weight), foreseen, labels, temperature=self._temperature)
         self._told = Distilled(*(part.detach() for part in parts))
         return self._alpha * self._temperature**2 * parts.divergence + (1 - self._alpha) * parts.entropy
 
@@ -72,9 +135,9 @@ class Distilled(NamedTuple):
 
 
 def distilled(
-    student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], labels: Tensor, *, temperature: float
+    student: tuple[Tensor, Tensor], foreseen: Foreseen, labels: Tensor, *, temperature: float
 ) -> Distilled:
-    """Of each model its hidden states [N, H] and its head's weight [V, H]; `labels` int64 [N]."""
+    """`student`: its hidden states [N, H] and its head's weight [V, H]; `labels` int64 [N]."""
     hidden, weight = student
     chunk = max(1, LOSS_CHUNK_ELEMENTS[hidden.is_cuda] // (_COPIES * weight.shape[0]))
     exact = torch.promote_types(hidden.dtype, torch.float32)
@@ -84,7 +147,7 @@ def distilled(
         of_chunk: Any = checkpoint(  # logits are made again for the backward pass
             _sums_over_labels,
             (hidden[part], weight),
-            (teacher[0][part], teacher[1]),
+            (foreseen, part),
             labels[part],
             temperature,
             use_reentrant=False,
@@ -95,14 +158,18 @@ def distilled(
 
 
 def _sums_over_labels(
-    student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], labels: Tensor, temperature: float
+    student: tuple[Tensor, Tensor], of_teacher: tuple[Foreseen, slice], labels: Tensor, temperature: float
 ) -> Distilled:
-    logits, wanted = (_logits(*side) for side in (student, teacher))
-    log_student = (logits / temperature).log_softmax(-1)
-    log_teacher = (wanted / temperature).log_softmax(-1)
-    divergence = F.kl_div(log_student, log_teacher, log_target=True, reduction="none").sum(-1)
+    logits, (foreseen, part) = _logits(*student), of_teacher
+    divergence = foreseen.divergence(part, logits, temperature)
     entropy = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
     return Distilled((divergence * (labels != IGNORED)).sum(), entropy)
+
+
+def _on_device(top_k: TopK, device: torch.device) -> Stored:
+    ids = torch.from_numpy(top_k.ids.astype(np.int64)).to(device)
+    values, rest = (torch.tensor(part).to(device) for part in (top_k.log_probabilities, top_k.log_rest))
+    return Stored(ids.flatten(0, 1), values.flatten(0, 1), rest.flatten())
 
 
 def _logits(hidden: Tensor, weight: Tensor) -> Tensor:

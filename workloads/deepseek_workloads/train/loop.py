@@ -167,6 +167,7 @@ class TrainingLoop:
             rank=layout.data_rank(setup.group.rank),
             world_size=layout.data,
             micro_batch_size=self._micro_batch_size,
+            top_k=setup.top_k,
         )
 
     def _step(self, stream: BatchStream) -> tuple[StepResult, float]:

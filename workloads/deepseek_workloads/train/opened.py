@@ -21,6 +21,7 @@ from deepseek_workloads.data.evaluation_sets import evaluation_plan
 from deepseek_workloads.data.held_out import HeldOutReader
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
 from deepseek_workloads.data.stream import BatchStream
+from deepseek_workloads.data.top_k import TopKReader
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CommitLog, LogEntry, Writer
 from deepseek_workloads.train.checkpoint import Identity, Position
@@ -75,7 +76,15 @@ class Opened:
     identity: Identity
     memory: MemoryReplicas | None
 
-    def stream(self, position: Position, *, rank: int, world_size: int, micro_batch_size: int) -> BatchStream:
+    def stream(
+        self,
+        position: Position,
+        *,
+        rank: int,
+        world_size: int,
+        micro_batch_size: int,
+        top_k: TopKReader | None = None,
+    ) -> BatchStream:
         """The data that is left from `position` to the run's last step. Rank and size are those of reading:
         ranks that divide a sample between them read the same."""
         training, start = self.run.training, position.consumed_samples
@@ -89,6 +98,7 @@ class Opened:
             start_sample=start,
             end_sample=start + (training.steps - position.step) * training.global_batch_size,
             disk=_disk_cache(self.run),
+            top_k=top_k,
         )
 
 

@@ -8,6 +8,8 @@ import torch
 
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.conversations import sample_plan
+from deepseek_workloads.data.manifest import DatasetError
+from deepseek_workloads.data.top_k import TopKReader, mismatches, read_teacher_logits
 from deepseek_workloads.export.load import load_export
 from deepseek_workloads.export.start import open_initial_model, open_vision_checkpoint
 from deepseek_workloads.export.stream_weights import load_vision_weights, load_weights
@@ -37,6 +39,7 @@ class Setup(Opened):
     pruning: ChannelPruning | None
     anchor: Anchor | None
     distillation: Distillation | None
+    top_k: TopKReader | None  # of what a teacher foresees, where it was stored
     guard: Guard
     micro_batch_size: int
     loaded: checkpoint.Loaded
@@ -78,6 +81,7 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
         pruning=pruning,
         anchor=anchor,
         distillation=_distillation(run, context, model, group),
+        top_k=_stored_teacher(run, context, opened),
         guard=guard,
         micro_batch_size=choose_micro_batch_size(run),
         loaded=loaded,
@@ -105,16 +109,30 @@ def _first_weights(run: TrainingRun, context: TrainContext, group: Group, model:
 def _distillation(
     run: TrainingRun, context: TrainContext, model: ParallelModel, group: Group
 ) -> Distillation | None:
-    """Every rank reads the whole teacher, in what the run computes in."""
+    """Every rank reads the whole teacher, in what the run computes in; none where its logits were stored."""
     wanted = run.training.distillation
     if wanted is None:
         return None
+    student = model.deepseek.lm_head
+    if wanted.teacher is None:
+        return Distillation(student, None, alpha=wanted.alpha, temperature=wanted.temperature)
     dtype = DTYPES[run.training.precision]
     with closing(context.open_store(wanted.teacher)) as store:
         teacher = load_export(store, recorded=wanted.teacher.digest, dtype=dtype, device=str(group.device))
-    return Distillation(
-        model.deepseek.lm_head, teacher.model, alpha=wanted.alpha, temperature=wanted.temperature
-    )
+    return Distillation(student, teacher.model, alpha=wanted.alpha, temperature=wanted.temperature)
+
+
+def _stored_teacher(run: TrainingRun, context: TrainContext, opened: Opened) -> TopKReader | None:
+    """A collective: rank 0 reads the manifest for all. Raises DatasetError where it is of something else."""
+    wanted = run.training.distillation
+    if wanted is None or wanted.teacher_logits is None:
+        return None
+    location = wanted.teacher_logits
+    store = context.open_store(location)
+    stored = opened.group.on_rank_zero(lambda: read_teacher_logits(store, location.digest))
+    for problem in mismatches(stored, run, opened.data.digests):
+        raise DatasetError(f"spec.training.distillation.teacherLogits: {store.uri}: {problem}")
+    return TopKReader(store, stored, opened.data.digests)
 
 
 def _largest_expert_load(run: TrainingRun) -> float | None:

@@ -164,7 +164,7 @@ class Trainer:
                 self._model.one_pass(last=last),
                 self._model.plain.documents.within(documents),
                 self._model.plain.images.within(images_of(batch.rows, device)),
-                self._taught(inputs, documents),
+                self._taught(inputs, documents, batch),
             ):
                 with self._model.compute(device):
                     parts = self._model.losses(inputs, labels)
@@ -178,10 +178,10 @@ class Trainer:
         assert counts is not None
         return _Totals(loss, summed(auxiliary), counts, dropped)
 
-    def _taught(self, inputs: Tensor, documents: Tensor | None) -> AbstractContextManager[None]:
+    def _taught(self, inputs: Tensor, documents: Tensor | None, batch: Batch) -> AbstractContextManager[None]:
         if self._distillation is None:
             return nullcontext()
-        return self._distillation.over(inputs, documents)
+        return self._distillation.over(inputs, documents, batch.top_k)
 
     def _finish_gradients(self) -> None:
         """What the passes have left, scaled back; and what is no part of their loss."""

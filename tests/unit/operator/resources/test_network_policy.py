@@ -11,7 +11,7 @@ from deepseek_operator.resources.settings import BuildSettings, NetworkSettings
 from deepseek_operator.validation.dataset import dataset_run_of
 from deepseek_operator.validation.training_job import training_run_of
 from deepseek_workloads.contract.environment import HOROVOD_LAUNCHER_PORT, HOROVOD_RENDEZVOUS_PORT
-from deepseek_workloads.contract.run_config import Distillation, InitialExport, Storage
+from deepseek_workloads.contract.run_config import Distillation, InitialExport, Storage, TeacherLogitsLocation
 
 TRACKERS = {
     "mlflow": {"trackingUri": "http://mlflow.tracking:5000", "experiment": "tiny"},
@@ -69,10 +69,12 @@ def test_ports_of_the_models_that_a_run_reads_are_open(make_job: Any) -> None:
         InitialExport(uri=f"s3://models/{name}", endpoint_url=f"http://{name}.storage:{port}")
         for name, port in (("base", 9001), ("large", 9002))
     )
-    training = run.training.model_copy(update={"distillation": Distillation(teacher=teacher)})
+    taught = TeacherLogitsLocation(uri="s3://corpus/taught", endpoint_url="http://taught.storage:9003")
+    distillation = Distillation(teacher=teacher, teacher_logits=taught)
+    training = run.training.model_copy(update={"distillation": distillation})
     changed = run.model_copy(update={"init_from": base, "training": training})
     added = set(storage_ports(changed, settings)) - set(storage_ports(run, settings))
-    assert added == {9001, 9002}
+    assert added == {9001, 9002, 9003}
 
 
 def test_ports_of_experiment_trackers_are_open(make_job: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from deepseek_operator.resources.run_config import PreparedDataset
 from deepseek_operator.validation.training_job import training_run_of, validate_training_job
-from deepseek_workloads.contract.run_config import Storage, parse_run
+from deepseek_workloads.contract.run_config import Storage, TeacherLogitsLocation, parse_run
 
 READY = {"docs": PreparedDataset(storage=Storage(uri="s3://corpus/docs"), digest="sha256:" + "0" * 64)}
 
@@ -73,6 +73,11 @@ def _tiny(**moe: Any) -> dict[str, Any]:
             {"training": {"entrypoint": "my.code:train"}, "rollout": {"serviceRef": {"name": "chat"}}},
             "spec.rollout",
             "a model revision, which is not made",
+        ),
+        (
+            {"training": {"distillation": {"teacherLogits": {"uri": "s3:///x"}}}},
+            "spec.training.distillation.teacherLogits.uri",
+            "must name a bucket",
         ),
         (
             {"model": {"function": "my.code:build"}, "rollout": {"serviceRef": {"name": "chat"}}},
@@ -247,3 +252,15 @@ def test_a_schedule_of_weights_counts_samples_in_the_run_config(make_job: Any) -
     ]
     assert [(skipped.from_sample, skipped.to_sample) for skipped in run.data.skip or []] == [(64, 128)]
     assert parse_run(run.to_json()) == run
+
+
+def test_stored_logits_are_read_from_the_jobs_service_and_there_is_no_teacher(make_job: Any) -> None:
+    taught = {"teacherLogits": {"uri": "s3://data/docs/taught"}, "alpha": "0.5"}
+    job = make_job({"training": {"distillation": taught}, "storage": {"endpointUrl": "http://s3:9000"}})
+    assert validate_training_job(job, worker_image="worker") == []
+    distillation = training_run_of(job, datasets=READY).training.distillation
+    assert distillation is not None
+    assert (distillation.teacher, distillation.alpha) == (None, 0.5)
+    assert distillation.teacher_logits == TeacherLogitsLocation(
+        uri="s3://data/docs/taught", endpoint_url="http://s3:9000"
+    )
