@@ -152,5 +152,5 @@ def _rendered(
             job, architecture=architecture, datasets=datasets, init_from=start, teacher=_ANY_EXPORT
         )
     except ValidationError as error:
-        problems += problems_of(error)
+        problems += problems_of(error, fields={"spec.data.mixture": "spec.data.mixture.schedule"})
         return None

@@ -23,7 +23,8 @@ import numpy as np
 
 from deepseek_workloads.contract import environment
 from deepseek_workloads.contract.exit_codes import ExitCode
-from deepseek_workloads.contract.run_config import TrainingRun, parse_run
+from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.contract.run_file import UnusableRunConfig, read_run
 from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
@@ -170,7 +171,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--run-config", type=Path, default=Path(default))
     parser.add_argument("--samples", type=int, help="of the order; the default is all of the run")
     asked = parser.parse_args(argv)
-    run = parse_run(asked.run_config.read_text())
+    try:
+        run = read_run(asked.run_config)
+    except UnusableRunConfig as error:
+        print(error, file=sys.stderr)
+        return int(ExitCode.BAD_INPUT)
     if not isinstance(run, TrainingRun):
         parser.error(f"--run-config {asked.run_config}: is of a {run.kind}, only training has an order")
     in_order = True

@@ -27,6 +27,7 @@ from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Failure, Verdict
 from deepseek_workloads.contract.run_config import Storage, TrainingRun, parse_run
+from deepseek_workloads.contract.run_file import UnusableRunConfig, read_run
 from deepseek_workloads.launch.epochs import epoch_beginner
 from deepseek_workloads.launch.failures import failure_of
 from deepseek_workloads.launch.preflight import preflight, verdict_of
@@ -170,7 +171,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--run-config", type=Path, required=True)
     parser.add_argument("--ranks", type=int, default=1)
     arguments = parser.parse_args(argv)
-    run = parse_run(arguments.run_config.read_bytes())
+    try:
+        run = read_run(arguments.run_config)
+    except UnusableRunConfig as error:
+        print(error, file=sys.stderr)
+        return ExitCode.BAD_INPUT
     if not isinstance(run, TrainingRun):
         parser.error(f"{arguments.run_config}: kind {run.kind!r}: must be 'training'")
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")

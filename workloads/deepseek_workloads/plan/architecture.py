@@ -69,12 +69,12 @@ def resolve(preset: str | None, overrides: Mapping[str, Any] | None = None) -> A
 
 
 def _unknown_preset(preset: str) -> Problem:
-    near = difflib.get_close_matches(preset, PRESETS, n=3, cutoff=0.4) or sorted(PRESETS)
+    near = difflib.get_close_matches(preset, PRESETS, n=3, cutoff=0.4)
     return Problem(
         field=PRESET_FIELD,
         value=repr(preset),
         rule=f"must be one of {', '.join(sorted(PRESETS))}",
-        remedy=f"did you mean {' or '.join(near)}?",
+        remedy=f"did you mean {' or '.join(near)}?" if near else "use one of them",
         reason=UNKNOWN_PRESET,
     )
 

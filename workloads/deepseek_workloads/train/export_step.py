@@ -20,7 +20,9 @@ from deepseek_workloads.contract import environment, reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.recipe import model_digest
 from deepseek_workloads.contract.records import EpochRecord
-from deepseek_workloads.contract.run_config import Parallelism, Storage, TrainingRun, parse_run
+from deepseek_workloads.contract.run_config import Parallelism, Storage, TrainingRun
+from deepseek_workloads.contract.run_file import UnusableRunConfig, read_run
+from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.export.publish import Export
 from deepseek_workloads.plan.estimate import parameters
 from deepseek_workloads.plan.memory_rules import INSUFFICIENT_MEMORY
@@ -131,14 +133,19 @@ def main(argv: Sequence[str]) -> int:
     default = os.environ.get(environment.RUN_CONFIG_PATH, environment.RUN_CONFIG_FILE)
     parser.add_argument("--run-config", type=Path, default=Path(default))
     asked = parser.parse_args(argv)
-    run = parse_run(asked.run_config.read_text())
+    try:
+        run = read_run(asked.run_config)
+    except UnusableRunConfig as error:
+        print(error, file=sys.stderr)
+        return int(ExitCode.BAD_INPUT)
     if not isinstance(run, TrainingRun):
         parser.error(f"--run-config {asked.run_config}: is of a {run.kind}, only training has checkpoints")
     try:
         export = export_step(run, asked.step, open_store=open_store, spare=spare_memory())
-    except StoreError as error:
+    except (StoreError, DatasetError) as error:
         print(f"{error.reason}: {error}", file=sys.stderr)
-        return int(ExitCode.TRY_AGAIN if error.transient else ExitCode.BAD_INPUT)
+        again = isinstance(error, StoreError) and error.transient
+        return int(ExitCode.TRY_AGAIN if again else ExitCode.BAD_INPUT)
     print(json_line({"step": asked.step, "storageUri": export.uri, "digest": export.digest}))
     return int(ExitCode.DONE)
 

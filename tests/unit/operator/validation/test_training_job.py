@@ -264,3 +264,27 @@ def test_stored_logits_are_read_from_the_jobs_service_and_there_is_no_teacher(ma
     assert distillation.teacher_logits == TeacherLogitsLocation(
         uri="s3://data/docs/taught", endpoint_url="http://s3:9000"
     )
+
+
+@pytest.mark.parametrize(
+    ("spec", "field", "remedy"),
+    [
+        ({"training": {"schedule": {"minRatio": "2"}}}, "spec.training.schedule.minRatio", "use at most 1"),
+        (
+            {"data": {"mixture": {"schedule": [{"atSamples": 9, "weights": {}}]}}},
+            "spec.data.mixture.schedule[0].weights",
+            "give at least 1",
+        ),
+    ],
+)
+def test_the_remedy_of_a_bound_is_the_bound_and_the_path_is_the_resources(
+    make_job: Any, spec: dict[str, Any], field: str, remedy: str
+) -> None:
+    found = [(p.field, p.remedy) for p in validate_training_job(make_job(spec), worker_image="worker")]
+    assert (field, remedy) in [(field, words.removesuffix(".0")) for field, words in found]
+
+
+def test_a_preset_like_none_is_told_the_names_once(make_job: Any) -> None:
+    job = make_job({"model": {"preset": "nosuch"}})
+    (problem,) = validate_training_job(job, worker_image="worker")
+    assert problem.remedy == "use one of them"
