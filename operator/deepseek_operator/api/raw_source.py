@@ -23,6 +23,11 @@ class RawSource(SpecModel):
             "belongs to records with fields: use it with format jsonl, parquet or webdataset",
             field_path=".template",
         ),
+        rule(
+            "!has(self.captions) || self.format == 'image-text'",
+            "belongs to sources of format image-text",
+            field_path=".captions",
+        ),
     )
 
     name: DnsLabel = Field(description="Name of the source within the dataset.")
@@ -32,7 +37,8 @@ class RawSource(SpecModel):
         description="text: an object is a document. html: it is a page. jsonl: each line is one. parquet: "
         "each row. webdataset: each sample of a tar. chat: each line is a conversation, messages of {role, "
         "content}. image-text: each line is a text or a conversation, and images, keys below uri (let "
-        "include match the lines only). A dataset holds one of chat, image-text and the others. Objects that "
+        "include match the lines only, and captions). A dataset holds one of chat, image-text and the others. "
+        "Objects that "
         "end with .gz or .zst are decompressed.",
     )
     text_field: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
@@ -54,5 +60,13 @@ class RawSource(SpecModel):
         default_factory=list,
         max_length=16,
         description="Patterns of keys below uri to leave out.",
+        json_schema_extra=ATOMIC_LIST,
+    )
+    captions: list[GlobPattern] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=16,
+        description="Of image-text: patterns of keys of captions, such as *.txt. Each is the text of the "
+        "image of the same name beside it (.jpg, .jpeg, .png or .webp).",
         json_schema_extra=ATOMIC_LIST,
     )

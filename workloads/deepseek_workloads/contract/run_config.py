@@ -214,6 +214,8 @@ class RawSource(WireModel):
     template: str | None = None  # Jinja over the fields of a record, in place of text_field
     include: list[str] = Field(default_factory=lambda: ["*"])
     exclude: list[str] = Field(default_factory=list)
+    # Of `image-text`: which of these are captions, each of the image of the same name beside it.
+    captions: list[str] | None = None
 
     @model_validator(mode="after")
     def _lines_alone(self) -> Self:

@@ -167,3 +167,15 @@ def test_stages_that_make_copies_may_follow_each_other_and_no_secret_is_in_the_r
 def test_a_back_translation_without_a_service_is_refused(make_dataset: Any) -> None:
     with pytest.raises(ValidationError, match="baseUrl"):
         make_dataset({"pipeline": [{"name": "translated", "backTranslate": {"model": "chat"}}]})
+
+
+def test_captions_reach_the_run_config(make_dataset: Any) -> None:
+    source = {
+        "name": "a",
+        "uri": "s3://b/c",
+        "format": "image-text",
+        "include": ["*.txt"],
+        "captions": ["*.txt"],
+    }
+    given = {"sources": [source], "tokenizer": {"train": None, "uri": "s3://b/tokenizer.json"}}
+    assert dataset_run_of(make_dataset(given)).raw_sources[0].captions == ["*.txt"]

@@ -12,6 +12,7 @@ from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.records import FileEntry
 from deepseek_workloads.contract.run_config import DatasetRun, RawSource
 from deepseek_workloads.data.manifest import DatasetError
+from deepseek_workloads.data.prepare.captions import is_caption
 from deepseek_workloads.data.prepare.compression import compression_of
 from deepseek_workloads.data.prepare.context import Context, put_file
 from deepseek_workloads.data.prepare.records import Part, RawSlice
@@ -115,6 +116,8 @@ def can_be_cut(piece: RawSlice, source: RawSource) -> bool:
     """Lines and row groups are found from anywhere; a document, a tar and what is compressed are not."""
     if source.format == "parquet":
         return True
+    if is_caption(source, piece.key):
+        return False
     return source.format in ("jsonl", "chat", "image-text") and compression_of(piece.key) is None
 
 

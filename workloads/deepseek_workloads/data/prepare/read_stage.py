@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 from deepseek_workloads.contract import reasons
@@ -10,6 +11,7 @@ from deepseek_workloads.contract.run_config import DatasetRun, RawSource
 from deepseek_workloads.data.chat import from_document, to_document
 from deepseek_workloads.data.image_text import ImageText
 from deepseek_workloads.data.manifest import DatasetError
+from deepseek_workloads.data.prepare.captions import captioned, split_captions
 from deepseek_workloads.data.prepare.compression import compression_of
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.documents import Document, DocumentWriter, content_hash, normalize
@@ -156,8 +158,12 @@ def iter_records(
             continue
         with context.raw(number) as store:
             if source.format == "image-text":
-                lines = _decoded(store, source, of_source, to_text=images.text_of)
-                yield from images.with_patches(store, lines)
+                lines, captions = split_captions(source, of_source)
+                decoded = chain(
+                    _decoded(store, source, lines, to_text=images.text_of),
+                    captioned(store, source, _contents(store, captions), to_text=images.text_of),
+                )
+                yield from images.with_patches(store, decoded)
             else:
                 yield from _READERS[source.format](store, source, of_source)
 

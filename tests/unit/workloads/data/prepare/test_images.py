@@ -100,6 +100,38 @@ def test_every_document_brings_its_own_images_in_their_places(make_image_run, pr
     assert documents == RECORDS
 
 
+def test_captions_in_objects_of_their_own_are_the_records_that_lines_would_be(
+    make_image_run, prepare, tmp_path
+) -> None:
+    lines = make_image_run(
+        [{"text": f"A picture, {n}.", "images": [f"images/{n}.png"]} for n in range(RECORDS)]
+    )
+    expected = prepare(lines)
+    for number in range(RECORDS):
+        caption = tmp_path / "pictures/images" / f"{number}.{'caption' if number % 2 else 'txt'}"
+        caption.write_text(f"A picture, {number}.\n")
+    beside = RawSource(
+        name="pictures",
+        uri=lines.raw_sources[0].uri,
+        format="image-text",
+        include=["images/*.txt", "images/*.caption"],
+        captions=["*.txt", "*.caption"],
+    )
+    out = lines.storage.model_copy(update={"uri": f"file://{tmp_path}/captions-out"})
+    verdict = prepare(lines.model_copy(update={"raw_sources": [beside], "storage": out}))
+    assert verdict.outcome == "Succeeded", verdict.message
+    assert verdict.statistics == expected.statistics
+
+
+def test_a_caption_without_an_image_is_a_bad_record(make_image_run, prepare, tmp_path) -> None:
+    run = make_image_run([record(number) for number in range(RECORDS)])
+    (tmp_path / "pictures/lost.txt").write_text("Nobody has seen it.")
+    source = run.raw_sources[0].model_copy(update={"include": ["*.jsonl", "*.txt"], "captions": ["*.txt"]})
+    verdict = prepare(run.model_copy(update={"raw_sources": [source]}))
+    assert verdict.reason == reasons.TOO_MANY_BAD_RECORDS
+    assert "lost.txt at byte 0: no image of the same name" in verdict.message
+
+
 def test_more_images_than_a_task_holds_are_told_of(make_image_run, prepare, monkeypatch) -> None:
     monkeypatch.setattr(read_stage, "MAX_PART_BYTES", RECORDS * SETTINGS.image_bytes)
     verdict = prepare(make_image_run([record(number) for number in range(RECORDS)]))
