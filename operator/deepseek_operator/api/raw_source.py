@@ -37,9 +37,8 @@ class RawSource(SpecModel):
         description="text: an object is a document. html: it is a page. jsonl: each line is one. parquet: "
         "each row. webdataset: each sample of a tar. chat: each line is a conversation, messages of {role, "
         "content}. image-text: each line is a text or a conversation, and images, keys below uri (let "
-        "include match the lines only, and captions). A dataset holds one of chat, image-text and the others. "
-        "Objects that "
-        "end with .gz or .zst are decompressed.",
+        "include match the lines only, and captions). A dataset holds one of chat, image-text and the "
+        "others. Objects that end with .gz or .zst are decompressed.",
     )
     text_field: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
         default="text",
