@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,12 @@ from deepseek_workloads.data.checksum import chunk_checksum
 from deepseek_workloads.data.disk_cache import DiskCache
 from deepseek_workloads.data.manifest import token_bytes
 from deepseek_workloads.data.token_space import Segment, TokenSpace
-from deepseek_workloads.store.interface import ByteRange, ObjectChanged, ObjectStore
+from deepseek_workloads.store.interface import (
+    ByteRange,
+    ObjectChanged,
+    ObjectInfo,
+    ObjectStore,
+)
 
 Tokens = npt.NDArray[np.unsignedinteger[Any]]  # uint16 or uint32, as the shards hold them
 _PINNED_TOGETHER = 16  # shards
@@ -50,7 +56,7 @@ class TokenReader:
         """As `read` of each, but together: each chunk once, however many of them lie in it."""
         of_each = [self._space.segments(start, end) for start, end in bounds]
         chunks = sorted({chunk for segments in of_each for each in segments for chunk in self._chunks(each)})
-        self._pin({chunk.shard for chunk in chunks})
+        self._pin_all({chunk.shard for chunk in chunks})
         tokens = {
             chunk: self._tokens(chunk, content)
             for chunk, content in zip(chunks, self._contents(chunks), strict=True)
@@ -75,16 +81,20 @@ class TokenReader:
             for chunk in range(*_chunks(shard, segment))
         ]
 
-    def _pin(self, numbers: Set[int]) -> None:
+    def _pin_all(self, numbers: Set[int]) -> None:
         """Looks at many shards side by side."""
-        missing = [self._space.shards[number] for number in sorted(numbers)]
+        shards = [self._space.shards[number] for number in sorted(numbers)]
         with ThreadPoolExecutor(_PINNED_TOGETHER) as pool:
-            list(pool.map(self._etag, missing))
+            list(pool.map(self._etag, shards))
 
     def _contents(self, segments: Sequence[Segment]) -> list[bytes]:
         """Whole chunks around each, verified."""
+        first = self._first(segments)
         ranges = [self._range(segment) for segment in segments]
-        kept = [self._kept(segment, asked) for segment, asked in zip(segments, ranges, strict=True)]
+        kept = [
+            first.get(segment) or self._kept(segment, asked)
+            for segment, asked in zip(segments, ranges, strict=True)
+        ]
         missing = [place for place, content in enumerate(kept) if content is None]
         read = self._store.read_ranges([ranges[place] for place in missing]) if missing else []
         for place, content in zip(missing, read, strict=True):
@@ -92,6 +102,21 @@ class TokenReader:
             if self._disk is not None:
                 self._disk.put(self._store.uri, ranges[place], kept[place] or b"")
         return [content or b"" for content in kept]
+
+    def _first(self, segments: Sequence[Segment]) -> dict[Segment, bytes]:
+        """Those of shards that are read for the first time: their ETag comes with it and needs no request of
+        its own. Not of those that a disk may have by their ETag, nor what came damaged."""
+        new = [each for each in segments if self._space.shards[each.shard].key not in self._etags]
+        if not new or self._disk is not None:
+            return {}
+        found = {}
+        read = self._store.read_with_info([self._bytes(segment) for segment in new])
+        for segment, (content, info) in zip(new, read, strict=True):
+            shard = self._space.shards[segment.shard]
+            self._pin(shard, info)
+            if _bad_chunk(shard, segment, content) is None:
+                found[segment] = content
+        return found
 
     def _kept(self, segment: Segment, asked: ByteRange) -> bytes | None:
         """From the disk, where it is there and sound."""
@@ -101,23 +126,33 @@ class TokenReader:
         return content
 
     def _range(self, segment: Segment) -> ByteRange:
+        """Of the pinned shard."""
+        return replace(self._bytes(segment), etag=self._etag(self._space.shards[segment.shard]))
+
+    def _etag(self, shard: Shard) -> str:
+        if shard.key not in self._etags:
+            self._pin(shard, self._store.stat(shard.key))
+        return self._etags[shard.key]
+
+    def _bytes(self, segment: Segment) -> ByteRange:
         """Whole chunks around a segment: a part of a chunk cannot be verified."""
         shard = self._space.shards[segment.shard]
         first, last = _chunks(shard, segment)
         width = token_bytes(shard) * shard.chunk_tokens
-        return ByteRange(shard.key, first * width, min(last * width, shard.size), self._etag(shard))
+        return ByteRange(shard.key, first * width, min(last * width, shard.size))
 
-    def _etag(self, shard: Shard) -> str:
-        etag = self._etags.get(shard.key)
-        if etag is None:
-            info = self._store.stat(shard.key)
-            if info.size != shard.size:
-                raise ObjectChanged(
-                    f"{self._store.uri}: shard {shard.key}: {info.size} bytes: the manifest says "
-                    f"{shard.size}; restore the shard or prepare the dataset again"
-                )
-            etag = self._etags[shard.key] = info.etag
-        return etag
+    def _pin(self, shard: Shard, info: ObjectInfo) -> None:
+        if info.size != shard.size:
+            raise ObjectChanged(
+                f"{self._store.uri}: shard {shard.key}: {info.size} bytes: the manifest says "
+                f"{shard.size}; restore the shard or prepare the dataset again"
+            )
+        pinned = self._etags.setdefault(shard.key, info.etag)
+        if info.etag != pinned:
+            raise ObjectChanged(
+                f"{self._store.uri}: shard {shard.key}: its ETag is {info.etag}, not {pinned}: it was "
+                "overwritten; restore the shard or prepare the dataset again"
+            )
 
     def _verified(self, segment: Segment, content: bytes) -> bytes:
         shard = self._space.shards[segment.shard]

@@ -48,6 +48,9 @@ class FileObjectStore:
     def read_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes]:
         return [self._read_range(asked) for asked in ranges]
 
+    def read_with_info(self, ranges: Sequence[ByteRange]) -> list[tuple[bytes, ObjectInfo]]:
+        return [self._read(asked) for asked in ranges]
+
     def stat(self, key: str) -> ObjectInfo:
         with _mapped(self._uri(key)):
             return _info(key, self._path(key).stat())
@@ -99,18 +102,21 @@ class FileObjectStore:
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _read_range(self, asked: ByteRange) -> bytes:
+    def _read(self, asked: ByteRange) -> tuple[bytes, ObjectInfo]:
         uri = self._uri(asked.key)
         with _mapped(uri), self._path(asked.key).open("rb") as file:
             found = _info(asked.key, os.fstat(file.fileno()))
             if asked.etag and found.etag != asked.etag:
                 raise ObjectChanged(f"{uri}: its ETag is {found.etag}, not {asked.etag}: it was overwritten")
             length = max(0, min(asked.end, found.size) - asked.start)  # memory is taken for no more
-            content = os.pread(file.fileno(), length, asked.start)
+            return os.pread(file.fileno(), length, asked.start), found
+
+    def _read_range(self, asked: ByteRange) -> bytes:
+        content, _ = self._read(asked)
         if len(content) != asked.end - asked.start:
             raise ObjectChanged(
-                f"{uri}: bytes {asked.start} to {asked.end} were asked for and {len(content)} bytes came: "
-                "the file is shorter than its record says"
+                f"{self._uri(asked.key)}: bytes {asked.start} to {asked.end} were asked for and "
+                f"{len(content)} bytes came: the file is shorter than its record says"
             )
         return content
 

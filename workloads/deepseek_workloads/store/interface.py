@@ -92,6 +92,11 @@ class ObjectStore(Protocol):
         """Concurrent; neighbouring ranges of one object are fetched together."""
         ...
 
+    def read_with_info(self, ranges: Sequence[ByteRange]) -> list[tuple[bytes, ObjectInfo]]:
+        """Concurrent, one request each: also the object that a range is of, to pin what is read of it
+        afterwards. Fewer bytes where the object ends before the range does."""
+        ...
+
     def stat(self, key: str) -> ObjectInfo: ...
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:

@@ -59,7 +59,10 @@ class ObstoreObjectStore:
 
     def read_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes]:
         plan = plan_ranges(ranges)
-        return plan.assemble(self._wait(self._get_all(plan.requests)))
+        return plan.assemble(self._wait(self._all(plan.requests, self._get_range)))
+
+    def read_with_info(self, ranges: Sequence[ByteRange]) -> list[tuple[bytes, ObjectInfo]]:
+        return list(self._wait(self._all(ranges, self._get_part)))
 
     def stat(self, key: str) -> ObjectInfo:
         return self._run(key, lambda: self._head(key))
@@ -100,6 +103,10 @@ class ObstoreObjectStore:
     # --- one request each
 
     async def _get(self, key: str, options: dict[str, Any]) -> bytes:
+        content, _ = await self._get_with_info(key, options)
+        return content
+
+    async def _get_with_info(self, key: str, options: dict[str, Any]) -> tuple[bytes, ObjectInfo]:
         async with self._slots:
             result = await obstore.get_async(self._service, self._prefix + key, options=options or None)
             content = bytes(await result.bytes_async())
@@ -108,7 +115,10 @@ class ObstoreObjectStore:
             raise ObjectChanged(
                 f"{self._uri}/{key}: its ETag is {_etag(result.meta)}, not {pinned}: overwritten"
             )
-        return content
+        return content, self._info(result.meta)
+
+    async def _get_part(self, asked: ByteRange) -> tuple[bytes, ObjectInfo]:
+        return await self._get_with_info(asked.key, {"range": (asked.start, asked.end)})
 
     async def _get_range(self, asked: ByteRange) -> bytes:
         options: dict[str, Any] = {"range": (asked.start, asked.end)}
@@ -127,12 +137,11 @@ class ObstoreObjectStore:
             )
         return content
 
-    async def _get_all(self, requests: Sequence[ByteRange]) -> Sequence[bytes]:
+    async def _all(
+        self, ranges: Sequence[ByteRange], read: Callable[[ByteRange], Awaitable[Result]]
+    ) -> Sequence[Result]:
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._attempts(asked.key, partial(self._get_range, asked)))
-                for asked in requests
-            ]
+            tasks = [group.create_task(self._attempts(asked.key, partial(read, asked))) for asked in ranges]
         return [task.result() for task in tasks]
 
     async def _head(self, key: str) -> ObjectInfo:

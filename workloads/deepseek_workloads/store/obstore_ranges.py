@@ -9,7 +9,7 @@ from datetime import timedelta
 from importlib.util import find_spec
 from typing import Any
 
-from deepseek_workloads.store.interface import ByteRange
+from deepseek_workloads.store.interface import ByteRange, ObjectInfo
 
 _CLIENT = {
     "timeout": "60s",
@@ -63,6 +63,13 @@ class ObstoreRanges:
 
     async def read(self, key: str, asked: ByteRange) -> bytes | None:
         """`key` within the bucket. None where not exactly these bytes of the pinned object came."""
+        found = await self.read_with_info(key, asked)
+        if found is None or len(found[0]) != asked.end - asked.start:
+            return None
+        return found[0]
+
+    async def read_with_info(self, key: str, asked: ByteRange) -> tuple[bytes, ObjectInfo] | None:
+        """Likewise, and the object that they are of; fewer bytes where it ends before."""
         options: dict[str, Any] = {"range": (asked.start, asked.end)}
         if asked.etag:
             options["if_match"] = f'"{asked.etag}"'
@@ -71,6 +78,5 @@ class ObstoreRanges:
             content = bytes(await result.bytes_async())
         except self._failures:
             return None
-        found = (result.meta["e_tag"] or "").strip('"')
-        whole = len(content) == asked.end - asked.start and asked.etag in (None, found)
-        return content if whole else None
+        info = ObjectInfo(asked.key, int(result.meta["size"]), (result.meta["e_tag"] or "").strip('"'))
+        return (content, info) if asked.etag in (None, info.etag) else None

@@ -100,7 +100,10 @@ class S3ObjectStore:
 
     def read_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes]:
         plan = plan_ranges(ranges)
-        return plan.assemble(self._wait(self._get_all(plan.requests)))
+        return plan.assemble(self._wait(self._all(plan.requests, self._read_once)))
+
+    def read_with_info(self, ranges: Sequence[ByteRange]) -> list[tuple[bytes, ObjectInfo]]:
+        return list(self._wait(self._all(ranges, self._read_with_info_once)))
 
     def stat(self, key: str) -> ObjectInfo:
         return self._run(key, lambda: self._head(key))
@@ -166,6 +169,10 @@ class S3ObjectStore:
         return await self._files._call_s3(method, Bucket=self._bucket, **arguments)
 
     async def _get(self, key: str, **conditions: str) -> bytes:
+        content, _ = await self._get_with_info(key, **conditions)
+        return content
+
+    async def _get_with_info(self, key: str, **conditions: str) -> tuple[bytes, ObjectInfo]:
         async with self._slots:
             response = await self._call("get_object", Key=self._prefix + key, **conditions)
             async with response["Body"] as body:
@@ -173,7 +180,8 @@ class S3ObjectStore:
         pinned = conditions.get("IfMatch")
         if pinned and _etag(response) != pinned.strip('"'):
             raise ObjectChanged(f"{self._uri(key)}: its ETag is {_etag(response)}, not {pinned}: overwritten")
-        return content
+        size = response.get("ContentRange", "").rpartition("/")[2]  # of a part: bytes 0-9/100
+        return content, ObjectInfo(key, int(size) if size else len(content), _etag(response))
 
     async def _get_range(self, asked: ByteRange) -> bytes:
         conditions = {"Range": f"bytes={asked.start}-{asked.end - 1}"}
@@ -187,9 +195,6 @@ class S3ObjectStore:
             )
         return content
 
-    async def _read_range(self, asked: ByteRange) -> bytes:
-        return await self._hedging.run(partial(self._read_once, asked))
-
     async def _read_once(self, asked: ByteRange) -> bytes:
         """By the fast reader where there is one. What it cannot read, s3fs reads, or says why not."""
         if self._fast is not None:
@@ -200,11 +205,22 @@ class S3ObjectStore:
             self._retries += 1
         return await self._get_range(asked)
 
-    async def _get_all(self, requests: Sequence[ByteRange]) -> Sequence[bytes]:
+    async def _read_with_info_once(self, asked: ByteRange) -> tuple[bytes, ObjectInfo]:
+        if self._fast is not None:
+            async with self._slots:
+                found = await self._fast.read_with_info(self._prefix + asked.key, asked)
+            if found is not None:
+                return found
+            self._retries += 1
+        return await self._get_with_info(asked.key, Range=f"bytes={asked.start}-{asked.end - 1}")
+
+    async def _all(
+        self, ranges: Sequence[ByteRange], read: Callable[[ByteRange], Awaitable[Result]]
+    ) -> Sequence[Result]:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._attempts(request.key, partial(self._read_range, request)))
-                for request in requests
+                group.create_task(self._attempts(asked.key, partial(self._hedging.run, partial(read, asked))))
+                for asked in ranges
             ]
         return [task.result() for task in tasks]
 

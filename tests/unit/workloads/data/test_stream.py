@@ -32,6 +32,10 @@ class CountingStore:
         self.bytes_read += sum(asked.end - asked.start for asked in ranges)
         return self._store.read_ranges(ranges)
 
+    def read_with_info(self, ranges):
+        self.bytes_read += sum(asked.end - asked.start for asked in ranges)
+        return self._store.read_with_info(ranges)
+
 
 def _steps(plan, stores, *, world_size, steps, micro=2, start=0, **options):
     """Rows of each global batch, ranks put together in order: [(sample id, token ids), ...]."""
@@ -160,10 +164,24 @@ class OnceDamagedStore(CountingStore):
         return contents
 
 
-def test_damage_on_the_way_is_read_again(new_store, write_dataset, make_data) -> None:
-    store = OnceDamagedStore(new_store("a"))
-    plan = SamplePlan(make_data(), [write_dataset(store, [100])])
-    rows = _steps(plan, [store], world_size=1, steps=1)[0]
+class FirstDamagedStore(CountingStore):
+    """As above, of what is read first of an object."""
+
+    damaged = False
+
+    def read_with_info(self, ranges):
+        (content, info), *others = super().read_with_info(ranges)
+        if not self.damaged:
+            self.damaged = True
+            content = bytes([content[0] ^ 1]) + content[1:]
+        return [(content, info), *others]
+
+
+@pytest.mark.parametrize("damaging", [OnceDamagedStore, FirstDamagedStore])
+def test_damage_on_the_way_is_read_again(new_store, write_dataset, make_data, damaging) -> None:
+    store = damaging(new_store("a"))
+    plan = SamplePlan(make_data(), [write_dataset(store, [400])])  # in several blocks, one at a time
+    rows = _steps(plan, [store], world_size=1, steps=2, read_threads=1)[0]
     assert store.damaged
     assert all(tokens[0] == 4 * sample_id for sample_id, tokens in rows)
 

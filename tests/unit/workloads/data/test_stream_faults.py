@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 import boto3
+import numpy as np
 import pytest
 
 from deepseek_workloads.contract.run_config import Storage
@@ -54,6 +55,33 @@ def store(running_proxy: Proxy) -> Iterator[ObjectStore]:
 @pytest.fixture
 def plan(store: ObjectStore, write_dataset, make_data) -> SamplePlan:
     return SamplePlan(make_data(), [write_dataset(store, [1025, 1024], chunk_tokens=16)])
+
+
+def test_opening_in_the_midst_takes_one_request_a_block(
+    plan: SamplePlan, store: ObjectStore, proxy: Proxy
+) -> None:
+    """And none to ask what the objects are."""
+    before = len(proxy.requests)
+    with BatchStream(
+        plan,
+        [store],
+        rank=0,
+        world_size=1,
+        global_batch_size=12,
+        micro_batch_size=12,
+        start_sample=10**9,
+        prefetch_batches=1,
+        end_sample=10**9 + 12,
+    ) as stream:
+        next(stream)
+    asked = proxy.requests[before:]
+    samples = plan.locate_many(np.arange(10**9, 10**9 + 12))
+    assert {request.partition(" ")[0] for request in asked} == {"GET"}
+    pieces = [
+        plan.sources[0].space.segments(*plan.sources[0].block_tokens(block))
+        for block in np.unique(samples.block)
+    ]
+    assert len(asked) == sum(map(len, pieces))
 
 
 def _read(plan: SamplePlan, store: ObjectStore) -> list[tuple[list[int], list[list[int]]]]:

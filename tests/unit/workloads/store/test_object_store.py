@@ -88,6 +88,20 @@ def test_ranges_come_back_in_the_order_asked(store: ObjectStore) -> None:
     assert store.read_ranges(ranges) == expected
 
 
+@pytest.mark.parametrize(("start", "end"), [(0, 10), (2, 5), (8, 99)])
+def test_a_range_comes_with_what_its_object_is(store: ObjectStore, start: int, end: int) -> None:
+    """As much of it as there is."""
+    store.put("key", b"0123456789")
+    store.put("second", b"abc")
+    (content, info), (second, _) = store.read_with_info(
+        [ByteRange("key", start, end), ByteRange("second", 0, 1)]
+    )
+    assert (content, second) == (b"0123456789"[start:end], b"a")
+    assert info == store.stat("key")
+    with pytest.raises(NotFound, match="other"):
+        store.read_with_info([ByteRange("other", start, end)])
+
+
 def test_a_range_of_an_overwritten_object_is_an_error(store: ObjectStore) -> None:
     store.put("key", b"0123456789")
     etag = store.stat("key").etag
