@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from training_cases import ARCHITECTURE, MonitorAt, final_curve, run_config, train_alone, write_dataset
+from training_cases import (
+    ARCHITECTURE,
+    MonitorAt,
+    final_curve,
+    metric_lines,
+    run_config,
+    train_alone,
+    write_dataset,
+)
 
 from deepseek_workloads.contract.messages import Control, Verdict
 from deepseek_workloads.contract.monitoring import AlertRule, Alerts
@@ -292,6 +300,11 @@ def test_weights_that_the_older_data_needs_stay_nearer_to_where_they_were(
         return sum((need * (after[name] - before[name]) ** 2).sum().item() for name, need in needed.items())
 
     assert moved(held) < moved(free) / 2
+    told = [
+        line.get("consolidationLoss") for line in metric_lines(f"file://{folder}/held") if "sampleIds" in line
+    ]
+    assert told[0] == 0 < told[1]
+    assert "consolidationLoss" not in metric_lines(f"file://{folder}/free")[0]
 
 
 def importance(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -363,5 +376,6 @@ def test_the_penalty_is_its_formula() -> None:
     with torch.no_grad():
         weight += 1
     weight.grad = torch.tensor([0.5, 0.5])
-    anchor.pull()
+    penalty = anchor.pull()
+    assert penalty.item() == 3 / 2 * (4 + 16) / 2 * 1
     assert weight.grad.tolist() == [0.5 + 3 * (4 + 16) / 2 * 1, 0.5]

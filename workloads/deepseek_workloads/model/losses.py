@@ -10,6 +10,7 @@ MTP_LOSS = "mtpLoss"  # of the tokens after the next
 HEAD_GATE_LOSS = "headGateLoss"  # of heads that are open
 INDEXER_LOSS = "indexerLoss"  # of the indexer's choice from attention's own weights
 DISTILLATION_LOSS = "distillationLoss"  # of what a teacher foresees
+CONSOLIDATION_LOSS = "consolidationLoss"  # of weights that older data needs
 
 
 def summed(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from deepseek_workloads.data.stream import Batch, BatchStream
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.loss_scale import LossScale
+from deepseek_workloads.train.parallel.gradients import own_part, parts_of
 from deepseek_workloads.train.parallelise import ParallelModel
 from deepseek_workloads.train.refused import SettingRefused
 
@@ -38,11 +39,17 @@ class Anchor:
                 importance.addcmul_(parameter.grad, parameter.grad, value=share)
 
     @torch.no_grad()
-    def pull(self) -> None:
-        """Adds the penalty's gradient to what the passes have left."""
+    def pull(self) -> Tensor:
+        """Adds the penalty's gradient to what the passes have left. Returns float64: its mean over the
+        ranks is the penalty."""
+        penalty = torch.zeros((), dtype=torch.float64, device=self._parameters[0].device)
         for parameter, start, importance in zip(self._parameters, self._start, self._importance, strict=True):
             if parameter.grad is not None:
-                parameter.grad.addcmul_(importance, parameter - start, value=self._strength)
+                moved = parameter - start
+                parameter.grad.addcmul_(importance, moved, value=self._strength)
+                needed = moved.square().mul_(importance)
+                penalty += own_part(needed).sum() * parts_of(needed)
+        return penalty * (self._strength / 2)
 
 
 def make_anchor(

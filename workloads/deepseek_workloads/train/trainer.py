@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deepseek_workloads.data.stream import Batch
-from deepseek_workloads.model.losses import summed
+from deepseek_workloads.model.losses import CONSOLIDATION_LOSS, summed
 from deepseek_workloads.train.anchor import Anchor
 from deepseek_workloads.train.curriculum import cut, row_numbers
 from deepseek_workloads.train.distil import Distillation
@@ -90,7 +90,7 @@ class Trainer:
         with self._activations.looking(watch_activations):
             totals = self._passes(batches, self._shares(batches), sequence_length)
             ranges = self._ranges() if watch_activations else ()
-        self._finish_gradients()
+        totals.auxiliary.update(self._finish_gradients())
         norm = self._model.gradient_norm(self._group)
         result = self._agree(totals, norm, batches, flags, leading)
         if ranges:
@@ -183,12 +183,14 @@ class Trainer:
             return nullcontext()
         return self._distillation.over(inputs, documents, batch.top_k)
 
-    def _finish_gradients(self) -> None:
-        """What the passes have left, scaled back; and what is no part of their loss."""
+    def _finish_gradients(self) -> dict[str, Tensor]:
+        """What the passes have left, scaled back; and what is no part of their loss, which is returned by
+        name."""
         if self._loss_scale is not None:
             self._model.scale_gradients(1 / self._loss_scale.value)
         if self._anchor is not None:
-            self._anchor.pull()
+            return {CONSOLIDATION_LOSS: self._anchor.pull()}
+        return {}
 
     def _agree(
         self,

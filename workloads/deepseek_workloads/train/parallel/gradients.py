@@ -25,7 +25,7 @@ def gradient_norm(gradients: Sequence[Tensor], group: Group, *, stage_ranks: int
     if gradients:
         norms = torch.stack([norm.double() for norm in torch._foreach_norm([*map(own_part, gradients)])])
         weights = torch.tensor(
-            [_parts(gradient) / stage_ranks for gradient in gradients], dtype=torch.float64
+            [parts_of(gradient) / stage_ranks for gradient in gradients], dtype=torch.float64
         )
         total += (norms.square() * weights.to(norms.device)).sum().to(total.device)
     return group.sum(total).sqrt_()
@@ -45,7 +45,8 @@ def own_part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def _parts(tensor: Tensor) -> int:
+def parts_of(tensor: Tensor) -> int:
+    """How many ranks share it: 1 where each has all of it."""
     if not isinstance(tensor, DTensor):
         return 1
     sizes = zip(tensor.device_mesh.shape, tensor.placements, strict=True)

@@ -30,12 +30,14 @@ class Histogram:
 
 
 def histograms(model: nn.Module) -> Iterator[tuple[str, Histogram]]:
-    """`weights/NAME` of every parameter, and `gradients/NAME` of those that have one."""
+    """`weights/NAME` of every parameter, and `gradients/NAME` of those that have one, clipped as they were
+    applied. Of a parameter that ranks share, this rank's: `weights_of_shard/NAME`."""
     for name, parameter in model.named_parameters():
+        part = "_of_shard" if _is_shard(parameter) else ""
         for kind, tensor in (("weights", parameter), ("gradients", parameter.grad)):
             made = None if tensor is None else histogram(tensor)
             if made is not None:
-                yield f"{kind}/{name}", made
+                yield f"{kind}{part}/{name}", made
 
 
 @torch.no_grad()
@@ -63,6 +65,10 @@ def histogram(tensor: Tensor) -> Histogram | None:
         limits=[low + width * (index + 1) for index in range(BINS)],
         counts=counts.sum(0).double().tolist(),
     )
+
+
+def _is_shard(tensor: Tensor) -> bool:
+    return isinstance(tensor, DTensor) and tensor.to_local().numel() < tensor.numel()
 
 
 def _counts(values: Tensor, low: float, high: float) -> Tensor:
