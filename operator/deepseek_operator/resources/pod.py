@@ -78,7 +78,9 @@ def _container(pod_set: PodSet, *, member: Member, resources: CpuResources) -> D
         "imagePullPolicy": pod_set.image_pull_policy,
         "command": COMMAND,
         "env": _environment(pod_set, member),
-        "resources": _resources(resources, gpu_resource=pod_set.settings.gpu_resource),
+        "resources": _resources(
+            resources, gpu_resource=pod_set.settings.gpu_resource, disk_bytes=_cache_room(pod_set, member)
+        ),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -94,6 +96,7 @@ def _container(pod_set: PodSet, *, member: Member, resources: CpuResources) -> D
             {"name": "shared-memory", "mountPath": env.SHARED_MEMORY_DIR},
             *_api_keys(pod_set, member, {"mountPath": env.API_KEYS_DIR, "readOnly": True}),
             *_memory_replicas(pod_set, member, {"mountPath": env.MEMORY_REPLICAS_MOUNT}),
+            *_block_cache(pod_set, member, {"mountPath": env.BLOCK_CACHE_DIR}),
         ],
     }
 
@@ -157,12 +160,14 @@ def _from_secret(name: str, secret: str, key: str, *, optional: bool = False) ->
     }
 
 
-def _resources(resources: CpuResources, *, gpu_resource: str) -> Document:
-    """No CPU limit: idle cores of a node are free to use. Memory is limited to what was asked for."""
+def _resources(resources: CpuResources, *, gpu_resource: str, disk_bytes: int) -> Document:
+    """No CPU limit: idle cores of a node are free to use. Memory is limited to what was asked for. Disk is
+    asked for where much of it is used: a node without it would evict the pod, and each that replaces it."""
     gpus = resources.gpu if isinstance(resources, Resources) else 0
     accelerators = {gpu_resource: str(gpus)} if gpus else {}
+    disk = {"ephemeral-storage": str(disk_bytes)} if disk_bytes else {}
     return {
-        "requests": {"cpu": resources.cpu, "memory": resources.memory} | accelerators,
+        "requests": {"cpu": resources.cpu, "memory": resources.memory} | disk | accelerators,
         "limits": {"memory": resources.memory} | accelerators,
     }
 
@@ -185,6 +190,7 @@ def _volumes(pod_set: PodSet, member: Member, resources: CpuResources) -> list[D
         *_memory_replicas(
             pod_set, member, {"emptyDir": {"medium": "Memory", "sizeLimit": str(pod_set.replica_bytes)}}
         ),
+        *_block_cache(pod_set, member, {"emptyDir": {"sizeLimit": str(_cache_room(pod_set, member))}}),
     ]
 
 
@@ -201,6 +207,18 @@ def _memory_replicas(pod_set: PodSet, member: Member, values: Document) -> list[
     if not _keeps_replicas(pod_set, member):
         return []
     return [{"name": "memory-replicas"} | values]
+
+
+def _block_cache(pod_set: PodSet, member: Member, values: Document) -> list[Document]:
+    """A volume, or its mount, apart from the scratch volume, whose size nobody limits."""
+    return [{"name": "block-cache"} | values] if _cache_room(pod_set, member) else []
+
+
+def _cache_room(pod_set: PodSet, member: Member) -> int:
+    """Bytes of disk: what is kept, and room for the blocks that several processes write at once."""
+    if not pod_set.cache_bytes or member.role != env.ROLE_WORKER:
+        return 0
+    return pod_set.cache_bytes + max(2**30, pod_set.cache_bytes // 10)
 
 
 def _keeps_replicas(pod_set: PodSet, member: Member) -> bool:

@@ -49,6 +49,7 @@ class PodSet:
     api_keys_secret: str | None = None  # its name
     service_keys: tuple[SecretKey, ...] = ()  # of experiment trackers and served models, for the workers
     replica_bytes: int = 0  # of checkpoints that a worker may keep in memory; 0: none
+    cache_bytes: int = 0  # of blocks that a worker keeps on its node's disk; 0: none
 
 
 def resource_name(resource: DeepSeekTrainingJob | DeepSeekDataset) -> ResourceName:
@@ -79,6 +80,7 @@ def pod_set_of(
         settings=settings,
         service_keys=tuple(_service_keys(spec)),
         replica_bytes=replica_limit(run) if isinstance(run, TrainingRun) else 0,
+        cache_bytes=(run.data.cache_bytes or 0) if isinstance(run, TrainingRun) else 0,
     )
 
 

@@ -50,6 +50,7 @@ HOROVOD_LAUNCHER_PORT = 8083  # workers hold one connection; over it the driver 
 RUN_CONFIG_FILE = "/etc/deepseek/run-config.json"
 API_KEYS_DIR = "/etc/deepseek-api-keys"  # a Secret: each of its values is a key, rotated without a restart
 SCRATCH_DIR = "/tmp"  # noqa: S108 - an emptyDir; Ray's session, caches
+BLOCK_CACHE_DIR = f"{SCRATCH_DIR}/blocks"  # of workers with data.cacheSize, a volume of its own
 MEMORY_REPLICAS_MOUNT = "/var/lib/deepseek/replicas"  # a memory emptyDir: it outlives the pod's processes
 SHARED_MEMORY_DIR = "/dev/shm"  # noqa: S108 - a memory emptyDir for Ray's object store
 TERMINATION_MESSAGE_PATH = "/dev/termination-log"

@@ -106,7 +106,7 @@ def _disk_cache(run: TrainingRun) -> DiskCache | None:
     """One for all processes of the pod: each of them reads all blocks."""
     if run.data.cache_bytes is None:
         return None
-    return DiskCache(Path(environment.SCRATCH_DIR, "blocks"), capacity_bytes=run.data.cache_bytes)
+    return DiskCache(Path(environment.BLOCK_CACHE_DIR), capacity_bytes=run.data.cache_bytes)
 
 
 def open_run(run: TrainingRun, context: TrainContext) -> Opened:

@@ -258,6 +258,27 @@ def test_workers_keep_replicas_of_checkpoints_in_memory_that_outlives_their_proc
     test_pods_pass_pod_security_restricted(lambda: pod_set, _worker)
 
 
+def test_what_a_worker_keeps_of_its_data_is_asked_of_the_node_and_bounded(make_pod_set: Any) -> None:
+    """A tenth more than the cache, for blocks that are being written."""
+    pod_set = make_pod_set({"data": {"cacheSize": "200Gi"}})
+    spec = _worker(pod_set)["spec"]
+    (container,) = spec["containers"]
+    room = str(220 * 2**30)
+    (volume,) = [each for each in spec["volumes"] if each["name"] == "block-cache"]
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "block-cache"]
+    assert (volume["emptyDir"], mount["mountPath"]) == ({"sizeLimit": room}, "/tmp/blocks")
+    assert container["resources"]["requests"]["ephemeral-storage"] == room
+    test_pods_pass_pod_security_restricted(lambda: pod_set, _worker)
+
+
+@pytest.mark.parametrize("build", [_worker, _coordinator])
+def test_no_disk_is_asked_for_where_nothing_is_kept(make_pod_set: Any, build: Any) -> None:
+    pod_set = make_pod_set({"data": {"cacheSize": "200Gi"}} if build is _coordinator else {})
+    (container,) = build(pod_set)["spec"]["containers"]
+    assert "ephemeral-storage" not in container["resources"]["requests"]
+    assert not [each for each in build(pod_set)["spec"]["volumes"] if each["name"] == "block-cache"]
+
+
 @pytest.mark.parametrize(
     ("replicas", "build"), [(0, _worker), (2, _coordinator)], ids=["none", "coordinator"]
 )
