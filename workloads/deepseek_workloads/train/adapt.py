@@ -9,7 +9,12 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from torch.utils.checkpoint import (
+    SAC_IGNORED_OPS,
+    CheckpointPolicy,
+    checkpoint,
+    create_selective_checkpoint_contexts,
+)
 
 from deepseek_workloads.contract.optimization import PrecisionOverride
 from deepseek_workloads.contract.run_config import Training
@@ -38,6 +43,12 @@ _KEPT_OPERATIONS = {
     _aten._scaled_dot_product_efficient_attention.default,
     _aten._scaled_dot_product_cudnn_attention.default,
 }
+# Experts that are a unit of shards inside a layer tell the profiler what they do, and do other things when
+# the layer is computed again: torch would take that for another computation.
+_FOR_THE_PROFILER = (
+    torch.ops.profiler._record_function_enter_new.default,
+    torch.ops.profiler._record_function_exit._RecordFunction,
+)
 _Forward = Callable[..., Any]
 
 
@@ -64,6 +75,8 @@ def checkpoint_activations(layers: Iterable[nn.Module], mode: Literal["none", "s
     its products and of attention, so that only what is cheap is computed twice."""
     if mode == "none":
         return
+    if mode == "selective":
+        SAC_IGNORED_OPS.update(_FOR_THE_PROFILER)
     for layer in layers:
         _wrap(layer, partial(_recomputed, selective=mode == "selective"))
 

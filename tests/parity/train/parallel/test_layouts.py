@@ -193,7 +193,7 @@ def test_twenty_steps_give_the_same_curve_and_weights(
         *named({n: QUICK[n] for n in ("tensor 2, experts 4 over copies",)}, slow=True),
     ],
 )
-@pytest.mark.parametrize("mode", ["full", pytest.param("selective", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("mode", ["full", "selective"])
 def test_layers_that_are_computed_twice_have_the_same_gradients(
     pool: RankPool, alone: Any, ranks: int, parallelism: dict[str, Any], architecture: Architecture, mode: Any
 ) -> None:
