@@ -132,6 +132,14 @@ class Data(SpecModel):
             "there. drop: they are left out. refuse: the job is. What is lost is a warning of the job."
         ),
     )
+    document_mask: bool = Field(
+        default=False,
+        description=(
+            "Attention stays within the documents of running text, and none's first token is predicted from "
+            "the one before; false: it goes over all of a sequence. Conversations (objective sft) never see "
+            "each other."
+        ),
+    )
     cache_size: Quantity | None = Field(
         default=None,
         description=(

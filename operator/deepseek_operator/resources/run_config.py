@@ -90,6 +90,7 @@ def render_training_run(
                 "sequence_length": spec.data.sequence_length,
                 "seed": spec.data.seed,
                 "cache_bytes": parse_bytes(spec.data.cache_size) if spec.data.cache_size else None,
+                "document_mask": spec.data.document_mask or None,
                 "mixture": _mixture(spec),
                 "long_conversations": None
                 if spec.data.long_conversations == "truncate"

@@ -63,6 +63,7 @@ class Data(WireModel):
     skip: list[SampleRange] | None = Field(default=None, max_length=64)  # rising, and apart; None: none
     packing: Literal["bucketed"] | None = None  # of conversations; None: packed
     long_conversations: Literal["drop", "refuse"] | None = None  # beyond sequence_length; None: they are cut
+    document_mask: bool | None = None  # attention stays within the documents of running text; None: no
 
 
 ModelPart = Literal["visionTower", "projector", "languageModel"]
@@ -190,6 +191,13 @@ class TrainingRun(WireModel):
     workers: Workers
     storage: Storage
     run_policy: RunPolicy = RunPolicy()
+
+    @property
+    def masks_documents(self) -> bool:
+        """Whether attention stays within the documents of a row."""
+        if self.training.objective == "sft":
+            return self.data.packing is None
+        return bool(self.data.document_mask)
 
 
 STRUCTURED_FORMATS: Final = ("jsonl", "parquet", "webdataset")

@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from deepseek_workloads.data.checksum import chunk_checksum
 from deepseek_workloads.data.disk_cache import DiskCache
 from deepseek_workloads.data.manifest import token_bytes
 from deepseek_workloads.data.token_space import Segment, TokenSpace
+from deepseek_workloads.data.windows import Offsets
 from deepseek_workloads.store.interface import (
     ByteRange,
     ObjectChanged,
@@ -192,14 +193,25 @@ def _bad_chunk(shard: Shard, segment: Segment, content: bytes) -> int | None:
     return None
 
 
+@dataclass(frozen=True)
+class Block:
+    tokens: Tokens
+    document_starts: Offsets | None = None  # rising, counted from its first token; None: nobody asked
+
+    @property
+    def nbytes(self) -> int:
+        """Of the tokens; where documents begin takes a hundredth of it."""
+        return self.tokens.nbytes
+
+
 class BlockCache:
     """Blocks by key, loaded in the background, the longest unused given up first."""
 
-    def __init__(self, load: Callable[[Hashable], Tokens], *, capacity_bytes: int, threads: int) -> None:
+    def __init__(self, load: Callable[[Hashable], Block], *, capacity_bytes: int, threads: int) -> None:
         self._load = load
         self._capacity_bytes = capacity_bytes
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="data-block")
-        self._blocks: OrderedDict[Hashable, Future[Tokens]] = OrderedDict()
+        self._blocks: OrderedDict[Hashable, Future[Block]] = OrderedDict()
         self._sizes: dict[Hashable, int] = {}  # of those that are loaded, bytes
         self._lock = threading.RLock()
 
@@ -211,7 +223,7 @@ class BlockCache:
                     self._blocks[key] = self._pool.submit(self._load_counted, key)
                 self._blocks.move_to_end(key)
 
-    def get(self, key: Hashable) -> Tokens:
+    def get(self, key: Hashable) -> Block:
         """Waits for the block. Raises what its load raised; a later call loads anew."""
         self.request([key])
         with self._lock:
@@ -238,7 +250,7 @@ class BlockCache:
         self._blocks.clear()
         self._sizes.clear()
 
-    def _load_counted(self, key: Hashable) -> Tokens:
+    def _load_counted(self, key: Hashable) -> Block:
         block = self._load(key)
         with self._lock:
             if key in self._blocks:

@@ -15,11 +15,13 @@ from deepseek_workloads.contract.records import SplitStatistics
 from deepseek_workloads.data.blocks import TokenReader, Tokens
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.disk_cache import DiskCache
+from deepseek_workloads.data.document_borders import document_borders
 from deepseek_workloads.data.image_readers import image_readers
 from deepseek_workloads.data.images import PlacedImage
 from deepseek_workloads.data.length_buckets import padded_length
 from deepseek_workloads.data.rows import Rows, build_rows
 from deepseek_workloads.data.token_space import TokenSpace
+from deepseek_workloads.data.windows import Offsets
 from deepseek_workloads.store.interface import ObjectStore
 
 READ_TOGETHER: Final = 32  # windows: their chunks are in memory at once, 1 MiB each or less
@@ -86,6 +88,7 @@ class HeldOutReader:
             TokenReader(store, TokenSpace(manifest.held_out), disk)
             for store, manifest in zip(stores, plan.manifests, strict=True)
         ]
+        self._borders = document_borders(plan, stores, held_out=True)
         self._images = image_readers(plan, stores, held_out=True)
         # The first ones stay: evaluations come in the same order, so the last used would be needed last.
         self._kept: dict[HeldOutSample, Tokens] = {}
@@ -126,7 +129,12 @@ class HeldOutReader:
             separate=self.plan.bucketed is not None,
             images=[images.get(sample, []) for sample in samples],
             image_shape=self.plan.image_shape,
+            document_starts=[self._document_starts(sample) for sample in samples],
         )
+
+    def _document_starts(self, sample: HeldOutSample) -> Offsets | None:
+        borders = self._borders[sample.source]
+        return borders.read(*self._bounds([sample])[0]) if borders is not None else None
 
     def _tokens(self, samples: Sequence[HeldOutSample]) -> dict[HeldOutSample, Tokens]:
         found = {sample: self._kept[sample] for sample in samples if sample in self._kept}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from deepseek_workloads.data.images import PlacedImage
 from deepseek_workloads.data.loss_mask import ids_of, predicted_of
-from deepseek_workloads.data.windows import PackedWindows, Windows
+from deepseek_workloads.data.windows import Offsets, PackedWindows, Windows
 
 IGNORED: Final = -100  # a label that is not predicted; PyTorch's own default
 _PADDING: Final = 0  # no document attends to it, none is predicted from it
@@ -68,16 +68,17 @@ def build_rows(
     images: Sequence[Sequence[PlacedImage]] = (),
     image_shape: tuple[int, int] | None = None,
     separate: bool = False,
+    document_starts: Sequence[Offsets | None] = (),
 ) -> Rows:
     """`tokens` of each window, T+1 at most; those of packed windows carry a loss mask and are filled up.
     `images` of each window, where there is an `image_shape`: P and W. `separate`: windows hold one document
-    each."""
+    each. `document_starts` of each window of running text, where its documents are to be apart."""
     if not any(isinstance(of_source, PackedWindows) for of_source, _ in windows):
         ids = torch.empty(len(tokens), sequence_length + 1, dtype=torch.int64)
         filled = ids.numpy()
         for row, content in enumerate(tokens):
             filled[row] = ids_of(content)
-        return Rows(ids, ids[:, 1:])
+        return _apart(ids, [starts for starts in document_starts if starts is not None])
     width = sequence_length + 1
     ids = torch.full((len(tokens), width), _PADDING)
     labels = torch.full((len(tokens), width), IGNORED)
@@ -92,6 +93,17 @@ def build_rows(
     labels[:, 1:].masked_fill_(documents[:, 1:] != documents[:, :-1], IGNORED)
     of_rows = None if image_shape is None else _row_images(images, image_shape)
     return Rows(ids, labels[:, 1:], documents, of_rows, separate)
+
+
+def _apart(ids: Tensor, document_starts: Sequence[Offsets]) -> Rows:
+    """Rows of running text; without `document_starts` of each, documents are nobody's business."""
+    if not document_starts:
+        return Rows(ids, ids[:, 1:])
+    begins = torch.zeros_like(ids)
+    for row, starts in enumerate(document_starts):
+        begins[row, torch.from_numpy(starts)] = 1
+    # From the end of a document nothing follows about the next.
+    return Rows(ids, ids[:, 1:].masked_fill(begins[:, 1:] == 1, IGNORED), begins.cumsum(1))
 
 
 def _row_images(images: Sequence[Sequence[PlacedImage]], shape: tuple[int, int]) -> RowImages:

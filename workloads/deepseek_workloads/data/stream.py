@@ -13,9 +13,10 @@ from typing import Self
 import numpy as np
 import torch
 
-from deepseek_workloads.data.blocks import BlockCache, TokenReader, Tokens
+from deepseek_workloads.data.blocks import Block, BlockCache, TokenReader, Tokens
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.disk_cache import DiskCache
+from deepseek_workloads.data.document_borders import document_borders, window_starts
 from deepseek_workloads.data.image_readers import image_readers
 from deepseek_workloads.data.images import PlacedImage
 from deepseek_workloads.data.latency import Latency
@@ -138,6 +139,7 @@ class BatchStream:
             TokenReader(store, source.space, disk) for store, source in zip(stores, plan.sources, strict=True)
         ]
         self._top_k = top_k
+        self._borders = document_borders(plan, stores, held_out=False)
         self._images = image_readers(plan, stores, held_out=False)
         capacity = working_set_bytes(plan) if cache_bytes is None else cache_bytes
         self._cache = BlockCache(self._load, capacity_bytes=capacity, threads=read_threads)
@@ -227,7 +229,11 @@ class BatchStream:
         blocks = {key: self._cache.get(key) for key in sorted(set(keys))}
         sources, windows = self._plan.sources, located.samples.window.tolist()
         tokens = [
-            window_tokens(sources[key[0]], window, blocks[key])
+            window_tokens(sources[key[0]], window, blocks[key].tokens)
+            for key, window in zip(keys, windows, strict=True)
+        ]
+        starts = [
+            window_starts(sources[key[0]], window, blocks[key].document_starts)
             for key, window in zip(keys, windows, strict=True)
         ]
         return Batch(
@@ -241,6 +247,7 @@ class BatchStream:
                 images=self._read_images(located.samples),
                 image_shape=self._plan.image_shape,
                 separate=self._plan.bucketed is not None,
+                document_starts=starts,
             ),
             sample_ids=located.samples.sample_id.tolist(),
             first_sample=located.first_sample,
@@ -264,12 +271,14 @@ class BatchStream:
                 placed[number] = images
         return placed
 
-    def _load(self, key: Hashable) -> Tokens:
+    def _load(self, key: Hashable) -> Block:
         assert isinstance(key, tuple)
         source, block = key
         start, end = self._plan.sources[source].block_tokens(block)
+        borders = self._borders[source]
         with self.read_latency.measured():
-            return self._readers[source].read(start, end)
+            tokens = self._readers[source].read(start, end)
+            return Block(tokens, borders.read(start, end) if borders is not None else None)
 
 
 def window_tokens(source: SourceWindows, window: int, block: Tokens) -> Tokens:

@@ -102,11 +102,12 @@ def teacher_problems(
         )
     yield from map(str, check_memory(run, teacher=theirs))
     if run.data.packing is None:
-        mixing = mixes_conversations(theirs) if run.training.objective == "sft" else None
+        mixing = mixes_conversations(theirs) if run.masks_documents else None
         if mixing is not None:
             yield (
-                f"{store.uri}: its attention {mixing} would mix the conversations that objective sft packs "
-                "into a row: use a teacher of attention.kind mla without an indexer, or data.packing bucketed"
+                f"{store.uri}: its attention {mixing} would mix the documents of a row, which objective sft "
+                "and data.documentMask keep apart: use a teacher of attention.kind mla without an indexer, "
+                "or for conversations data.packing bucketed"
             )
     elif theirs.attention.kind == "lsh":
         yield (

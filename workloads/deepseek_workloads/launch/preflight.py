@@ -26,6 +26,7 @@ from deepseek_workloads.contract.run_config import (
     parse_run,
 )
 from deepseek_workloads.data.conversations import sample_plan
+from deepseek_workloads.data.document_borders import check_document_index
 from deepseek_workloads.data.evaluation_sets import evaluation_plan
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
 from deepseek_workloads.data.prepare.context import Context
@@ -180,7 +181,10 @@ def _check_source(
             f"spec.model.architecture.vocabSize is {run.architecture.vocab_size}: set it to at least "
             f"{manifest.vocab_size}, or prepare the dataset with a smaller tokenizer",
         )
-    _check_shards([*manifest.train, *manifest.held_out], store)
+    shards = [*manifest.train, *manifest.held_out]
+    _check_shards(shards, store)
+    if run.data.document_mask:
+        check_document_index(store, shards)
     return manifest
 
 

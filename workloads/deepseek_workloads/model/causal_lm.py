@@ -17,7 +17,7 @@ from deepseek_workloads.model.block import DecoderLayer, MixtureOfExperts
 from deepseek_workloads.model.caches import Cache, LayerCache
 from deepseek_workloads.model.documents import DocumentMask
 from deepseek_workloads.model.dropout import EMBEDDING, Dropout, DropoutStream
-from deepseek_workloads.model.head import LanguageModelHead
+from deepseek_workloads.model.head import IGNORED, LanguageModelHead
 from deepseek_workloads.model.images import ImageInputs, place
 from deepseek_workloads.model.initialize import initialize
 from deepseek_workloads.model.layer_output import LayerOutput
@@ -180,8 +180,21 @@ class DeepseekV3ForCausalLM(TrainableModel):
 
     def mtp_loss(self, further: Sequence[LayerOutput], labels: Tensor) -> Tensor:
         """Equations 24 and 25: the mean over the modules, weighted."""
-        losses = [self.lm_head(output.normed, labels[:, depth:]) for depth, output in enumerate(further, 1)]
+        losses = [self._loss_at(depth, output, labels) for depth, output in enumerate(further, 1)]
         return self.architecture.mtp_loss_weight * torch.stack(losses).mean()
+
+    def _loss_at(self, depth: int, output: LayerOutput, labels: Tensor) -> Tensor:
+        """Of one module. Where rows hold documents nothing is predicted from two of them, and the sum is
+        divided as that of the next tokens is: rows and passes differ in how many are left."""
+        wanted = labels[:, depth:]
+        leaving = self.documents.leaves(depth, length=wanted.shape[1])
+        if leaving is not None:
+            wanted = wanted.masked_fill(leaving, IGNORED)
+        mean: Tensor = self.lm_head(output.normed, wanted)
+        if leaving is None:
+            return mean
+        left, all_labels = ((part != IGNORED).sum() for part in (wanted, labels))
+        return mean * (left / all_labels.clamp(min=1))
 
     def init_weights(self, seed: int) -> None:
         """Deterministic in `seed` whatever the device, the sharding and the number of ranks."""

@@ -17,12 +17,14 @@ class DocumentMask:
     def __init__(self) -> None:
         self._allowed: Tensor | None = None
         self._real: Tensor | None = None
+        self._documents: Tensor | None = None
 
     @contextmanager
     def within(self, documents: Tensor | None) -> Iterator[None]:
         """Around forward and backward of a pass. `documents` int [B, T]: equal within a document, -1 of
         padding; or, of rows of one document each, bool: False of the padding behind it, to which nothing
         attends that comes before."""
+        self._documents = documents
         if documents is not None and documents.dtype == torch.bool:
             self._real = documents
         elif documents is not None:
@@ -33,12 +35,19 @@ class DocumentMask:
         try:
             yield
         finally:
-            self._allowed = self._real = None
+            self._allowed = self._real = self._documents = None
 
     def allowed(self, length: int) -> Tensor | None:
         """bool [B, 1, length, length], True where a query (rows) sees a key; None: every earlier one.
         `length` may be less than the rows', for modules that leave out the last tokens."""
         return None if self._allowed is None else self._allowed[:, :, :length, :length]
+
+    def leaves(self, distance: int, *, length: int) -> Tensor | None:
+        """bool [B, length], True of a token whose document ends before the one that stands `distance` further
+        on; None: there is one document."""
+        if self._documents is None:
+            return None
+        return self._documents[:, distance : distance + length] != self._documents[:, :length]
 
     def real(self, length: int) -> Tensor | None:
         """bool [B, length], False of padding; None: there is none. `length` as in `allowed`."""

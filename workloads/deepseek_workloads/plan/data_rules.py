@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.layout_rules import INVALID_PARALLELISM
 from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
+from deepseek_workloads.plan.training_rules import mixes_conversations
 
 
 def mixture(run: TrainingRun) -> Iterator[Problem]:
@@ -74,6 +76,37 @@ def long_conversations(run: TrainingRun) -> Iterator[Problem]:
             rule=f"belongs to objective sft: with {run.training.objective} text is running, and no "
             "document is cut",
             remedy="leave it away, or use objective sft with a dataset of conversations",
+            reason=INVALID_TRAINING,
+        )
+
+
+def document_mask(run: TrainingRun) -> Iterator[Problem]:
+    """As of objective sft (`training_rules`): the mask is of whole rows, and of one micro-batch."""
+    if not run.data.document_mask or run.training.objective == "sft":
+        return
+    p = run.training.parallelism
+    degrees = {
+        "tensorParallelDegree": p.tensor_parallel_degree,
+        "pipelineParallelDegree": p.pipeline_parallel_degree,
+        "contextParallelDegree": p.context_parallel_degree,
+    }
+    for degree, value in degrees.items():
+        if value > 1:
+            yield Problem(
+                field=f"spec.training.parallelism.{degree}",
+                value=str(value),
+                rule="must be 1 with data.documentMask (true)",
+                remedy=f"use {degree} 1, or leave documentMask away",
+                reason=INVALID_PARALLELISM,
+            )
+    kind = mixes_conversations(run.architecture)
+    own = run.model_function or run.training.entrypoint  # then the built-in attention is not used
+    if kind is not None and own is None:
+        yield Problem(
+            field="spec.data.documentMask",
+            value="true",
+            rule=f"does not go with attention {kind}, which would mix the documents of a sequence",
+            remedy="use a model of attention.kind mla without an indexer, or leave documentMask away",
             reason=INVALID_TRAINING,
         )
 

@@ -55,6 +55,10 @@ def _needing_our_model(run: TrainingRun) -> Iterator[tuple[str, str, str, str]]:
     if t.objective == "sft":
         why = "its attention would see from one packed conversation into the next"
         yield f"{field}.objective", "sft", why, "use pretrain, or an entrypoint of your own"
+    if run.data.document_mask and t.objective != "sft":
+        why = "its attention would see from one document into the next"
+        remedy = "leave it away, or use an entrypoint, whose batches say which token is of which document"
+        yield "spec.data.documentMask", "true", why, remedy
     if t.precision == "fp8":
         why = "which of its matrices may be in float8 is not known"
         yield f"{field}.precision", "fp8", why, "use bf16"

@@ -45,6 +45,7 @@ _RULES = (
     data_rules.skip,
     data_rules.packing,
     data_rules.long_conversations,
+    data_rules.document_mask,
     module_rules.precision_overrides,
     module_rules.lora,
     module_rules.quantisation,

@@ -122,7 +122,7 @@ def made_up(plan: SamplePlan, sequences: int, *, vocabulary: int) -> Batch:
     rows = Rows(
         ids,
         ids[:, 1:].clone(),
-        torch.zeros_like(ids) if plan.packed else None,
+        torch.zeros_like(ids) if plan.packed or plan.data.document_mask else None,
         _images(plan.image_shape, sequences, plan.sequence_length) if plan.image_shape else None,
         separate=plan.bucketed is not None,
     )

@@ -158,6 +158,7 @@ class Trainer:
             ids, labels = (_to_device(part, device) for part in pair)
             inputs, labels = cut(ids, labels, sequence_length or labels.shape[1])
             last, documents = number == len(batches), batch.rows.inputs_of(device)
+            documents = None if documents is None else documents.reshape(inputs.shape)
             rows = row_numbers(batch.sample_ids, rows=len(inputs))
             self._model.plain.dropout_stream.begin_pass(rows.to(device))
             with (

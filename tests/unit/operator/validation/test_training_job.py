@@ -232,7 +232,7 @@ def test_suspending_changes_nothing_in_the_run_config(make_job: Any) -> None:
     assert running == suspended
 
 
-def test_a_schedule_of_weights_counts_samples_in_the_run_config(make_job: Any) -> None:
+def test_the_order_of_samples_is_in_the_run_config_and_schedules_count_samples(make_job: Any) -> None:
     data = {
         "sequenceLength": 512,
         "mixture": {
@@ -242,6 +242,7 @@ def test_a_schedule_of_weights_counts_samples_in_the_run_config(make_job: Any) -
             ]
         },
         "skip": [{"fromSample": 64, "toSample": 128}],
+        "documentMask": True,
     }
     job = make_job({"data": data})
     assert validate_training_job(job, worker_image="worker") == []
@@ -251,6 +252,7 @@ def test_a_schedule_of_weights_counts_samples_in_the_run_config(make_job: Any) -
         (196, {"docs": 1.0}),  # of 512 tokens, the first that begins at or after that token
     ]
     assert [(skipped.from_sample, skipped.to_sample) for skipped in run.data.skip or []] == [(64, 128)]
+    assert run.data.document_mask
     assert parse_run(run.to_json()) == run
 
 

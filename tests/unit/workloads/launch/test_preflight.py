@@ -134,6 +134,16 @@ def test_a_run_on_s3_may_start_and_leaves_nothing_behind(make_run: MakeRun, s3: 
         assert list(store.list("")) == []
 
 
+def test_documents_are_not_told_apart_without_their_index(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run()
+    run = run.model_copy(update={"data": run.data.model_copy(update={"document_mask": True})})
+    (refusal,) = preflight(run, QUICK)
+    assert refusal.reason == "ObjectNotFound"
+    assert "train-0.offsets: does not exist: spec.data.documentMask needs this index" in refusal.message
+    QUICK(Storage(uri=f"file://{tmp_path}/dataset")).put("data/a/train-0.offsets", bytes(8))
+    assert preflight(run, QUICK) == []
+
+
 # ---- storage
 
 
@@ -390,9 +400,10 @@ GQA = Attention(kind="gqa", num_key_value_heads=2, head_dim=32)
     ("objective", "teacher", "expected"),
     [
         ("sft", {}, []),
-        ("sft", {"attention": GQA}, ["its attention gqa would mix the conversations"]),
+        ("sft", {"attention": GQA}, ["its attention gqa would mix the documents of a row"]),
         ("sft", {"indexer": Indexer(index_head_dim=16)}, ["its attention mla with an indexer would mix"]),
         ("pretrain", {"attention": GQA}, []),
+        ("documentMask", {"attention": GQA}, ["its attention gqa would mix the documents of a row"]),
         ("pretrain", {"vocab_size": 4096}, ["its vocabulary has 4096 entries"]),
     ],
 )
@@ -405,9 +416,14 @@ def test_a_teacher_reads_the_same_tokens_and_mixes_no_conversations(
     expected: list[str],
 ) -> None:
     export = write_export(tmp_path, **teacher)
-    settings = {"objective": objective, "distillation": Distillation(teacher=export)}
+    masked = objective == "documentMask"
+    settings = {
+        "objective": "pretrain" if masked else objective,
+        "distillation": Distillation(teacher=export),
+    }
     run = make_run()
-    run = run.model_copy(update={"training": run.training.model_copy(update=settings)})
+    data = run.data.model_copy(update={"document_mask": masked})
+    run = run.model_copy(update={"data": data, "training": run.training.model_copy(update=settings)})
     with closing(QUICK(export)) as store:
         problems = list(teacher_problems(run, [], store))
     assert all(words in problem for words, problem in zip(expected, problems, strict=True))

@@ -5,6 +5,7 @@ import pytest
 from deepseek_workloads.contract.run_config import (
     Data,
     Owner,
+    Parallelism,
     Source,
     Storage,
     Training,
@@ -97,3 +98,31 @@ def test_ranges_that_overlap_are_refused() -> None:
 def test_a_range_that_holds_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="toSample 10: must be above fromSample 10"):
         SampleRange(from_sample=10, to_sample=10)
+
+
+@pytest.mark.parametrize("degree", [f"{kind}ParallelDegree" for kind in ("tensor", "pipeline", "context")])
+def test_documents_are_kept_apart_in_whole_rows(degree: str) -> None:
+    run = _run(document_mask=True)
+    assert check_training(run) == []
+    divided = run.training.model_copy(update={"parallelism": Parallelism.model_validate({degree: 2})})
+    (problem,) = check_training(run.model_copy(update={"training": divided}))
+    assert (problem.field, problem.value) == (f"spec.training.parallelism.{degree}", "2")
+    assert "data.documentMask" in problem.rule
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides"), [("transformer-5m", {}), ("deepseek-v3-tiny", {"indexer": {}})]
+)
+def test_documents_want_attention_that_keeps_them_apart(preset: str, overrides: dict[str, object]) -> None:
+    mixing = _run(document_mask=True).model_copy(update={"architecture": resolve(preset, overrides)})
+    (problem,) = check_training(mixing)
+    assert (problem.field, problem.reason) == ("spec.data.documentMask", "InvalidTraining")
+    assert "use a model of attention.kind mla without an indexer" in problem.remedy
+
+
+def test_a_model_of_the_users_own_gets_no_mask_but_an_entrypoint_does() -> None:
+    run = _run(document_mask=True)
+    (problem,) = check_training(run.model_copy(update={"model_function": "own.code:build"}))
+    assert problem.field == "spec.data.documentMask"
+    given = run.training.model_copy(update={"entrypoint": "own.code:train"})
+    assert check_training(run.model_copy(update={"training": given})) == []
