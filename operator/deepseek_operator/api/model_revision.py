@@ -36,7 +36,7 @@ class JobReference(SpecModel):
 class BaseExport(SpecModel):
     """The export that training started from."""
 
-    storage_uri: StorageUri = Field(description="Its prefix, s3://bucket/...")
+    storage_uri: StorageUri = Field(description="Its prefix, s3://bucket/... or pvc://claim/...")
     digest: Digest | None = Field(
         default=None,
         description="sha256 of its manifest, which is the digest of the revision that records it.",
@@ -72,7 +72,9 @@ class RevisionSpec(SpecModel):
 
     model_config = with_rules(rule("self == oldSelf", "spec is immutable: a revision records one export"))
 
-    storage_uri: StorageUri = Field(description="Prefix of the export, s3://bucket/.../exports/sha256-...")
+    storage_uri: StorageUri = Field(
+        description="Prefix of the export, s3://bucket/.../exports/sha256-... or pvc://claim/.../exports/sha256-..."
+    )
     storage_location: StorageLocation = Field(
         default=StorageLocation(), description="S3 service of storageUri."
     )

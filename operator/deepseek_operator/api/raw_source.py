@@ -31,7 +31,7 @@ class RawSource(SpecModel):
     )
 
     name: DnsLabel = Field(description="Name of the source within the dataset.")
-    uri: StorageUri = Field(description="s3://bucket/prefix of the raw objects.")
+    uri: StorageUri = Field(description="s3://bucket/prefix of the raw objects, or pvc://claim/folder.")
     format: Literal["text", "jsonl", "chat", "image-text", "parquet", "webdataset", "html"] = Field(
         default="text",
         description="text: an object is a document. html: it is a page. jsonl: each line is one. parquet: "

@@ -29,7 +29,8 @@ class Storage(StorageLocation):
     """A prefix in object storage, and who may use it."""
 
     uri: StorageUri = Field(
-        description="s3://bucket/prefix, gs://bucket/prefix or az://container/prefix; the resource owns "
+        description="s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, or pvc://claim/folder on "
+        "a ReadWriteMany PersistentVolumeClaim of the namespace, which the pods mount; the resource owns "
         "everything below it."
     )
     secret_ref: LocalReference | None = Field(

@@ -41,7 +41,9 @@ class EvaluationSource(SpecModel):
         description="DeepSeekDataset of the namespace; the job waits until it is ready and pins its digest.",
     )
     uri: StorageUri | None = Field(
-        default=None, description="Prefix of a prepared dataset, s3://bucket/prefix with a manifest.json."
+        default=None,
+        description="Prefix of a prepared dataset, s3://bucket/prefix or pvc://claim/folder with a "
+        "manifest.json.",
     )
     digest: Digest | None = Field(
         default=None, description="sha256 of the manifest at uri; another one there is refused."

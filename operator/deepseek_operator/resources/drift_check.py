@@ -22,7 +22,9 @@ def build_drift_check_pod(
     number = drift_check_number(scheduled)
     pod = build_pod(
         replace(
-            pod_set, run_policy=pod_set.run_policy.model_copy(update={"termination_grace_period_seconds": 5})
+            pod_set,
+            run_policy=pod_set.run_policy.model_copy(update={"termination_grace_period_seconds": 5}),
+            claims=tuple(replace(claim, written=False) for claim in pod_set.claims),
         ),
         member=Member(
             role=ROLE_DRIFT_CHECK,

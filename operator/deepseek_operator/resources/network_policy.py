@@ -25,7 +25,7 @@ def build_network_policy(pod_set: PodSet) -> Document:
                 {"from": [siblings]},
                 {"from": [_operator(pod_set)], "ports": [_port("TCP", COORDINATOR_PORT)]},
             ],
-            "egress": [{"to": [siblings]}, _dns(), _storage(pod_set)],
+            "egress": [{"to": [siblings]}, _dns(), *_storage(pod_set)],
         },
     }
 
@@ -60,10 +60,14 @@ def _dns() -> Document:
     return {"ports": [_port("UDP", 53), _port("TCP", 53)]}
 
 
-def _storage(pod_set: PodSet) -> Document:
+def _storage(pod_set: PodSet) -> list[Document]:
+    """None for a run whose data lies on claims alone: the kubelet reaches those. A rule without ports would
+    open them all."""
+    if not pod_set.storage_ports:
+        return []
     rule: Document = {"ports": [_port("TCP", port) for port in pod_set.storage_ports]}
     peers = pod_set.settings.network.storage_peers
-    return rule | ({"to": [dict(peer) for peer in peers]} if peers else {})
+    return [rule | ({"to": [dict(peer) for peer in peers]} if peers else {})]
 
 
 def _port(protocol: str, port: int) -> Document:

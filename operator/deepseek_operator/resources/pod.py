@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from deepseek_operator.api.pods import CpuResources, Placement, Resources
+from deepseek_operator.resources.claims import claim_mounts, claim_volumes, ownership_policy
 from deepseek_operator.resources.metadata import Document, owned_metadata
 from deepseek_operator.resources.names import ANNOTATION_FAILURES, pod_labels
 from deepseek_operator.resources.pod_set import PodSet
@@ -59,6 +60,7 @@ def build_pod(
                 "runAsUser": USER_ID,
                 "runAsGroup": USER_ID,
                 "fsGroup": USER_ID,
+                **ownership_policy(pod_set.claims),
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             **_placement(placement),
@@ -97,6 +99,7 @@ def _container(pod_set: PodSet, *, member: Member, resources: CpuResources) -> D
             *_api_keys(pod_set, member, {"mountPath": env.API_KEYS_DIR, "readOnly": True}),
             *_memory_replicas(pod_set, member, {"mountPath": env.MEMORY_REPLICAS_MOUNT}),
             *_block_cache(pod_set, member, {"mountPath": env.BLOCK_CACHE_DIR}),
+            *claim_mounts(pod_set.claims),
         ],
     }
 
@@ -191,6 +194,7 @@ def _volumes(pod_set: PodSet, member: Member, resources: CpuResources) -> list[D
             pod_set, member, {"emptyDir": {"medium": "Memory", "sizeLimit": str(pod_set.replica_bytes)}}
         ),
         *_block_cache(pod_set, member, {"emptyDir": {"sizeLimit": str(_cache_room(pod_set, member))}}),
+        *claim_volumes(pod_set.claims),
     ]
 
 

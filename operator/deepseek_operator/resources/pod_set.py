@@ -8,10 +8,13 @@ from deepseek_operator.api.dataset import DatasetSpec, DeepSeekDataset
 from deepseek_operator.api.monitoring import Monitoring
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers
 from deepseek_operator.api.training_job import DeepSeekTrainingJob, TrainingJobSpec
+from deepseek_operator.resources.claims import Claim, claims_among
 from deepseek_operator.resources.names import ResourceName
 from deepseek_operator.resources.settings import BuildSettings
+from deepseek_operator.resources.storages import storages_of
+from deepseek_workloads.contract.claim_uri import claim_of
 from deepseek_workloads.contract.environment import MLFLOW_CREDENTIALS, OPENAI_API_KEY, WANDB_API_KEY
-from deepseek_workloads.contract.run_config import AnyRun, DatasetRun, ServingRun, Storage, TrainingRun
+from deepseek_workloads.contract.run_config import AnyRun, DatasetRun, ServingRun, TrainingRun
 from deepseek_workloads.plan.replicas import replica_limit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -45,6 +48,7 @@ class PodSet:
     run_policy: RunPolicy
     storage_ports: tuple[int, ...]  # of the services outside that the run talks to, sorted
     settings: BuildSettings
+    claims: tuple[Claim, ...] = ()  # that the run reads or writes, mounted into each of its pods
     serves: bool = False  # its workers answer requests
     api_keys_secret: str | None = None  # its name
     service_keys: tuple[SecretKey, ...] = ()  # of experiment trackers and served models, for the workers
@@ -77,6 +81,7 @@ def pod_set_of(
         run_policy=spec.run_policy,
         storage_schemes=storage_schemes(run),
         storage_ports=storage_ports(run, settings),
+        claims=claims_of(run),
         settings=settings,
         service_keys=tuple(_service_keys(spec)),
         replica_bytes=replica_limit(run) if isinstance(run, TrainingRun) else 0,
@@ -107,13 +112,20 @@ def _backend(run: AnyRun) -> str:
 
 def storage_schemes(run: AnyRun) -> tuple[str, ...]:
     """Of every object storage that the run talks to, sorted: each knows its user in its own way."""
-    return tuple(sorted({urlsplit(storage.uri).scheme for storage in _storages(run)}))
+    return tuple(sorted({urlsplit(storage.uri).scheme for storage in storages_of(run)}))
 
 
 def storage_ports(run: AnyRun, settings: BuildSettings) -> tuple[int, ...]:
     """Of every S3 service, experiment tracker and served model that the run talks to, sorted."""
-    ports = {_port(storage.endpoint_url) for storage in _storages(run)} | set(settings.network.storage_ports)
+    remote = [storage for storage in storages_of(run) if claim_of(storage.uri) is None]
+    ports = {_port(storage.endpoint_url) for storage in remote} | set(settings.network.storage_ports)
     return tuple(sorted(ports | {_port(url) for url in _service_urls(run)}))
+
+
+def claims_of(run: AnyRun) -> tuple[Claim, ...]:
+    """That its URIs name. Only jobs and datasets write, and nowhere but below their own storage."""
+    written = [] if isinstance(run, ServingRun) else [run.storage.uri]
+    return claims_among(read=(storage.uri for storage in storages_of(run)), written=written)
 
 
 def _service_urls(run: AnyRun) -> list[str]:
@@ -123,19 +135,6 @@ def _service_urls(run: AnyRun) -> list[str]:
         return []
     mlflow, wandb = run.monitoring.mlflow, run.monitoring.wandb
     return [*([mlflow.tracking_uri] if mlflow else []), *([wandb.base_url] if wandb else [])]
-
-
-def _storages(run: AnyRun) -> list[Storage]:
-    if isinstance(run, DatasetRun):
-        return [run.storage, run.raw_storage]
-    if isinstance(run, ServingRun):
-        baseline = run.check.baseline
-        return [run.storage, *([baseline.storage] if baseline else [])]
-    distillation = run.training.distillation
-    taught = [distillation.teacher, distillation.teacher_logits] if distillation else []
-    read = [place for place in (run.init_from, run.vision_init_from, *taught) if place is not None]
-    sources = [*run.data.sources, *(run.evaluation.sources or ())]
-    return [run.storage, *read, *(source.storage for source in sources)]
 
 
 def _port(endpoint_url: str | None) -> int:

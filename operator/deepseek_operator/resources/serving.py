@@ -13,7 +13,7 @@ from deepseek_operator.api.model_service import DeepSeekModelService
 from deepseek_operator.api.pods import Coordinator, RunPolicy, Workers
 from deepseek_operator.api.schema import SpecModel
 from deepseek_operator.resources.names import ResourceName
-from deepseek_operator.resources.pod_set import PodSet, storage_ports, storage_schemes
+from deepseek_operator.resources.pod_set import PodSet, claims_of, storage_ports, storage_schemes
 from deepseek_operator.resources.quantity import parse_bytes, parse_quantity
 from deepseek_operator.resources.settings import BuildSettings
 from deepseek_workloads.contract.run_config import CheckBaseline, ServingRun, Storage
@@ -100,6 +100,7 @@ def serving_pod_set(
         run_policy=template.run_policy,
         storage_schemes=storage_schemes(run),
         storage_ports=storage_ports(run, settings),
+        claims=claims_of(run),
         settings=settings,
         serves=True,
         api_keys_secret=template.api_keys_secret,

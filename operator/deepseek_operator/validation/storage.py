@@ -1,10 +1,11 @@
-"""Storage URIs and endpoints: a scheme that is known, a bucket or port that can be, no credentials in it."""
+"""Storage URIs and endpoints: a scheme that is known, a bucket, claim or port that can be, no credentials."""
 
 import re
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from deepseek_workloads.contract.claim_uri import CLAIM_SCHEME, claim_of
 from deepseek_workloads.contract.storage_schemes import STORAGE_SCHEMES
 from deepseek_workloads.plan.problem import Problem
 
@@ -18,6 +19,7 @@ _BUCKETS: Final = {
 _BESIDES: Final = {"s3": ", dots", "gs": ", dots, underscores", "az": ""}  # that a name may hold
 _AZURE_ALIASES: Final = ("abfs", "abfss", "adl", "wasb", "wasbs")
 _EXAMPLE: Final = "s3://my-bucket/my-prefix"
+_CLAIM_EXAMPLE: Final = "pvc://my-claim/my-folder"
 _ENDPOINT_EXAMPLE: Final = "https://s3.example.com:9000"
 
 
@@ -33,8 +35,9 @@ def check_uri(uri: str, *, field: str, endpoint_of: str | None = None) -> Iterat
     if scheme in _AZURE_ALIASES:
         remedy = "write az://CONTAINER/PREFIX; the account's name is a key of the credentials Secret"
         yield _problem(field, uri, f"must begin with az://, not {scheme}://", remedy)
-    elif scheme not in STORAGE_SCHEMES:
-        yield _problem(field, uri, "must begin with s3://, gs:// or az://", f"write it like {_EXAMPLE}")
+    elif scheme not in (*STORAGE_SCHEMES, CLAIM_SCHEME):
+        remedy = f"write it like {_EXAMPLE}, or {_CLAIM_EXAMPLE} for a folder on a PersistentVolumeClaim"
+        yield _problem(field, uri, "must begin with s3://, gs://, az:// or pvc://", remedy)
     elif "@" in parts.netloc:
         yield _problem(
             field,
@@ -42,18 +45,41 @@ def check_uri(uri: str, *, field: str, endpoint_of: str | None = None) -> Iterat
             "must not hold credentials",
             "put them into a Secret and name it in spec.storage.secretRef",
         )
-    elif not parts.netloc:
-        yield _problem(field, uri, f"must name a bucket after {scheme}://", f"write it like {_EXAMPLE}")
-    elif not _BUCKETS[scheme].match(parts.netloc):
-        rule = f"must name a bucket of 3 to 63 lower-case letters, digits{_BESIDES[scheme]} and hyphens"
-        yield _problem(field, uri, rule, f"write it like {_EXAMPLE}")
+    elif rule := (_claim_rule(uri) if scheme == CLAIM_SCHEME else _bucket_rule(parts)):
+        example = _CLAIM_EXAMPLE if scheme == CLAIM_SCHEME else _EXAMPLE
+        yield _problem(field, uri, rule, f"write it like {example}")
     elif parts.query or parts.fragment:
         yield _problem(field, uri, "must have no ? and no #", "leave out what follows them")
     elif "//" in parts.path or any(part in (".", "..") for part in parts.path.split("/")):
         yield _problem(field, uri, "must have no empty, . or .. part in its prefix", "leave those parts out")
-    elif endpoint_of is not None and not endpoint_of.startswith(f"{scheme}://"):
+    elif endpoint_of is not None and not _same_kind(scheme, endpoint_of):
         rule = f"must lie in the same kind of storage as {endpoint_of}, whose endpointUrl is used for both"
         yield _problem(field, uri, rule, "use one kind of storage, or name no endpointUrl")
+
+
+def _same_kind(scheme: str, other: str) -> bool:
+    """A claim has no endpoint, and lies beside any bucket."""
+    return len({scheme, other.partition(":")[0]} - {CLAIM_SCHEME}) <= 1
+
+
+def _bucket_rule(parts: SplitResult) -> str:
+    """The rule that a bucket's name breaks; empty: none."""
+    if not parts.netloc:
+        return f"must name a bucket after {parts.scheme}://"
+    if _BUCKETS[parts.scheme].match(parts.netloc):
+        return ""
+    return f"must name a bucket of 3 to 63 lower-case letters, digits{_BESIDES[parts.scheme]} and hyphens"
+
+
+def _claim_rule(uri: str) -> str:
+    """Likewise, of a claim and the folder on it."""
+    try:
+        claim_of(uri)
+    except ValueError:
+        return "must name a PersistentVolumeClaim of the namespace after pvc://"
+    if not urlsplit(uri).path.strip("/"):
+        return "must name a folder of the claim: what else lies on it belongs to others"
+    return ""
 
 
 def check_endpoint(url: str | None, *, field: str) -> Iterator[Problem]:

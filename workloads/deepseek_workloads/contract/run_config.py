@@ -33,7 +33,7 @@ class Owner(WireModel):
 class Storage(WireModel):
     """An object-store prefix. Credentials come from the environment."""
 
-    uri: str  # s3://bucket/prefix or file:///path
+    uri: str  # s3://bucket/prefix, pvc://claim/folder or file:///path
     endpoint_url: str | None = None
     region: str = "us-east-1"
 

@@ -1,8 +1,9 @@
-"""file:// on a shared volume: the same promises as S3 from link(2), rename(2) and fsync(2).
+"""Folders, for file:// and pvc://: the same promises as S3 from link(2), rename(2) and fsync(2).
 
 An object is a file; what is being written has a name below `.tmp/` that listings leave out.
 """
 
+import errno
 import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -17,21 +18,21 @@ from deepseek_workloads.store.interface import (
     ObjectInfo,
     StoreError,
 )
+from deepseek_workloads.store.probe import UnsafeStore
 
 _TEMPORARY = ".tmp"
 _COPY_CHUNK = 16 * 1024 * 1024  # bytes
 _PUBLISH_ATTEMPTS = 8
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)  # what file systems without hard links say
 
 
 class FileObjectStore:
-    """An ObjectStore below a folder, which is created on the first write."""
+    """An ObjectStore below a folder, which is created on the first write. `uri`: what the folder is called
+    where that is not its path."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, uri: str | None = None) -> None:
         self._root = root
-
-    @property
-    def uri(self) -> str:
-        return f"file://{self._root}"
+        self.uri = uri.rstrip("/") if uri else f"file://{root}"
 
     @property
     def retries(self) -> int:
@@ -68,7 +69,7 @@ class FileObjectStore:
         with _mapped(self._uri(key)):
             temporary, path = self._write_temporary(content), self._path(key)
             try:
-                _in_folder(path.parent, lambda: os.link(temporary, path))
+                _in_folder(path.parent, lambda: self._link(temporary, path))
             finally:
                 temporary.unlink()
 
@@ -120,6 +121,19 @@ class FileObjectStore:
             )
         return content
 
+    def _link(self, source: Path, target: Path) -> None:
+        """The one step of a file system that creates and never overwrites, on NFS too."""
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            raise UnsafeStore(
+                f"{self.uri}: its file system has no hard links ({error.strerror}), by which a file is "
+                "created only if there is none, so two writers could both commit; use a volume that has them "
+                "(NFS, CephFS, Lustre, a disk), or an object store"
+            ) from error
+
     def _temporary(self) -> Path:
         folder = self._root / _TEMPORARY
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,7 +172,10 @@ class _mapped:
         if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
             raise NotFound(f"{self._uri}: no such object; check the key and that it was written") from error
         if isinstance(error, PermissionError):
-            raise AccessDenied(f"{self._uri}: {error.strerror}; make it writable for uid {os.getuid()}")
+            raise AccessDenied(
+                f"{self._uri}: {error.strerror}: "
+                f"the volume must let uid {os.getuid()}, gid {os.getgid()} read and write there"
+            ) from error
         if isinstance(error, OSError):
             raise StoreError(
                 f"{self._uri}: {error.strerror}; check the volume and the space on it"

@@ -1,7 +1,7 @@
 """The one interface to object storage. It knows keys below a URI, not what lies in them.
 
 Implementations: `store.s3` (s3://, through s3fs), `store.obstore_objects` (gs:// and az://, through obstore)
-and `store.file` (file://, a shared volume).
+and `store.file` (file:// and pvc://, a shared volume).
 Every method blocks; callers that must not wait use a thread. All keys are relative to the store's URI.
 """
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from deepseek_workloads.contract import environment
+from deepseek_workloads.contract.claim_uri import CLAIM_SCHEME, CLAIMS_DIR, claim_of, folder_of
 from deepseek_workloads.contract.run_config import Storage
 from deepseek_workloads.contract.storage_schemes import STORAGE_SCHEMES, credential_variables
 from deepseek_workloads.store.file import FileObjectStore
@@ -24,11 +25,12 @@ def open_store(
     environ: Mapping[str, str] = os.environ,
     retry: RetryPolicy | None = None,
     fast_reads: bool | None = None,
+    claims_dir: Path = Path(CLAIMS_DIR),
 ) -> ObjectStore:
     """Opens nothing yet: the first call connects.
 
     `fast_reads`: ranges of s3:// through obstore; None: where it is installed, unless the environment says
-    DEEPSEEK_FAST_READS=off.
+    DEEPSEEK_FAST_READS=off. `claims_dir`: where the claims of pvc:// are mounted, each by its name.
 
     Without keys in `environ` botocore's own chain is asked (a web identity, an instance role). Raises
     InvalidStorageUri for a scheme that is not known, or a URI without a bucket or folder.
@@ -36,10 +38,13 @@ def open_store(
     parts = urlsplit(storage.uri)
     if parts.scheme == "file" and not parts.netloc and parts.path.strip("/"):
         return FileObjectStore(Path(parts.path))
+    if parts.scheme == CLAIM_SCHEME:
+        return _open_claim(storage.uri, claims_dir)
     if parts.scheme not in STORAGE_SCHEMES or not parts.netloc:
         raise InvalidStorageUri(
             f"storage.uri: {storage.uri!r}: must name a bucket or a folder; "
-            "write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///FOLDER"
+            "write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX, pvc://CLAIM/FOLDER or "
+            "file:///FOLDER"
         )
     if parts.scheme != "s3":
         return _open_with_obstore(storage, environ=environ, retry=retry)
@@ -79,3 +84,17 @@ def _open_with_obstore(
             f"{', '.join(credential_variables(parts.scheme))}"
         ) from None
     return ObstoreObjectStore(service, uri=storage.uri, prefix=parts.path, retry=retry)
+
+
+def _open_claim(uri: str, claims_dir: Path) -> ObjectStore:
+    try:
+        claim, folder = claim_of(uri), folder_of(uri)
+    except ValueError as error:
+        raise InvalidStorageUri(f"storage.uri: {error}; write pvc://CLAIM/FOLDER") from error
+    mounted = claims_dir / (claim or "")
+    if not mounted.is_dir():
+        raise InvalidStorageUri(
+            f"storage.uri: {uri!r}: no PersistentVolumeClaim is mounted at {mounted}; outside of the pods of "
+            "a run, name the folder by file:///FOLDER"
+        )
+    return FileObjectStore(mounted / folder, uri=uri)

@@ -93,7 +93,7 @@ def _objects_of_service(service: DeepSeekModelService) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("name", ["training-job", "dataset", "model-service"])
+@pytest.mark.parametrize("name", ["training-job", "training-job-on-claims", "dataset", "model-service"])
 def test_objects_of_a_run(name: str) -> None:
     document = yaml.safe_load((GOLDEN / f"{name}.yaml").read_text())
     resource = KINDS[document["kind"]].model.model_validate(document)

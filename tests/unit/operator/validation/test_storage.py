@@ -18,6 +18,7 @@ from deepseek_operator.validation.storage import check_endpoint, check_uri
         "s3://0ab/x-y_z/1.txt",
         "gs://my_bucket.of/a",
         "az://container-1/a/b",
+        "pvc://my-claim/a/b",
     ],
 )
 def test_good_uris_pass(uri: str) -> None:
@@ -31,12 +32,17 @@ def test_good_uris_pass(uri: str) -> None:
         ("s3://", "must name a bucket after s3://"),
         ("models/tiny", "must begin with s3://"),
         ("http://s3.example.com/bucket", "must begin with s3://"),
-        ("file:///data", "must begin with s3://, gs:// or az://"),
-        ("hdfs://namenode/data", "must begin with s3://, gs:// or az://"),
+        ("file:///data", "must begin with s3://, gs://, az:// or pvc://"),
+        ("hdfs://namenode/data", "must begin with s3://, gs://, az:// or pvc://"),
         ("abfss://data@account.dfs.core.windows.net/x", "must begin with az://, not abfss://"),
         ("gs:///x", "must name a bucket after gs://"),
         ("az://my.container/x", "letters, digits and hyphens"),
         ("az://my--container/x", "letters, digits and hyphens"),
+        ("pvc:///runs", "must name a PersistentVolumeClaim"),
+        ("pvc://My-Claim/runs", "must name a PersistentVolumeClaim"),
+        ("pvc://my-claim", "must name a folder of the claim"),
+        ("pvc://my-claim/../other", "no empty, . or .. part"),
+        ("pvc://my-claim/a?b=c", "no ? and no #"),
         ("s3://AB/x", "3 to 63 lower-case letters"),
         ("s3://ab", "3 to 63 lower-case letters"),
         ("s3://bucket/a?b=c", "no ? and no #"),
@@ -60,6 +66,13 @@ def test_what_shares_an_endpoint_lies_in_the_same_kind_of_storage() -> None:
     (problem,) = check_uri("gs://corpus/docs", field="f", endpoint_of=shared)
     assert shared in problem.rule
     assert "endpointUrl" in problem.rule
+
+
+@pytest.mark.parametrize(
+    ("uri", "shared"), [("pvc://corpus/docs", "s3://models/tiny"), ("gs://corpus/docs", "pvc://models/tiny")]
+)
+def test_a_claim_lies_beside_any_bucket(uri: str, shared: str) -> None:
+    assert list(check_uri(uri, field="f", endpoint_of=shared)) == []
 
 
 def test_credentials_in_a_uri_are_refused_without_being_repeated() -> None:
