@@ -37,6 +37,9 @@ def stored_logits(run: TrainingRun) -> Iterator[Problem]:
         )
         if cut
         else None,
+        "spec.data.documentMask": ("true", "the teacher saw from one document into the next")
+        if run.data.document_mask
+        else None,
         "spec.training.findMicroBatchSize": ("true", "its made-up sequences have no teacher's logits")
         if t.find_micro_batch_size
         else None,

@@ -62,3 +62,10 @@ def test_what_reads_other_rows_is_refused_with_them_and_not_with_a_teacher(
 def test_there_is_exactly_one_teacher(given: Distillation) -> None:
     (problem,) = check_training(run(given))
     assert (problem.field, problem.reason) == ("spec.training.distillation", "InvalidTraining")
+
+
+def test_documents_that_a_teacher_did_not_keep_apart_are_refused_with_its_logits() -> None:
+    masked = run(STORED).data.model_copy(update={"document_mask": True})
+    (problem,) = check_training(run(STORED).model_copy(update={"data": masked}))
+    assert problem.field == "spec.data.documentMask"
+    assert check_training(run(BESIDE).model_copy(update={"data": masked})) == []
