@@ -29,9 +29,12 @@ from deepseek_operator.api.training_job_status import TrainingJobStatus
 class KeepBest(SpecModel):
     """Checkpoints that are kept for a figure of theirs."""
 
-    metric: Annotated[str, StringConstraints(pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=63)] = Field(
+    metric: Annotated[
+        str, StringConstraints(pattern="^[A-Za-z0-9_][A-Za-z0-9_-]*(/[A-Za-z0-9_]+)?$", max_length=80)
+    ] = Field(
         description="loss, of the step; of an evaluation at the same step held_out_loss, "
-        "held_out_bits_per_byte or accuracy; with an entrypoint what it reports."
+        "held_out_bits_per_byte or accuracy, or NAME/loss and so on of one of evaluation.sources; with an "
+        "entrypoint what it reports."
     )
     mode: Literal["min", "max"] = Field(default="min", description="Which values are better.")
     count: int = Field(default=1, ge=1, le=100, description="How many are kept.")

@@ -2,7 +2,7 @@
 Pure.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from math import lcm
 
@@ -99,14 +99,16 @@ def keep_best(run: TrainingRun) -> Iterator[Problem]:
     name, every = wanted.recorded_metric, run.checkpoint.every_steps
     if name in STEP_METRICS:
         return
-    if name not in HELD_OUT_METRICS + ANSWER_METRICS:
-        yield _unknown_metric(wanted.metric)
+    of_answers = _of_sets(run, ANSWER_METRICS)
+    known = [*STEP_METRICS, *_of_sets(run, HELD_OUT_METRICS), *of_answers]
+    if name not in known:
+        yield _unknown_metric(wanted.metric, known)
     elif evaluate_every is None:
         rule = "is a figure of evaluations, of which there is one at the end only"
         yield Problem(
             _KEEP_BEST, repr(wanted.metric), rule, f"set evaluation.everySteps, to {every} or a divisor of it"
         )
-    elif name in ANSWER_METRICS and run.evaluation.answers is None:
+    elif name in of_answers and run.evaluation.answers is None:
         rule = "is a figure of the model's answers, and it is asked for none"
         yield Problem(
             _KEEP_BEST, repr(wanted.metric), rule, "set evaluation.answers, or keep by held_out_loss"
@@ -123,8 +125,13 @@ def keep_best(run: TrainingRun) -> Iterator[Problem]:
         )
 
 
-def _unknown_metric(metric: str) -> Problem:
-    known = [*STEP_METRICS, *HELD_OUT_METRICS, *ANSWER_METRICS]
+def _of_sets(run: TrainingRun, metrics: Sequence[str]) -> list[str]:
+    """Of the held-out split, and of each evaluation set as NAME/metric."""
+    names = [source.name for source in run.evaluation.sources or ()]
+    return [*metrics, *(f"{name}/{metric.removeprefix('held_out_')}" for name in names for metric in metrics)]
+
+
+def _unknown_metric(metric: str, known: Sequence[str]) -> Problem:
     near = get_close_matches(metric, known, n=1)
     return Problem(
         _KEEP_BEST,

@@ -41,7 +41,7 @@ def _beside(run: TrainingRun) -> Iterator[tuple[str, bool]]:
     yield "spec.training.parallelism.zeroStage", run.backend == "ray" and _is_set(p, "zero_stage")
     for setting in ("cpu_offload", "data_parallel_replicate_degree"):
         yield f"spec.training.parallelism.{Parallelism.model_fields[setting].alias}", _is_set(p, setting)
-    for setting in ("every_steps", "max_samples", "answers", "prompts"):
+    for setting in ("every_steps", "max_samples", "answers", "prompts", "sources"):
         yield f"spec.evaluation.{Evaluation.model_fields[setting].alias}", _is_set(run.evaluation, setting)
     looks = run.monitoring.activation_range_every_steps
     yield (

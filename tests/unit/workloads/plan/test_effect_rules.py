@@ -120,6 +120,13 @@ def test_a_figure_is_refused_where_no_checkpoint_but_the_last_has_it(every: int,
     assert bool(check_training(best("accuracy", every=every, evaluate=evaluate))) == (not recorded)
 
 
+def test_a_figure_of_an_evaluation_set_is_one_of_the_jobs() -> None:
+    own = best("code/loss")
+    sets = own.evaluation.model_copy(update={"sources": [Source(name="code", storage=STORAGE)]})
+    assert check_training(own.model_copy(update={"evaluation": sets})) == []
+    assert [problem.field for problem in check_training(own)] == ["spec.checkpoint.keepBest.metric"]
+
+
 def test_a_name_that_is_nearly_right_is_told() -> None:
     (problem,) = check_training(best("held_out_los"))
     assert problem.remedy == "use held_out_loss"
