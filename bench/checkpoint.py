@@ -4,7 +4,8 @@ Ours in the background, torch.distributed.checkpoint (DCP) by `save` and by `asy
 writer in 4 threads, in turns, to one versitygw behind a proxy that adds 0, 20 and 200 ms to each request. A
 stall is how long the loop stands still for one checkpoint, gathering the state included. Until it is durable
 the loop takes steps; what these are slower than steps alone counts as lost, too. Then loads of the same
-state, and how long a killed process takes to its next step (`checkpoint_recovery`).
+state, the same from the pods' memory (`checkpoint_memory`), and how long a killed process takes to its next
+step (`checkpoint_recovery`).
 """
 
 import argparse
@@ -21,6 +22,7 @@ from typing import Any, Final
 import s3fs
 import torch
 import torch.distributed as dist
+from checkpoint_memory import measure_memory
 from checkpoint_recovery import measure_recovery
 from report import Point, emit, say
 from torch import nn
@@ -197,6 +199,11 @@ class Peer:
         return FsspecWriter(self._uri(), thread_count=THREADS, **self._options)
 
 
+def _made_state(megabytes: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+    training = Training(megabytes)
+    return training.model, training.optimizer
+
+
 def _after(seconds: float) -> Callable[[], bool]:
     end = time.perf_counter() + seconds
     return lambda: time.perf_counter() > end
@@ -283,6 +290,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=1000, help="of state")
     parser.add_argument("--quick", action="store_true", help="64 MB, one round, no latency: that it works")
+    parser.add_argument("--memory-only", action="store_true", help="loads from the pods' memory alone")
     parser.add_argument("--folder", type=Path, default=None, help="of the server's files; a temporary one")
     asked = parser.parse_args()
     megabytes, runs = (64, 1) if asked.quick else (asked.megabytes, asked.runs)
@@ -295,9 +303,17 @@ def main() -> None:
         # async_save needs a process group.
         dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=0, world_size=1)
         training = Training(megabytes)
-        for latency_ms in LATENCIES_MS[:1] if asked.quick else LATENCIES_MS:
+        latencies = LATENCIES_MS[:1] if asked.quick else LATENCIES_MS
+        for latency_ms in () if asked.memory_only else latencies:
             measure(training, server, latency_ms=latency_ms, runs=runs)
         dist.destroy_process_group()
+        del training
+        for latency_ms in latencies:
+            measure_memory(
+                server, _made_state, bucket=BUCKET, latency_ms=latency_ms, megabytes=megabytes, runs=runs
+            )
+        if asked.memory_only:
+            return
         measure_recovery(Path(folder), server, bucket=BUCKET, megabytes=megabytes, runs=runs)
 
 
