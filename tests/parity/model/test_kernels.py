@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deepseek_workloads.model import chunked_attention, grouped_network
+from deepseek_workloads.model.causal import attend_in_documents, attend_masked
 from deepseek_workloads.model.chunked_attention import attend_in_chunks
+from deepseek_workloads.model.documents import DocumentMask
 from deepseek_workloads.model.norm import RMSNorm
 from deepseek_workloads.model.swiglu import swiglu
 
@@ -41,6 +43,23 @@ def test_attention_in_chunks(
 
     inputs = [draw(4, length, 6), draw(4, length, 6), draw(4, length, value_width)]
     assert_equal(lambda *parts: attend_in_chunks(*parts, 0.3), plain, inputs)
+
+
+def test_attention_in_documents_is_that_under_their_mask() -> None:
+    """Two rows of eight: three documents, and one."""
+    mask, documents = DocumentMask(), torch.tensor([[0, 0, 0, 1, 2, 2, 2, 2], [0] * 8])
+    with mask.within(documents):
+        sizes, allowed = mask.sizes(7), mask.allowed(7)
+    assert sizes == [3, 1, 3, 7]
+    assert allowed is not None
+
+    def ours(*parts: Tensor) -> Tensor:
+        return attend_in_documents(*parts, sizes=sizes, scale=0.3)
+
+    def plain(*parts: Tensor) -> Tensor:
+        return attend_masked(*parts, mask=allowed, scale=0.3)
+
+    assert_equal(ours, plain, [draw(2, 7, 3, 6), draw(2, 7, 3, 6), draw(2, 7, 3, 5)])
 
 
 def test_attention_takes_and_gives_views() -> None:

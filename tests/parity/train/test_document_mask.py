@@ -14,6 +14,7 @@ from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.data.rows import Rows
 from deepseek_workloads.data.stream import BatchStream
+from deepseek_workloads.model.causal import WORTH_A_CALL
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.head import IGNORED
 from deepseek_workloads.store.open import open_store
@@ -98,6 +99,17 @@ def test_a_document_in_a_window_has_the_logits_that_it_has_alone(rows: Rows) -> 
     with torch.no_grad():
         apart = [model(document.unsqueeze(0))[0] for document in documents_of(rows)]
     assert len(apart) > 2 * len(ids)
+    torch.testing.assert_close(together, torch.cat(apart), **TOLERANCE)
+
+
+def test_long_documents_are_attended_to_one_by_one_and_alike() -> None:
+    model, sizes = model_of(), [WORTH_A_CALL + 20, WORTH_A_CALL]
+    ids = torch.randint(64, (1, sum(sizes)), generator=torch.Generator().manual_seed(1))
+    documents = torch.arange(2).repeat_interleave(torch.tensor(sizes)).unsqueeze(0)
+    with torch.no_grad(), model.documents.within(documents):
+        together = model(ids)[0]
+    with torch.no_grad():
+        apart = [model(document.unsqueeze(0))[0] for document in ids[0].split(sizes)]
     torch.testing.assert_close(together, torch.cat(apart), **TOLERANCE)
 
 

@@ -1,12 +1,15 @@
 """Causal attention by the fused kernels, which are called here only. It knows no projections or positions."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from deepseek_workloads.model.chunked_attention import attend_in_chunks
+
+WORTH_A_CALL: Final = 64  # tokens of a document, on the mean: below, one product under a mask is sooner done
 
 
 def attend_causally(queries: Tensor, keys: Tensor, values: Tensor, *, scale: float) -> Tensor:
@@ -49,6 +52,19 @@ def attend_in_spans(
         attend_causally(queries[:, own], keys[:, :end], values[:, :end], scale=scale) for own, end in spans
     ]
     return torch.cat(parts, dim=1)
+
+
+def attend_in_documents(
+    queries: Tensor, keys: Tensor, values: Tensor, *, sizes: Sequence[int], scale: float
+) -> Tensor:
+    """As `attend_causally` with T = S, where rows hold documents of these `sizes`, one after another, row by
+    row: each by itself."""
+    lines = (torch.split(part.flatten(0, 1), list(sizes)) for part in (queries, keys, values))
+    parts = zip(*lines, strict=True)
+    attended = [
+        attend_causally(query[None], key[None], value[None], scale=scale)[0] for query, key, value in parts
+    ]
+    return torch.cat(attended).view(*queries.shape[:3], values.shape[-1])
 
 
 def attend_masked(queries: Tensor, keys: Tensor, values: Tensor, *, mask: Tensor, scale: float) -> Tensor:

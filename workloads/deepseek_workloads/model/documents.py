@@ -18,6 +18,7 @@ class DocumentMask:
         self._allowed: Tensor | None = None
         self._real: Tensor | None = None
         self._documents: Tensor | None = None
+        self._sizes: dict[int, list[int]] = {}
 
     @contextmanager
     def within(self, documents: Tensor | None) -> Iterator[None]:
@@ -25,22 +26,40 @@ class DocumentMask:
         padding; or, of rows of one document each, bool: False of the padding behind it, to which nothing
         attends that comes before."""
         self._documents = documents
-        if documents is not None and documents.dtype == torch.bool:
-            self._real = documents
-        elif documents is not None:
-            self._real = documents >= 0
-            length = documents.shape[1]
-            same = documents.unsqueeze(1) == documents.unsqueeze(2)
-            self._allowed = same.logical_and_(same.new_ones(length, length).tril()).unsqueeze(1)
+        if documents is not None:
+            self._real = documents if documents.dtype == torch.bool else documents >= 0
         try:
             yield
         finally:
             self._allowed = self._real = self._documents = None
+            self._sizes = {}
+
+    @property
+    def several(self) -> bool:
+        """Whether rows hold several documents."""
+        return self._documents is not None and self._documents.dtype != torch.bool
 
     def allowed(self, length: int) -> Tensor | None:
         """bool [B, 1, length, length], True where a query (rows) sees a key; None: every earlier one.
         `length` may be less than the rows', for modules that leave out the last tokens."""
-        return None if self._allowed is None else self._allowed[:, :, :length, :length]
+        if self._documents is None or not self.several:
+            return None
+        if self._allowed is None:
+            whole = self._documents.shape[1]
+            same = self._documents.unsqueeze(1) == self._documents.unsqueeze(2)
+            self._allowed = same.logical_and_(same.new_ones(whole, whole).tril()).unsqueeze(1)
+        return self._allowed[:, :, :length, :length]
+
+    def sizes(self, length: int) -> list[int]:
+        """Tokens of each document of the rows' first `length`, row after row. Waits for the device."""
+        assert self._documents is not None
+        if length not in self._sizes:
+            documents = self._documents[:, :length]
+            begins = torch.ones_like(documents, dtype=torch.bool)
+            begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+            ends = torch.tensor([documents.numel()], device=documents.device)
+            self._sizes[length] = torch.cat([begins.flatten().nonzero().flatten(), ends]).diff().tolist()
+        return self._sizes[length]
 
     def leaves(self, distance: int, *, length: int) -> Tensor | None:
         """bool [B, length], True of a token whose document ends before the one that stands `distance` further

@@ -27,7 +27,7 @@ class GatedLatentAttention(MultiHeadLatentAttention):
         else:
             if cache is not None:
                 latents, rotated = cache.extend(latents, rotated)
-            mixed = cache is None and self.documents.allowed(queries.shape[1]) is not None
+            mixed = cache is None and self.documents.several
             if gates.skipping and not mixed:
                 attended = self._of_open(queries, latents, rotated, gates)
             else:
