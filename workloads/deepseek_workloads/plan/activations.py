@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from deepseek_workloads.contract.architecture import Architecture, MoE
 from deepseek_workloads.plan.lsh_budget import lsh_budget
@@ -42,6 +43,7 @@ class Kept:
         )
 
 
+@lru_cache(maxsize=256)
 def kept_per_token(a: Architecture, *, length: int, gpu: bool = False, recompute: bool = False) -> Kept:
     """`length` of a sequence; `recompute`: layers keep their input only, and run again one by one."""
     modules = a.num_nextn_predict_layers

@@ -5,6 +5,7 @@ al. 2020, arXiv:1910.02054) and the tensors that `model` keeps for its backward 
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 
 from deepseek_workloads.contract.architecture import Architecture
@@ -149,10 +150,16 @@ def _unsharded_blocks(architecture: Architecture, layout: Layout) -> int:
 
 def _held(architecture: Architecture, layout: Layout) -> tuple[int, int]:
     """Parameters that a rank computes with, before shards: others, experts."""
+    others, experts = _counts(architecture)
+    return -(-others // (layout.pipeline * layout.tensor)), -(-experts // (layout.pipeline * layout.expert))
+
+
+@lru_cache(maxsize=64)
+def _counts(architecture: Architecture) -> tuple[int, int]:
+    """Parameters: others, experts. The search for a pool asks hundreds of times."""
     shapes = parameter_shapes(architecture)
     experts = sum(prod(shape) for name, shape in shapes.items() if ROUTED_EXPERTS in name)
-    others = elements(shapes) - experts
-    return -(-others // (layout.pipeline * layout.tensor)), -(-experts // (layout.pipeline * layout.expert))
+    return elements(shapes) - experts, experts
 
 
 def _stored(architecture: Architecture, layout: Layout) -> int:

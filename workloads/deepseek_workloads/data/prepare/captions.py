@@ -1,21 +1,17 @@
 """Captions in objects of their own, each beside its image of the same name: cat/1.txt and cat/1.jpg."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from fnmatch import fnmatchcase
 from typing import Final
 
 from deepseek_workloads.contract.run_config import RawSource
 from deepseek_workloads.data.prepare.documents import Document
 from deepseek_workloads.data.prepare.part_images import Decoded
+from deepseek_workloads.data.prepare.raw import is_caption
 from deepseek_workloads.data.prepare.reading import BadRecord, ToText, decode_text
 from deepseek_workloads.data.prepare.records import RawSlice
 from deepseek_workloads.store.interface import NotFound, ObjectStore
 
 IMAGES: Final = (".jpg", ".jpeg", ".png", ".webp")  # the first that is there
-
-
-def is_caption(source: RawSource, key: str) -> bool:
-    return any(fnmatchcase(key, pattern) for pattern in source.captions or ())
 
 
 def split_captions(source: RawSource, slices: Sequence[RawSlice]) -> tuple[list[RawSlice], list[RawSlice]]:

@@ -12,7 +12,6 @@ from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.records import FileEntry
 from deepseek_workloads.contract.run_config import DatasetRun, RawSource
 from deepseek_workloads.data.manifest import DatasetError
-from deepseek_workloads.data.prepare.captions import is_caption
 from deepseek_workloads.data.prepare.compression import compression_of
 from deepseek_workloads.data.prepare.context import Context, put_file
 from deepseek_workloads.data.prepare.records import Part, RawSlice
@@ -23,6 +22,11 @@ IMAGE_PART_BYTES = 128 * 1024  # of lines that name images, all of which a task 
 PARTS_AIM = 16  # of a small dataset, so that several workers have something to do
 BYTES_A_TOKEN = 4  # an estimate: a part becomes about one shard
 OBJECT_COST_BYTES = 32 * 1024  # what a request costs, in bytes that could be read meanwhile
+
+
+def is_caption(source: RawSource, key: str) -> bool:
+    """Whether the object is text that goes with an image beside it."""
+    return any(fnmatchcase(key, pattern) for pattern in source.captions or ())
 
 
 def list_raw(context: Context) -> list[RawSlice]:
