@@ -139,10 +139,10 @@ bench-step-time: setup ## The plan's model of step time: its error on published 
 	@$(TEST_ENV) python bench/step_time.py $(if $(SCALING),--scaling $(SCALING))
 
 bench-checkpoint: setup ## Stall, GB/s and recovery with checkpoints of 1 GB in S3, against torch's DCP
-	@$(TEST_ENV) python bench/checkpoint.py
+	@$(TEST_ENV) python bench/checkpoint.py $(ARGS)
 
 bench-prepare: setup ## MB/s a core of preparing text, and how well near-duplicates are found, against datatrove
-	@$(TEST_ENV) python bench/prepare.py
+	@$(TEST_ENV) python bench/prepare.py $(ARGS)
 
 # What is compared with has an environment of its own: its dependencies are not ours.
 PEERS_STREAM := $(CACHE)/peers-stream/bin/python

@@ -24,8 +24,8 @@ from deepseek_operator.api.schema import (
 from deepseek_operator.api.storage import LocalReference
 
 
-class EvaluationSource(SpecModel):
-    """A prepared dataset, all of it to be evaluated on."""
+class DatasetSource(SpecModel):
+    """A prepared dataset to be measured on, both of its splits."""
 
     model_config = with_rules(
         exactly_one_of("datasetRef", "uri"),
@@ -54,7 +54,7 @@ class EvaluationSource(SpecModel):
     region: Region | None = Field(default=None, description="Region of uri; absent is that of spec.storage.")
 
 
-class DataSource(EvaluationSource):
+class DataSource(DatasetSource):
     """A prepared dataset."""
 
     weight: Decimal = Field(

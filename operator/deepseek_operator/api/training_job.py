@@ -22,7 +22,7 @@ from deepseek_operator.api.schema import (
 )
 from deepseek_operator.api.storage import LocalReference, Storage
 from deepseek_operator.api.training import Training
-from deepseek_operator.api.training_data import Data, EvaluationSource
+from deepseek_operator.api.training_data import Data, DatasetSource
 from deepseek_operator.api.training_job_status import TrainingJobStatus
 
 
@@ -32,9 +32,9 @@ class KeepBest(SpecModel):
     metric: Annotated[
         str, StringConstraints(pattern="^[A-Za-z0-9_][A-Za-z0-9_-]*(/[A-Za-z0-9_]+)?$", max_length=80)
     ] = Field(
-        description="loss, of the step; of an evaluation at the same step held_out_loss, "
-        "held_out_bits_per_byte or accuracy, or NAME/loss and so on of one of evaluation.sources; with an "
-        "entrypoint what it reports."
+        description="loss, gradient_norm, learning_rate or tokens_per_second of the step; of an evaluation "
+        "at the same step held_out_loss, held_out_bits_per_byte, perplexity or accuracy, with answers bleu or "
+        "token_f1; NAME/loss and so on of one of evaluation.sources; with an entrypoint what it reports."
     )
     mode: Literal["min", "max"] = Field(default="min", description="Which values are better.")
     count: int = Field(default=1, ge=1, le=100, description="How many are kept.")
@@ -86,7 +86,9 @@ class Evaluation(SpecModel):
     every_steps: int | None = Field(
         default=None, ge=1, le=10**9, description="Steps between two evaluations; absent is at the end only."
     )
-    max_samples: int = Field(default=64, ge=1, le=1_000_000, description="Held-out sequences to use.")
+    max_samples: int = Field(
+        default=64, ge=1, le=1_000_000, description="Held-out sequences to use, and of each of sources."
+    )
     answers: int | None = Field(
         default=None,
         ge=1,
@@ -100,7 +102,7 @@ class Evaluation(SpecModel):
         description="Texts that the model continues at each evaluation.",
         json_schema_extra=ATOMIC_LIST,
     )
-    sources: list[EvaluationSource] = Field(
+    sources: list[DatasetSource] = Field(
         default_factory=list,
         max_length=4,
         description="Prepared datasets that are measured beside the held-out split, both splits of each, up "

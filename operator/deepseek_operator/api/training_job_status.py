@@ -33,7 +33,8 @@ class PlanStatus(StatusModel):
     estimated_duration: ShortText = Field(default="", description="Of all steps at that rate.")
     smallest_gpu_pool: ShortText = Field(
         default="",
-        description="Fewest GPUs of 80 GiB that the model could be trained on by sharding, and how; or none.",
+        description="Fewest GPUs, of the product in the node selector or of 80 GiB, that the model could be "
+        "trained on by sharding weights and spreading experts, and how; or none.",
     )
 
 

@@ -12,7 +12,7 @@ from deepseek_operator.api import storage as api_storage
 from deepseek_operator.api.dataset import DatasetSpec, DeepSeekDataset, Images
 from deepseek_operator.api.model_revision import DeepSeekModelRevision
 from deepseek_operator.api.pods import RunPolicy, Workers
-from deepseek_operator.api.training_data import EvaluationSource
+from deepseek_operator.api.training_data import DatasetSource
 from deepseek_operator.api.training_job import DeepSeekTrainingJob, TrainingJobSpec
 from deepseek_operator.resources.quantity import parse_bytes, parse_quantity
 from deepseek_workloads.contract.architecture import Architecture
@@ -211,7 +211,7 @@ def _owner(resource: DeepSeekTrainingJob | DeepSeekDataset) -> Values:
 
 
 def _source(
-    source: EvaluationSource, *, spec: TrainingJobSpec, datasets: Mapping[str, PreparedDataset]
+    source: DatasetSource, *, spec: TrainingJobSpec, datasets: Mapping[str, PreparedDataset]
 ) -> Values:
     prepared = (
         datasets[source.dataset_ref.name]

@@ -77,8 +77,9 @@ def load_sentence_encoder(store: ObjectStore) -> SentenceEncoder:
     except ImportError as error:
         raise DatasetError(
             f"deduplicateSemantic.model.uri: {store.uri}: is a transformer, and this image has no library "
-            "for it: name one in spec.image that has the extra encoders, such as FROM this one with RUN pip "
-            "install 'transformers>=5.2', or use a static embedding model",
+            "for it: name one in spec.image that has the extra encoders, such as FROM this one with USER "
+            "0, RUN pip --python /opt/venv/bin/python install 'transformers>=5.2' and USER 1000:1000, or use "
+            "a static embedding model",
             reasons.INVALID_RUN_CONFIG,
         ) from error
     contents = {name: _read(store, name) for name in MODEL_FILES}

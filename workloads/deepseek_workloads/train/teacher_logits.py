@@ -1,7 +1,7 @@
 """What a teacher foresees at every position of datasets, computed once and stored to distil from.
 
     python -m deepseek_workloads.train.teacher_logits --teacher s3://models/large/exports/sha256-... \\
-        --dataset s3://data/docs --uri s3://data/docs/taught --sequence-length 512 --top-k 64
+        --dataset s3://data/docs --uri s3://data/taught/docs-large-64 --sequence-length 512 --top-k 64
 
 Prints the URI and the digest, which `training.distillation.teacherLogits` names. Of each position it keeps
 the k most probable tokens, their probabilities at the temperature, and the mass of all others. Everything is

@@ -55,7 +55,8 @@ def load_parser(store: ObjectStore, name: str) -> Parser:
     except ImportError as error:
         raise DatasetError(
             "reorderClauses: this image has no dependency parser: name one in spec.image that has the extra "
-            "parser, such as FROM this one with RUN pip install 'ufal.udpipe>=1.4,<2'",
+            "parser, such as FROM this one with USER 0, RUN pip --python /opt/venv/bin/python install "
+            "'ufal.udpipe>=1.4,<2' and USER 1000:1000",
             reasons.INVALID_RUN_CONFIG,
         ) from error
     try:
