@@ -1,8 +1,9 @@
 """What does not go with a training loop of the user's own. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Final
 
-from deepseek_workloads.contract.monitoring import ACTIVATION_RANGE_EVERY_STEPS
+from deepseek_workloads.contract.monitoring import ACTIVATION_RANGE_EVERY_STEPS, Alerts, ExpertLoadRule
 from deepseek_workloads.contract.run_config import Evaluation, Parallelism, Training, TrainingRun
 from deepseek_workloads.contract.wire import WireModel
 from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
@@ -12,18 +13,29 @@ _OF_THE_LOOP = (
     *("freeze", "precision_overrides", "activation_checkpointing", "loss_function"),
     "find_micro_batch_size",
 )
+# What run configs have as the default from when experts' load had no `tokenShare`.
+_ALERTS_WITHOUT_SHARE: Final = Alerts(expert_load=ExpertLoadRule(threshold=10))
 
 
 def entrypoint(run: TrainingRun) -> Iterator[Problem]:
     """What belongs to the loop that it replaces would be passed over without a word."""
-    if run.training.entrypoint is None:
-        return
     found = {
         f"spec.training.{Training.model_fields[setting].alias or setting}": getattr(run.training, setting)
         for setting in _OF_THE_LOOP
         if _is_set(run.training, setting)
     }
     found |= {field: "given" for field, is_set in _beside(run) if is_set}
+    yield from _of_the_loop(run, found)
+
+
+def around(run: TrainingRun) -> Iterator[Problem]:
+    """Likewise; jobs that have begun may have these."""
+    yield from _of_the_loop(run, {field: "given" for field, is_set in _around(run) if is_set})
+
+
+def _of_the_loop(run: TrainingRun, found: Mapping[str, object]) -> Iterator[Problem]:
+    if run.training.entrypoint is None:
+        return
     for field, value in found.items():
         yield Problem(
             field,
@@ -36,6 +48,12 @@ def entrypoint(run: TrainingRun) -> Iterator[Problem]:
 
 def _beside(run: TrainingRun) -> Iterator[tuple[str, bool]]:
     yield "spec.model.initFrom", run.init_from is not None
+    yield "spec.monitoring.histogramsEverySteps", _is_set(run.monitoring, "histograms_every_steps")
+    yield "spec.monitoring.profile", _is_set(run.monitoring, "profile")
+    yield "spec.alerts", run.alerts not in (Alerts(), _ALERTS_WITHOUT_SHARE)
+
+
+def _around(run: TrainingRun) -> Iterator[tuple[str, bool]]:
     yield "spec.training.optimizer.function", run.training.optimizer.function is not None
     p = run.training.parallelism
     yield "spec.training.parallelism.zeroStage", run.backend == "ray" and _is_set(p, "zero_stage")
@@ -48,9 +66,6 @@ def _beside(run: TrainingRun) -> Iterator[tuple[str, bool]]:
         "spec.monitoring.activationRangeEverySteps",
         looks not in (None, ACTIVATION_RANGE_EVERY_STEPS),  # the latter is there unasked
     )
-    yield "spec.monitoring.histogramsEverySteps", _is_set(run.monitoring, "histograms_every_steps")
-    yield "spec.monitoring.profile", _is_set(run.monitoring, "profile")
-    yield "spec.alerts", _is_set(run, "alerts")
 
 
 def _is_set(settings: WireModel, name: str) -> bool:

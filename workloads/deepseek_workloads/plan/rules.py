@@ -65,10 +65,6 @@ _RULES = (
     training_rules.pruning,
     training_rules.offloaded_pruning,
     training_rules.consolidation,
-    effect_rules.of_another,
-    effect_rules.beyond_the_end,
-    effect_rules.activation_alert,
-    effect_rules.keep_best,
     training_rules.conversations,
     training_rules.answers,
     replicas.memory_replicas,
@@ -76,6 +72,15 @@ _RULES = (
     vision_rules.not_with,
     vision_rules.freeze,
     vision_rules.vision_init_from,
+)
+
+# Settings without an effect: a run that has them computes what it would without them.
+_OF_A_NEW_RUN = (
+    entrypoint_rules.around,
+    effect_rules.of_another,
+    effect_rules.beyond_the_end,
+    effect_rules.activation_alert,
+    effect_rules.keep_best,
 )
 
 _OF_ARCHITECTURE = (
@@ -90,12 +95,13 @@ _OF_ARCHITECTURE = (
 )
 
 
-def check_training(run: TrainingRun) -> list[Problem]:
-    """Every rule that the run config alone can decide; an empty list means: go."""
+def check_training(run: TrainingRun, *, begun: bool = False) -> list[Problem]:
+    """Every rule that the run config alone can decide; an empty list means: go. Of a run that has `begun`,
+    only those without which it would compute something else, or nothing: that it fits, it has shown."""
     problems = check_architecture(run.architecture)
-    for rule in _RULES:
+    for rule in _RULES if begun else (*_RULES, *_OF_A_NEW_RUN):
         problems += rule(run)
-    return problems if problems else check_memory(run)
+    return problems if problems or begun else check_memory(run)
 
 
 def check_architecture(architecture: Architecture) -> list[Problem]:

@@ -15,7 +15,7 @@ from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.long_conversations import long_conversations
 from deepseek_workloads.data.stream import BatchStream
-from deepseek_workloads.plan.rules import check_training
+from deepseek_workloads.train.admission import problems_of
 from deepseek_workloads.train.assessment import assess
 from deepseek_workloads.train.batch_size import find_micro_batch_size
 from deepseek_workloads.train.context import Preempted, TrainContext
@@ -42,7 +42,7 @@ def train(run: TrainingRun, context: TrainContext) -> Verdict:
     Raises Preempted after the checkpoint of a group that must end, Fenced when a newer epoch has begun,
     DatasetError and StoreErrors; what was committed stays.
     """
-    problems = check_training(run)
+    problems = problems_of(run, context.open_store)
     if problems:
         return Verdict(
             outcome="Failed",
