@@ -159,7 +159,7 @@ def translate_there_and_back(
                 seed=settings.seed,
             )
         except RequestRefused as error:
-            return Refused(document.text, f"into {language}: {error}")
+            return Refused(document.text, f"into {language}: {error}", said=error.said)
         text = answer.text.strip()
         if answer.finish_reason == "length":
             return Refused(document.text, f"into {language}: more than {settings.max_tokens} tokens")

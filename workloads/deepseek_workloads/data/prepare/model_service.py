@@ -32,6 +32,10 @@ class ModelServiceAway(Exception):
 class RequestRefused(Exception):
     """The service answers others, but not this request."""
 
+    def __init__(self, status: int, *, said: str) -> None:
+        super().__init__(f"HTTP {status}")
+        self.said = said  # the service's own words, which may quote the request: for the quarantine only
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -69,7 +73,7 @@ class ModelService:
         try:
             return [str(card["id"]) for card in self._request("GET", "models")["data"]]
         except RequestRefused as error:
-            raise self._unusable(str(error)) from error
+            raise self._unusable(f"GET /models: {error}") from error
         except (KeyError, TypeError) as error:
             raise self._unusable("GET /models: an answer without a list of models") from error
 
@@ -126,7 +130,7 @@ class ModelService:
             retry_after = _seconds(response.headers.get("Retry-After"))
             raise _NotNow(f"HTTP {response.status}", retry_after=retry_after)
         if response.status in _REFUSED:
-            raise RequestRefused(f"HTTP {response.status}: {self._shown(response.data)}")
+            raise RequestRefused(response.status, said=self._shown(response.data))
         if response.status != 200:
             raise self._unusable(f"{method} /{path}: HTTP {response.status}")
         try:

@@ -12,11 +12,13 @@ QUARANTINED_RECORDS: Final = 1000  # of a part and stage; the others are counted
 
 @dataclass(frozen=True)
 class Refused:
-    """What it says is for the quarantine only: status, Events and logs are read by more people."""
+    """Only `reason` may be shown in status, Events and logs: more people read those than the quarantine."""
 
     document: str
     reason: str
+    said: str = ""  # by another service; it may quote the document
 
     def to_json(self) -> bytes:
         kept = self.document[:QUARANTINED_BYTES]
-        return json.dumps({"reason": self.reason, "document": kept}, ensure_ascii=False).encode() + b"\n"
+        reason = f"{self.reason}: {self.said}" if self.said else self.reason
+        return json.dumps({"reason": reason, "document": kept}, ensure_ascii=False).encode() + b"\n"

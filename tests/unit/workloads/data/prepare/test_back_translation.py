@@ -74,6 +74,8 @@ def _handler(translator: Translator) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True  # the answer never comes
             elif fault is not None:
                 self._answer(fault, {"error": {"message": f"fault for {self.headers['Authorization']}"}})
+            elif "quoted" in content:
+                self._answer(400, {"error": {"message": f"cannot parse {content!r}"}})
             elif "too long" in content:
                 self._answer(400, {"error": {"message": "the context is 128 tokens"}})
             else:
@@ -218,6 +220,19 @@ def test_more_of_them_than_may_be_bad_fail_the_dataset(make_translated_run, prep
     verdict = prepare(make_translated_run([*TEXTS, *REFUSED], max_bad_records=2))
     assert (verdict.outcome, verdict.reason) == ("Failed", reasons.TOO_MANY_BAD_RECORDS)
     assert "there-and-back': 3" in verdict.message
+
+
+def test_a_service_that_quotes_what_it_refuses_shows_it_in_the_quarantine_only(
+    make_translated_run, prepare
+) -> None:
+    run = make_translated_run([*TEXTS, "A text that is quoted: Ada, born 1815."])
+    verdict = prepare(run)
+    assert (verdict.outcome, verdict.reason) == ("Failed", reasons.TOO_MANY_BAD_RECORDS)
+    assert "into German: HTTP 400." in verdict.message
+    store = open_store(run.storage)
+    with_words = [info.key for info in store.list("") if b"cannot parse" in store.read(info.key)]
+    assert "Ada" not in verdict.message
+    assert [key.partition("/")[0] for key in with_words] == ["quarantine"]
 
 
 def test_a_model_that_is_not_served_is_refused_before_any_work(
