@@ -19,14 +19,14 @@ from deepseek_workloads.contract.environment import OPENAI_API_KEY
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.store.retry import RetryPolicy
 
-RETRIES = RetryPolicy(attempts=8, budget_seconds=180, base_seconds=0.5, cap_seconds=30)
+RETRIES = RetryPolicy(budget_seconds=180, base_seconds=0.5, cap_seconds=30)
 SHOWN_CHARACTERS = 200  # of what a service answers to a request that it refuses
 _REFUSED = (400, 413, 422)  # the request, by what is in it
 _BUSY = (408, 409, 425, 429)
 
 
 class ModelServiceAway(Exception):
-    """Did not answer within the budget of tries; what was asked may be asked again later."""
+    """Did not answer within the budget of retries; what was asked may be asked again later."""
 
 
 class RequestRefused(Exception):
@@ -63,9 +63,10 @@ class ModelService:
         connections: int = 1,
         retries: RetryPolicy | None = None,
         sleep: Callable[[float], object] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._base_url, self._key, self._timeout_seconds = base_url.rstrip("/"), key, timeout_seconds
-        self._retries, self._sleep = retries or RETRIES, sleep
+        self._retries, self._sleep, self._clock = retries or RETRIES, sleep, clock
         self._pool = urllib3.PoolManager(maxsize=connections, block=True)
 
     def models(self) -> list[str]:
@@ -98,13 +99,14 @@ class ModelService:
         self._pool.clear()
 
     def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        begun, failures = time.monotonic(), 0
+        failures, first_failure = 0, 0.0
         while True:
             try:
                 return self._try(method, path, body)
             except _NotNow as error:
                 failures += 1
-                elapsed = time.monotonic() - begun
+                first_failure = first_failure if failures > 1 else self._clock()
+                elapsed = self._clock() - first_failure
                 delay = self._retries.delay(failures, elapsed=elapsed, uniform=random.random)
                 if delay is None:
                     raise ModelServiceAway(

@@ -14,7 +14,12 @@ from deepseek_workloads.contract.pipeline import PipelineStage, ScoreDifficulty
 from deepseek_workloads.contract.run_config import RawSource
 from deepseek_workloads.data.document_facts import read_document_facts
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
-from deepseek_workloads.data.prepare.model_service import ModelService, ModelServiceAway, RequestRefused
+from deepseek_workloads.data.prepare.model_service import (
+    Answer,
+    ModelService,
+    ModelServiceAway,
+    RequestRefused,
+)
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.store.retry import RetryPolicy
 
@@ -286,6 +291,41 @@ def test_after_its_budget_of_tries_it_gives_up(service, translator) -> None:
     with pytest.raises(ModelServiceAway, match=r"4 tries in .* HTTP 503"):
         _ask(service)
     assert len(translator.asked) == 4
+
+
+class Restart:
+    """Moves the clock by the waits alone; the service is back after `away_seconds`."""
+
+    def __init__(self, translator: Translator, *, away_seconds: float) -> None:
+        self.translator, self.away_seconds = translator, away_seconds
+        self.now = 0.0
+        translator.faults = [503] * 1000
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        if self.now >= self.away_seconds:
+            self.translator.faults.clear()
+
+    def ask(self) -> Answer:
+        url = self.translator.url
+        service = ModelService(
+            url, key=None, timeout_seconds=10, sleep=self.sleep, clock=lambda: 1e6 + self.now
+        )
+        try:
+            return _ask(service)
+        finally:
+            service.close()
+
+
+def test_a_service_that_restarts_for_two_minutes_ends_no_run(translator) -> None:
+    assert Restart(translator, away_seconds=120).ask().text == "It beginnt"
+
+
+def test_a_service_that_stays_away_is_given_up_when_the_time_is_used_up(translator) -> None:
+    restart = Restart(translator, away_seconds=1e9)
+    with pytest.raises(ModelServiceAway, match="HTTP 503"):
+        restart.ask()
+    assert 150 <= restart.now <= 180
 
 
 @pytest.mark.parametrize(
