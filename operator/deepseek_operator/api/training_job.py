@@ -34,7 +34,8 @@ class KeepBest(SpecModel):
     ] = Field(
         description="loss, gradient_norm, learning_rate or tokens_per_second of the step; of an evaluation "
         "at the same step held_out_loss, held_out_bits_per_byte, perplexity or accuracy, with answers "
-        "bleu or token_f1; NAME/loss and so on of one of evaluation.sources; with an entrypoint what it reports."
+        "bleu or token_f1; NAME/loss and so on of one of evaluation.sources; with an entrypoint what it "
+        "reports."
     )
     mode: Literal["min", "max"] = Field(default="min", description="Which values are better.")
     count: int = Field(default=1, ge=1, le=100, description="How many are kept.")
