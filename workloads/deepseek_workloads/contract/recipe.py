@@ -3,11 +3,14 @@
 Not in it is what may change between them: pods, layout, the rhythm of checkpoints, where a dataset lies.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from deepseek_workloads.contract.digest import sha256_digest
-from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.contract.objective import CurriculumStage
+from deepseek_workloads.contract.optimization import Optimizer, Schedule
+from deepseek_workloads.contract.run_config import Data, Distillation, TrainingRun
 from deepseek_workloads.contract.sample_order import SampleRange, place_in_order
+from deepseek_workloads.contract.wire import WireModel
 
 _TRAINING_FIELDS = (
     "objective",
@@ -31,6 +34,12 @@ _TRAINING_FIELDS = (
 # What one side may not know, by the last name of its path: a digest may be left out, and a run that may be of
 # any length has no steps.
 _MAY_BE_UNKNOWN = ("digest", "initFromDigest", "steps")
+
+_RECORDED_WHOLE: Final[dict[str, type[WireModel]]] = {
+    "distillation": Distillation,
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+}
 
 Recipe = dict[str, Any]
 
@@ -69,6 +78,31 @@ def model_digest(run: TrainingRun) -> str:
     return sha256_digest(document if run.model_function is None else document + run.model_function.encode())
 
 
+def completed(recipe: Recipe) -> Recipe:
+    """As an older version recorded it, with the settings that came since: it left them away. Of what is
+    recorded whole only; a field that entered the recipe after the run config may have been in use."""
+    whole = {"modelFunction": None, **recipe}
+    if "data" in recipe:
+        whole["data"] = {**_left_away(Data), **recipe["data"]}
+    training = recipe.get("training", {})
+    whole["training"] = {
+        name: {**_left_away(_RECORDED_WHOLE[name]), **settings}
+        if name in _RECORDED_WHOLE and settings is not None
+        else settings
+        for name, settings in training.items()
+    }
+    if "curriculum" in training:
+        whole["training"]["curriculum"] = [
+            {**_left_away(CurriculumStage), **stage} for stage in training["curriculum"]
+        ]
+    return whole
+
+
+def _left_away(settings: type[WireModel]) -> dict[str, None]:
+    fields = settings.model_fields
+    return {field.alias or name: None for name, field in fields.items() if field.default is None}
+
+
 def up_to(recipe: Recipe, consumed_samples: int) -> Recipe:
     """Without what only later samples feel: ranges to skip that begin further on in the order."""
     data = recipe.get("data", {})
@@ -80,8 +114,8 @@ def up_to(recipe: Recipe, consumed_samples: int) -> Recipe:
 
 def differences(theirs: Any, ours: Any, *, path: str = "") -> list[str]:
     """`path: theirs there, ours here` for each value that differs. A field that one side lacks agrees with
-    everything: an older version's record may not have it. Null says that something is left away, and agrees
-    with nothing else."""
+    everything: an older version's record may not have it (see `completed`). Null says that something is left
+    away, and agrees with nothing else."""
     unknown = None in (theirs, ours) and path.rpartition(".")[2] in _MAY_BE_UNKNOWN
     if unknown or theirs == ours:
         return []

@@ -15,7 +15,7 @@ from importlib.machinery import PathFinder
 from deepseek_workloads.contract import environment, reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
-from deepseek_workloads.contract.recipe import differences, model_digest, recipe_of, up_to
+from deepseek_workloads.contract.recipe import completed, differences, model_digest, recipe_of, up_to
 from deepseek_workloads.contract.records import DatasetManifest, Shard
 from deepseek_workloads.contract.run_config import (
     AnyRun,
@@ -134,7 +134,7 @@ def _check_checkpoints(run: TrainingRun, store: ObjectStore, refusals: Refusals)
         return True
     samples = newest.consumed_samples
     ours = up_to(recipe_of(run), samples)
-    if recipe is not None and (different := differences(up_to(recipe, samples), ours)):
+    if recipe is not None and (different := differences(up_to(completed(recipe), samples), ours)):
         refusals.add(
             reasons.CHECKPOINT_MISMATCH,
             f"spec.storage.uri: {run.storage.uri}: its checkpoint of step {newest.step} is of another run "

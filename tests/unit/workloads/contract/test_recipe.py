@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_workloads.contract.objective import Consolidation, Lora, Pruning, Quantisation
-from deepseek_workloads.contract.recipe import Recipe, differences, recipe_of, up_to
+from deepseek_workloads.contract.objective import Consolidation, CurriculumStage, Lora, Pruning, Quantisation
+from deepseek_workloads.contract.recipe import Recipe, completed, differences, recipe_of, up_to
 from deepseek_workloads.contract.records import EpochRecord, parse_record
 from deepseek_workloads.contract.run_config import (
     Data,
@@ -12,6 +12,7 @@ from deepseek_workloads.contract.run_config import (
     Owner,
     Source,
     Storage,
+    TeacherLogitsLocation,
     Training,
     TrainingRun,
     Workers,
@@ -117,6 +118,58 @@ def test_a_digest_that_one_side_does_not_know_agrees_with_everything() -> None:
     one, other = (run_of().model_copy(update={"init_from": start}) for start in (base, known))
     assert differences(recorded(one), recipe_of(other)) == []
     assert differences(recorded(other), recipe_of(one)) == []
+
+
+TEACHER = Distillation(teacher=InitialExport(uri="s3://models/teacher"))
+STAGE = CurriculumStage(until_step=5, sequence_length=32)
+
+
+def older() -> Recipe:
+    """As it was recorded before a run could have the settings of `SINCE`."""
+    recipe = recorded(run_of(distillation=TEACHER, curriculum=[STAGE]))
+    del recipe["modelFunction"]
+    for name in ("packing", "longConversations", "documentMask"):
+        del recipe["data"][name]
+    del recipe["training"]["distillation"]["teacherLogits"]
+    del recipe["training"]["curriculum"][0]["maxDifficulty"]
+    return recipe
+
+
+def since(**changes: object) -> TrainingRun:
+    """The run of `older` with another setting."""
+    data = {name: value for name, value in changes.items() if name in Data.model_fields}
+    training = {name: value for name, value in changes.items() if name in Training.model_fields}
+    run = run_of(**{"distillation": TEACHER, "curriculum": [STAGE], **training})
+    own = {name: value for name, value in changes.items() if name == "model_function"}
+    return run.model_copy(update={"data": run.data.model_copy(update=data), **own})
+
+
+SINCE = {
+    "data.packing": since(packing="bucketed"),
+    "data.longConversations": since(long_conversations="drop"),
+    "data.documentMask": since(document_mask=True),
+    "modelFunction": since(model_function="mine:model"),
+    "training.curriculum[0].maxDifficulty": since(
+        curriculum=[STAGE.model_copy(update={"max_difficulty": 0.5})]
+    ),
+    "training.distillation.teacherLogits": since(
+        distillation=TEACHER.model_copy(
+            update={"teacher_logits": TeacherLogitsLocation(uri="s3://models/logits")}
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("path", SINCE)
+def test_a_setting_that_an_older_version_did_not_have_was_left_away_there(path: str) -> None:
+    (line,) = differences(completed(older()), recipe_of(SINCE[path]))
+    assert line.startswith(f"{path}: None there, ")
+    assert differences(completed(older()), recipe_of(since())) == []
+
+
+def test_a_record_of_today_is_complete() -> None:
+    recipe = recipe_of(SINCE["data.packing"])
+    assert completed(recipe) == recipe
 
 
 def _skipping(*ranges: tuple[int, int]) -> TrainingRun:

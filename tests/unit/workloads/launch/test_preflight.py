@@ -16,6 +16,7 @@ from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.objective import Quantisation
 from deepseek_workloads.contract.pipeline import Decontaminate, PipelineStage, RedactPii
+from deepseek_workloads.contract.recipe import recipe_of
 from deepseek_workloads.contract.records import DatasetManifest, ExportManifest, Provenance, Shard
 from deepseek_workloads.contract.run_config import (
     Data,
@@ -305,6 +306,19 @@ def test_a_run_goes_on_only_from_checkpoints_of_its_own_recipe(
         [(reasons.CHECKPOINT_MISMATCH, True)] if expected else []
     )
     assert len(found) == (expected is not None)
+
+
+def test_a_checkpoint_of_an_older_version_is_of_a_run_without_what_is_new(make_run: MakeRun) -> None:
+    earlier = make_run()
+    recipe = recipe_of(earlier)
+    del recipe["data"]["longConversations"]
+    writer = CommitLog(QUICK(earlier.storage)).begin_epoch(run_config_digest="", recipe=recipe)
+    writer.commit_checkpoint(step=7, consumed_samples=28, tokens=1792, prefix="data/x/", files=[])
+    data = earlier.data.model_copy(update={"long_conversations": "drop"})
+    (refusal,) = preflight(earlier.model_copy(update={"data": data}), QUICK)
+    assert refusal.reason == reasons.CHECKPOINT_MISMATCH
+    assert "data.longConversations: None there, drop here" in refusal.message
+    assert preflight(earlier, QUICK) == []
 
 
 def test_a_model_to_start_from_that_is_not_there(make_run: MakeRun, tmp_path: Path) -> None:
