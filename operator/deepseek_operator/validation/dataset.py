@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from deepseek_operator.api.dataset import DeepSeekDataset
+from deepseek_operator.api.dataset import DatasetSpec, DeepSeekDataset
 from deepseek_operator.resources.run_config import PreparedDataset, render_dataset_run
 from deepseek_operator.resources.schedule import InvalidSchedule, next_time
 from deepseek_operator.validation.bounds import problems_of
-from deepseek_operator.validation.pipeline import check_pipeline
-from deepseek_operator.validation.storage import check_endpoint, check_uri
+from deepseek_operator.validation.pipeline import check_pipeline, pipeline_uris
+from deepseek_operator.validation.storage import GivenUri, check_endpoint, check_uris
 from deepseek_operator.validation.training_job import no_image
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.plan.problem import Problem
@@ -35,18 +35,12 @@ def dataset_run_of(dataset: DeepSeekDataset, *, tokenizer_of: PreparedDataset | 
 
 def _fields(dataset: DeepSeekDataset, worker_image: str) -> Iterator[Problem]:
     spec = dataset.spec
-    yield from check_uri(spec.storage.uri, field="spec.storage.uri")
+    yield from check_uris(_own_uris(spec), endpoint_url=spec.storage.endpoint_url)
     yield from check_endpoint(spec.storage.endpoint_url, field="spec.storage.endpointUrl")
     if spec.source_storage is not None:
         yield from check_endpoint(spec.source_storage.endpoint_url, field="spec.sourceStorage.endpointUrl")
-    location = spec.source_storage or spec.storage
-    shared = spec.sources[0].uri if location.endpoint_url else None
-    for index, source in enumerate(spec.sources):
-        other = shared if index or spec.source_storage else shared and spec.storage.uri
-        yield from check_uri(source.uri, field=f"spec.sources[{index}].uri", endpoint_of=other)
-    yield from check_pipeline(spec.pipeline or [], endpoint_of=shared)
-    if spec.tokenizer.uri is not None:
-        yield from check_uri(spec.tokenizer.uri, field="spec.tokenizer.uri", endpoint_of=shared)
+        yield from check_uris(_raw_uris(spec), endpoint_url=spec.source_storage.endpoint_url)
+    yield from check_pipeline(spec.pipeline or [])
     if not spec.image and not worker_image:
         yield no_image()
     if spec.drift_check is not None:
@@ -69,6 +63,21 @@ def _fields(dataset: DeepSeekDataset, worker_image: str) -> Iterator[Problem]:
             remedy="leave out the repeated ones",
             reason="InvalidTokenizer",
         )
+
+
+def _own_uris(spec: DatasetSpec) -> Iterator[GivenUri]:
+    """Of the storage that the dataset is written to, which is also read from where no other is named."""
+    yield GivenUri("spec.storage.uri", spec.storage.uri)
+    if spec.source_storage is None:
+        yield from _raw_uris(spec)
+
+
+def _raw_uris(spec: DatasetSpec) -> Iterator[GivenUri]:
+    for index, source in enumerate(spec.sources):
+        yield GivenUri(f"spec.sources[{index}].uri", source.uri)
+    yield from pipeline_uris(spec.pipeline or [])
+    if spec.tokenizer.uri is not None:
+        yield GivenUri("spec.tokenizer.uri", spec.tokenizer.uri)
 
 
 def _schedule(schedule: str) -> Iterator[Problem]:

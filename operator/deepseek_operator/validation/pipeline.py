@@ -6,22 +6,27 @@ from typing import Final
 from pydantic.alias_generators import to_camel
 
 from deepseek_operator.api.pipeline import PipelineStage
-from deepseek_operator.validation.storage import check_endpoint, check_uri
+from deepseek_operator.validation.storage import GivenUri, check_endpoint
 from deepseek_workloads.plan.problem import Problem
 
 _MAKE_COPIES: Final = ("replace_synonyms", "reorder_clauses", "back_translate")
 
 
-def check_pipeline(pipeline: Sequence[PipelineStage], *, endpoint_of: str | None = None) -> Iterator[Problem]:
-    """`endpoint_of`: the storage whose endpointUrl is used for what the stages name, too."""
+def check_pipeline(pipeline: Sequence[PipelineStage]) -> Iterator[Problem]:
+    """But for the URIs of `pipeline_uris`, which are judged with the others that share their endpoint."""
     for index, stage in enumerate(pipeline):
-        field = f"spec.pipeline[{index}]"
-        for name, uri in _uris(stage):
-            yield from check_uri(uri, field=f"{field}.{name}", endpoint_of=endpoint_of)
         if stage.back_translate is not None:
-            yield from check_endpoint(stage.back_translate.base_url, field=f"{field}.backTranslate.baseUrl")
+            field = f"spec.pipeline[{index}].backTranslate.baseUrl"
+            yield from check_endpoint(stage.back_translate.base_url, field=field)
     yield from _copies_last(pipeline)
     yield from _one_secret(pipeline)
+
+
+def pipeline_uris(pipeline: Sequence[PipelineStage]) -> Iterator[GivenUri]:
+    """Of what the stages read from the sources' storage."""
+    for index, stage in enumerate(pipeline):
+        for name, uri in _uris(stage):
+            yield GivenUri(f"spec.pipeline[{index}].{name}", uri)
 
 
 def _uris(stage: PipelineStage) -> Iterator[tuple[str, str]]:

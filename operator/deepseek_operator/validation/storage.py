@@ -1,7 +1,8 @@
 """Storage URIs and endpoints: a scheme that is known, a bucket, claim or port that can be, no credentials."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -21,6 +22,26 @@ _AZURE_ALIASES: Final = ("abfs", "abfss", "adl", "wasb", "wasbs")
 _EXAMPLE: Final = "s3://my-bucket/my-prefix"
 _CLAIM_EXAMPLE: Final = "pvc://my-claim/my-folder"
 _ENDPOINT_EXAMPLE: Final = "https://s3.example.com:9000"
+
+
+@dataclass(frozen=True)
+class GivenUri:
+    """Where a resource names a storage."""
+
+    field: str
+    uri: str
+    shares_endpoint: bool = True  # False: it has an endpoint of its own
+
+
+def check_uris(given: Iterable[GivenUri], *, endpoint_url: str | None) -> Iterator[Problem]:
+    """Of each at most one problem. What shares `endpoint_url` is of one kind: that of the first bucket; what
+    lies on a claim has no endpoint."""
+    shared: str | None = None
+    for each in given:
+        shares = endpoint_url is not None and each.shares_endpoint
+        yield from check_uri(each.uri, field=each.field, endpoint_of=shared if shares else None)
+        if shares and shared is None and each.uri.partition(":")[0] in STORAGE_SCHEMES:
+            shared = each.uri
 
 
 def check_uri(uri: str, *, field: str, endpoint_of: str | None = None) -> Iterator[Problem]:

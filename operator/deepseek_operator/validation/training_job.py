@@ -5,10 +5,11 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from deepseek_operator.api.training_job import DeepSeekTrainingJob
+from deepseek_operator.api.training_data import DatasetSource
+from deepseek_operator.api.training_job import DeepSeekTrainingJob, TrainingJobSpec
 from deepseek_operator.resources.run_config import PreparedDataset, render_training_run
 from deepseek_operator.validation.bounds import problems_of
-from deepseek_operator.validation.storage import check_endpoint, check_uri
+from deepseek_operator.validation.storage import GivenUri, check_endpoint, check_uris
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import InitialExport, Storage, TrainingRun
 from deepseek_workloads.plan.architecture import ArchitectureRefused, resolve
@@ -53,16 +54,10 @@ def training_run_of(
 
 def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
     spec = job.spec
-    yield from check_uri(spec.storage.uri, field="spec.storage.uri")
+    yield from check_uris(_uris(spec), endpoint_url=spec.storage.endpoint_url)
     yield from check_endpoint(spec.storage.endpoint_url, field="spec.storage.endpointUrl")
-    shared = spec.storage.uri if spec.storage.endpoint_url else None
-    for field, sources in (("data", spec.data.sources), ("evaluation", spec.evaluation.sources)):
-        for index, source in enumerate(sources):
-            place = f"spec.{field}.sources[{index}]"
-            if source.uri is not None:
-                other = None if source.endpoint_url else shared
-                yield from check_uri(source.uri, field=f"{place}.uri", endpoint_of=other)
-            yield from check_endpoint(source.endpoint_url, field=f"{place}.endpointUrl")
+    for place, source in _sources(spec):
+        yield from check_endpoint(source.endpoint_url, field=f"{place}.endpointUrl")
     mlflow, wandb = spec.monitoring.mlflow, spec.monitoring.wandb
     if mlflow is not None:
         yield from check_endpoint(mlflow.tracking_uri, field="spec.monitoring.mlflow.trackingUri")
@@ -74,21 +69,32 @@ def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
         yield _nothing_to_roll_out(spec.training.entrypoint)
     if spec.rollout is not None and spec.model.function is not None:
         yield _nothing_to_serve(spec.model.function)
-    distillation = spec.training.distillation
+
+
+def _sources(spec: TrainingJobSpec) -> Iterator[tuple[str, DatasetSource]]:
+    """With the field of each."""
+    for field, sources in (("data", spec.data.sources), ("evaluation", spec.evaluation.sources)):
+        for index, source in enumerate(sources):
+            yield f"spec.{field}.sources[{index}]", source
+
+
+def _uris(spec: TrainingJobSpec) -> Iterator[GivenUri]:
+    """Its own first. A source may name an endpoint of its own, what else the job reads uses its own."""
+    yield GivenUri("spec.storage.uri", spec.storage.uri)
+    for place, source in _sources(spec):
+        if source.uri is not None:
+            yield GivenUri(f"{place}.uri", source.uri, shares_endpoint=not source.endpoint_url)
+    distillation, vision = spec.training.distillation, spec.model.vision
+    if distillation is not None and distillation.teacher_logits is not None:
+        yield GivenUri("spec.training.distillation.teacherLogits.uri", distillation.teacher_logits.uri)
     exports = {
+        "spec.model.vision.initFrom": vision.init_from if vision else None,
         "spec.model.initFrom": spec.model.init_from,
         "spec.training.distillation.teacher": distillation.teacher if distillation else None,
     }
-    if distillation is not None and distillation.teacher_logits is not None:
-        field = "spec.training.distillation.teacherLogits.uri"
-        yield from check_uri(distillation.teacher_logits.uri, field=field)
-    vision = spec.model.vision
-    if vision is not None and vision.init_from is not None:
-        field = "spec.model.vision.initFrom.storageUri"
-        yield from check_uri(vision.init_from.storage_uri, field=field, endpoint_of=shared)
     for field, export in exports.items():
         if export is not None and export.storage_uri is not None:
-            yield from check_uri(export.storage_uri, field=f"{field}.storageUri", endpoint_of=shared)
+            yield GivenUri(f"{field}.storageUri", export.storage_uri)
 
 
 def no_image() -> Problem:

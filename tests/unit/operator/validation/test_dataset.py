@@ -128,6 +128,28 @@ def test_raw_sources_may_lie_at_another_endpoint(make_dataset: Any) -> None:
     assert run.storage.endpoint_url is None
 
 
+_BOTH = [{"name": "a", "uri": "pvc://raw/a"}, {"name": "b", "uri": "gs://corpus/b"}]
+_S3_TOKENIZER = {"train": None, "uri": "s3://tok/tokenizer.json"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"sources": _BOTH, "storage": {"endpointUrl": "http://s3:9000"}}, "spec.sources[1].uri"),
+        (
+            {"sources": _BOTH, "tokenizer": _S3_TOKENIZER, "sourceStorage": {"endpointUrl": "http://gs"}},
+            "spec.tokenizer.uri",
+        ),
+    ],
+)
+def test_what_shares_an_endpoint_is_of_one_kind_also_beside_a_claim(
+    make_dataset: Any, changes: dict[str, Any], field: str
+) -> None:
+    (problem,) = validate_dataset(make_dataset(changes), worker_image="worker")
+    assert problem.field == field
+    assert "same kind of storage" in problem.rule
+
+
 def test_a_given_tokenizer_is_passed_on(make_dataset: Any) -> None:
     run = dataset_run_of(make_dataset({"tokenizer": {"train": None, "uri": "s3://tok/tokenizer.json"}}))
     assert (run.tokenizer, run.tokenizer_uri) == (None, "s3://tok/tokenizer.json")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_operator.validation.storage import check_endpoint, check_uri
+from deepseek_operator.validation.storage import GivenUri, check_endpoint, check_uri, check_uris
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,35 @@ def test_what_shares_an_endpoint_lies_in_the_same_kind_of_storage() -> None:
 )
 def test_a_claim_lies_beside_any_bucket(uri: str, shared: str) -> None:
     assert list(check_uri(uri, field="f", endpoint_of=shared)) == []
+
+
+@pytest.mark.parametrize(
+    ("uris", "refused"),
+    [
+        (["pvc://claim/a", "s3://corpus/b", "gs://corpus/c"], ["gs://corpus/c"]),
+        (["s3://models/a", "pvc://claim/b", "gs://corpus/c", "s3://corpus/d"], ["gs://corpus/c"]),
+        (["pvc://claim/a", "az://corpus/b", "pvc://claim/c", "az://corpus/d"], []),
+    ],
+)
+def test_the_first_bucket_says_what_kind_an_endpoint_is_for(uris: list[str], refused: list[str]) -> None:
+    given = [GivenUri(f"f[{at}]", uri) for at, uri in enumerate(uris)]
+    problems = list(check_uris(given, endpoint_url="http://store:9000"))
+    assert [problem.value for problem in problems] == [repr(uri) for uri in refused]
+    assert list(check_uris(given, endpoint_url=None)) == []
+
+
+def test_what_has_an_endpoint_of_its_own_may_be_of_another_kind() -> None:
+    given = [
+        GivenUri("a", "gs://corpus/a", shares_endpoint=False),
+        GivenUri("b", "s3://models/b"),
+        GivenUri("c", "az://corpus/c", shares_endpoint=False),
+    ]
+    assert list(check_uris(given, endpoint_url="http://store:9000")) == []
+
+
+def test_a_uri_that_is_refused_judges_no_other() -> None:
+    given = [GivenUri("a", "models/tiny"), GivenUri("b", "s3://corpus/b")]
+    assert [problem.field for problem in check_uris(given, endpoint_url="http://store:9000")] == ["a"]
 
 
 def test_credentials_in_a_uri_are_refused_without_being_repeated() -> None:

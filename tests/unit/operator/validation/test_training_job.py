@@ -116,6 +116,35 @@ def test_a_source_with_a_bad_uri_is_named_by_its_index(make_job: Any) -> None:
     assert problem.field == "spec.data.sources[1].uri"
 
 
+_CLAIM = {"uri": "pvc://runs/tiny", "endpointUrl": "http://s3:9000"}
+_TAUGHT = {"distillation": {"teacherLogits": {"uri": "gs://data/taught"}, "alpha": "0.5"}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"training": _TAUGHT}, "spec.training.distillation.teacherLogits.uri"),
+        ({"data": {"sources": [{"name": "a", "uri": "gs://corpus/a"}]}}, "spec.data.sources[0].uri"),
+        (
+            {
+                "storage": _CLAIM,
+                "data": {"sources": [{"name": "a", "uri": "s3://corpus/a"}]},
+                "evaluation": {"sources": [{"name": "b", "uri": "gs://corpus/b"}]},
+            },
+            "spec.evaluation.sources[0].uri",
+        ),
+    ],
+    ids=["stored logits", "beside a bucket", "beside a claim"],
+)
+def test_what_the_jobs_endpoint_cannot_have_is_refused(
+    make_job: Any, spec: dict[str, Any], field: str
+) -> None:
+    spec = {"storage": {"uri": "s3://models/tiny", "endpointUrl": "http://s3:9000"}} | spec
+    (problem,) = validate_training_job(make_job(spec), worker_image="worker")
+    assert problem.field == field
+    assert "same kind of storage as s3://" in problem.rule
+
+
 def test_without_any_image_the_job_is_refused(make_job: Any) -> None:
     (problem,) = validate_training_job(make_job(), worker_image="")
     assert (problem.field, problem.reason) == ("spec.image", "NoImage")
