@@ -10,7 +10,7 @@ from deepseek_operator.resources.run_config import PreparedDataset, render_datas
 from deepseek_operator.resources.schedule import InvalidSchedule, next_time
 from deepseek_operator.validation.bounds import problems_of
 from deepseek_operator.validation.pipeline import check_pipeline, pipeline_uris
-from deepseek_operator.validation.storage import GivenUri, check_endpoint, check_uris
+from deepseek_operator.validation.storage import GivenUri, check_account, check_endpoint, check_uris
 from deepseek_operator.validation.training_job import no_image
 from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.plan.problem import Problem
@@ -35,11 +35,14 @@ def dataset_run_of(dataset: DeepSeekDataset, *, tokenizer_of: PreparedDataset | 
 
 def _fields(dataset: DeepSeekDataset, worker_image: str) -> Iterator[Problem]:
     spec = dataset.spec
+    secret = spec.storage.secret_ref
     yield from check_uris(_own_uris(spec), endpoint_url=spec.storage.endpoint_url)
     yield from check_endpoint(spec.storage.endpoint_url, field="spec.storage.endpointUrl")
     if spec.source_storage is not None:
         yield from check_endpoint(spec.source_storage.endpoint_url, field="spec.sourceStorage.endpointUrl")
         yield from check_uris(_raw_uris(spec), endpoint_url=spec.source_storage.endpoint_url)
+    every = [*_own_uris(spec), *_raw_uris(spec)]
+    yield from check_account(every, secret=secret.name if secret else None)
     yield from check_pipeline(spec.pipeline or [])
     if not spec.image and not worker_image:
         yield no_image()

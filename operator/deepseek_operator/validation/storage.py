@@ -7,11 +7,13 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from deepseek_workloads.contract.claim_uri import CLAIM_SCHEME, claim_of
+from deepseek_workloads.contract.environment import AZURE_STORAGE_ACCOUNT_NAME
 from deepseek_workloads.contract.storage_schemes import STORAGE_SCHEMES
 from deepseek_workloads.plan.problem import Problem
 
 INVALID_STORAGE_URI: Final = "InvalidStorageUri"
 INVALID_ENDPOINT_URL: Final = "InvalidEndpointUrl"
+MISSING_ACCOUNT: Final = "MissingStorageAccount"
 _BUCKETS: Final = {
     "s3": re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"),
     "gs": re.compile(r"^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$"),
@@ -42,6 +44,20 @@ def check_uris(given: Iterable[GivenUri], *, endpoint_url: str | None) -> Iterat
         yield from check_uri(each.uri, field=each.field, endpoint_of=shared if shares else None)
         if shares and shared is None and each.uri.partition(":")[0] in STORAGE_SCHEMES:
             shared = each.uri
+
+
+def check_account(given: Iterable[GivenUri], *, secret: str | None) -> Iterator[Problem]:
+    """At most one problem. `secret`: the name of the credentials Secret. No az:// URI names its account, and
+    no other field does."""
+    first = next((each for each in given if each.uri.startswith("az://")), None)
+    if secret is None and first is not None:
+        yield Problem(
+            field="spec.storage.secretRef",
+            value="none",
+            rule=f"must name a Secret, since {first.field} is in Azure and its URI has no account",
+            remedy=f"name one with the key {AZURE_STORAGE_ACCOUNT_NAME}, and those of the credentials",
+            reason=MISSING_ACCOUNT,
+        )
 
 
 def check_uri(uri: str, *, field: str, endpoint_of: str | None = None) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from deepseek_operator.api.training_data import DatasetSource
 from deepseek_operator.api.training_job import DeepSeekTrainingJob, TrainingJobSpec
 from deepseek_operator.resources.run_config import PreparedDataset, render_training_run
 from deepseek_operator.validation.bounds import problems_of
-from deepseek_operator.validation.storage import GivenUri, check_endpoint, check_uris
+from deepseek_operator.validation.storage import GivenUri, check_account, check_endpoint, check_uris
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import InitialExport, Storage, TrainingRun
 from deepseek_workloads.plan.architecture import ArchitectureRefused, resolve
@@ -54,7 +54,9 @@ def training_run_of(
 
 def _fields(job: DeepSeekTrainingJob, worker_image: str) -> Iterator[Problem]:
     spec = job.spec
+    secret = spec.storage.secret_ref
     yield from check_uris(_uris(spec), endpoint_url=spec.storage.endpoint_url)
+    yield from check_account(_uris(spec), secret=secret.name if secret else None)
     yield from check_endpoint(spec.storage.endpoint_url, field="spec.storage.endpointUrl")
     for place, source in _sources(spec):
         yield from check_endpoint(source.endpoint_url, field=f"{place}.endpointUrl")

@@ -105,6 +105,17 @@ def test_other_limits_of_bad_records_are_refused(make_dataset: Any, given: int |
             {"tokenizer": {"train": {"specialTokens": ["<a>", "<a>"]}}},
             "spec.tokenizer.train.specialTokens",
         ),
+        (
+            {
+                "storage": {"uri": "az://models/a", "secretRef": None},
+                "sourceStorage": {"region": "eu-west-1"},
+            },
+            "spec.storage.secretRef",
+        ),
+        (
+            {"sources": [{"name": "a", "uri": "az://raw/a"}], "storage": {"secretRef": None}},
+            "spec.storage.secretRef",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )

@@ -145,6 +145,17 @@ def test_what_the_jobs_endpoint_cannot_have_is_refused(
     assert "same kind of storage as s3://" in problem.rule
 
 
+def test_azure_without_a_secret_that_names_the_account_is_refused(make_job: Any) -> None:
+    source = {"name": "a", "uri": "az://corpus/a"}
+    azure = {"data": {"sources": [source]}, "storage": {"endpointUrl": None}}
+    assert validate_training_job(make_job(azure), worker_image="worker") == []
+    without = make_job(azure | {"storage": {"endpointUrl": None, "secretRef": None}})
+    (problem,) = validate_training_job(without, worker_image="worker")
+    assert (problem.field, problem.reason) == ("spec.storage.secretRef", "MissingStorageAccount")
+    assert "spec.data.sources[0].uri" in problem.rule
+    assert "AZURE_STORAGE_ACCOUNT_NAME" in problem.remedy
+
+
 def test_without_any_image_the_job_is_refused(make_job: Any) -> None:
     (problem,) = validate_training_job(make_job(), worker_image="")
     assert (problem.field, problem.reason) == ("spec.image", "NoImage")
