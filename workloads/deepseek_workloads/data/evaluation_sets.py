@@ -29,7 +29,9 @@ def evaluation_plan(
             f"evaluation source {source.name!r}: tokenizer {manifest.tokenizer_digest}: must be that of "
             f"spec.data.sources ({trained.tokenizer_digest}); prepare it with that tokenizer"
         )
-    data = run.data.model_copy(update={"sources": [source], "mixture": None, "skip": None})
+    # What a set measures is not a matter of what is trained on: its long conversations are cut.
+    alone_in_it = {"sources": [source], "mixture": None, "skip": None, "long_conversations": None}
+    data = run.data.model_copy(update=alone_in_it)
     training = run.training.model_copy(update={"curriculum": []})
     alone = run.model_copy(update={"data": data, "training": training})
     return plan_samples(alone, [_all_held_out(manifest)], [store])
