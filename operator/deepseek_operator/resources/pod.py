@@ -140,12 +140,14 @@ def _service_keys(pod_set: PodSet, member: Member) -> list[Document]:
 
 
 def _credentials(pod_set: PodSet) -> list[Document]:
-    """One Secret for all storages of the run, whatever their kinds."""
+    """One Secret for all storages of the run, whatever their kinds. A pod waits for the keys of the run's own
+    kind only: others may be public or know the pod by its service account, and preflight names what is missing.
+    """
     secret = pod_set.credentials_secret
     if secret is None:
         return []
     return [
-        _from_secret(name, secret, name, optional=not required)
+        _from_secret(name, secret, name, optional=not (required and scheme == pod_set.storage_schemes[0]))
         for scheme in pod_set.storage_schemes
         for name, required in credential_variables(scheme).items()
     ]

@@ -42,7 +42,7 @@ class PodSet:
     image_pull_policy: str
     image_pull_secrets: tuple[str, ...]
     credentials_secret: str | None  # its name
-    storage_schemes: tuple[str, ...]  # of the storages that the run talks to, sorted
+    storage_schemes: tuple[str, ...]  # of the storages that the run talks to, its own first
     workers: Workers
     coordinator: Coordinator
     run_policy: RunPolicy
@@ -111,8 +111,10 @@ def _backend(run: AnyRun) -> str:
 
 
 def storage_schemes(run: AnyRun) -> tuple[str, ...]:
-    """Of every object storage that the run talks to, sorted: each knows its user in its own way."""
-    return tuple(sorted({urlsplit(storage.uri).scheme for storage in storages_of(run)}))
+    """Of every storage that the run talks to, its own first, the others sorted: each knows its user in its own
+    way."""
+    own = urlsplit(run.storage.uri).scheme
+    return (own, *sorted({urlsplit(storage.uri).scheme for storage in storages_of(run)} - {own}))
 
 
 def storage_ports(run: AnyRun, settings: BuildSettings) -> tuple[int, ...]:
