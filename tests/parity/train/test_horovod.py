@@ -63,7 +63,8 @@ def verdicts(folder: Path, horovod_site: str) -> dict[str, Verdict]:
         if name in CONTINUED:
             rewound(uri(folder, CONTINUED[name]), uri(folder, name), to_step=4)
         changes = {"parallelism": {"zero_stage": 0}, **changes}
-        return run_config(uri(folder, name), dataset, world_size=world_size, **changes)
+        run = run_config(uri(folder, name), dataset, world_size=world_size, **changes)
+        return run.model_copy(update={"backend": "horovod" if name in BY_HOROVOD else "ray"})
 
     def on_two_ranks(cases: dict[str, dict[str, Any]]) -> list[TrainingRun]:
         return [config(name, changes, world_size=2) for name, changes in cases.items()]

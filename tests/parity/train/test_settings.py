@@ -56,7 +56,7 @@ SETTINGS: dict[str, Callable[[str], Settings]] = {
         "init_from": {"uri": base},
         "consolidation": {"source": "rule", "samples": 2, "strength": 100.0},
     },
-    "curriculum": lambda _: {"curriculum": [{"until_step": 4, "sequence_length": 8}]},
+    "curriculum": lambda _: {"curriculum": [{"until_step": 1, "sequence_length": 8}]},
 }
 IN_SHORT = {"head gates", "indexer"}  # whose passes differ most; the others are for the wider matrix
 
