@@ -140,9 +140,8 @@ def _service_keys(pod_set: PodSet, member: Member) -> list[Document]:
 
 
 def _credentials(pod_set: PodSet) -> list[Document]:
-    """One Secret for all storages of the run, whatever their kinds. A pod waits for the keys of the run's own
-    kind only: others may be public or know the pod by its service account, and preflight names what is missing.
-    """
+    """One Secret for all storages of the run, of any kind. A pod waits for the keys of the run's own kind
+    only: others may be public or know the pod by its service account; preflight names what is missing."""
     secret = pod_set.credentials_secret
     if secret is None:
         return []

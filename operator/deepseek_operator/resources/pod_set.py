@@ -111,8 +111,8 @@ def _backend(run: AnyRun) -> str:
 
 
 def storage_schemes(run: AnyRun) -> tuple[str, ...]:
-    """Of every storage that the run talks to, its own first, the others sorted: each knows its user in its own
-    way."""
+    """Of every storage that the run talks to, its own first, the others sorted. Each kind knows its user in
+    its own way."""
     own = urlsplit(run.storage.uri).scheme
     return (own, *sorted({urlsplit(storage.uri).scheme for storage in storages_of(run)} - {own}))
 
