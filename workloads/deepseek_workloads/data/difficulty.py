@@ -38,6 +38,14 @@ class DifficultyStage:
         return LEVELS if self.max_difficulty is None else int(self.max_difficulty * LEVELS)
 
 
+def threshold_for(level: int) -> float:
+    """The lowest maxDifficulty of four digits that lets windows of this level be read."""
+    steps = -(-level * 10_000 // LEVELS)
+    if DifficultyStage(0, steps / 10_000).max_level < level:  # by the rounding of the quotient
+        steps += 1
+    return steps / 10_000
+
+
 def difficulty_stages(
     curriculum: Sequence[CurriculumStage], *, global_batch_size: int
 ) -> tuple[DifficultyStage, ...]:

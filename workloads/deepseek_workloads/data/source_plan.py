@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.records import DatasetManifest, Shard
 from deepseek_workloads.contract.run_config import Data
-from deepseek_workloads.data.difficulty import LEVELS, DifficultyStage, Levels
+from deepseek_workloads.data.difficulty import DifficultyStage, Levels, threshold_for
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.permutation import mix
 from deepseek_workloads.data.selected_order import SelectedOrder
@@ -58,6 +58,8 @@ def source_windows(
     space = TokenSpace(manifest.train)
     windows = split_windows(manifest.train, data, documents, separately=separately)
     if windows.count < 1:
+        if documents is not None and len(documents) > 1:  # that are all dropped
+            raise _all_too_long(source.name, documents, data.sequence_length)
         raise DatasetError(
             f"data source {source.name!r}: {space.tokens} training tokens: one sample needs sequenceLength "
             f"+ 1 = {data.sequence_length + 1}; use a shorter sequenceLength or a larger dataset",
@@ -75,6 +77,16 @@ def source_windows(
     return SourceWindows(source.name, space, order, windows, in_stages(orders))
 
 
+def _all_too_long(source: str, documents: Offsets, sequence_length: int) -> DatasetError:
+    sizes = documents[1:] - documents[:-1]
+    return DatasetError(
+        f"data source {source!r}: all its {len(sizes)} training conversations are longer than "
+        f"data.sequenceLength + 1 = {sequence_length + 1} tokens, and data.longConversations is drop: use a "
+        f"sequenceLength of at least {int(sizes.min()) - 1}, or longConversations truncate",
+        reasons.EMPTY_DATASET,
+    )
+
+
 def _window_tokens(windows: Windows, space: TokenSpace, separately: bool) -> int:
     """Of a window; the mean, where each is one document."""
     return -(-space.tokens // windows.count) if separately else windows.sequence_length
@@ -84,11 +96,12 @@ def _order_of(of_stage: SourceStage, order: WindowOrder, source: str) -> Order:
     stage, levels = of_stage.stage, of_stage.levels
     if stage.max_difficulty is None:
         return order
-    if levels.min() > stage.max_level:
+    easiest = int(levels.min())
+    if easiest > stage.max_level:
         raise DatasetError(
             f"data source {source!r}: training.curriculum: maxDifficulty {stage.max_difficulty:g}: none of "
-            f"its {len(levels)} windows is so easy, the easiest has {(levels.min() + 1) / LEVELS:.4f}: raise "
-            "it to that, or give the source no weight in the stage",
+            f"its {len(levels)} windows is so easy, the easiest needs {threshold_for(easiest):.4f}: "
+            "raise it to that, or give the source no weight in the stage",
             reasons.EMPTY_DATASET,
         )
     return SelectedOrder(levels, max_level=stage.max_level, block_windows=order.block_windows, key=order.key)

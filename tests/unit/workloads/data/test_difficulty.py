@@ -20,6 +20,7 @@ from deepseek_workloads.data.difficulty import (
     DifficultyStage,
     difficulty_stages,
     read_levels,
+    threshold_for,
     window_levels,
 )
 from deepseek_workloads.data.document_facts import FACTS_DTYPE
@@ -183,12 +184,20 @@ def test_a_threshold_below_all_windows_is_refused_with_the_easiest(
     new_store, write_dataset, make_data
 ) -> None:
     levels = np.full(50, LEVELS // 4)
-    with pytest.raises(DatasetError, match=r"source-0.*maxDifficulty 0.1: none of its 50.*has 0\.2500"):
+    with pytest.raises(DatasetError, match=r"source-0.*maxDifficulty 0.1: none of its 50.*needs 0\.2500"):
         SamplePlan(
             make_data(),
             [write_dataset(new_store("a"), [201])],
             difficulty=_curriculum([levels], (0, 0.1), (40, None)),
         )
+
+
+def test_the_threshold_that_a_refusal_names_is_accepted_and_no_other_below_it() -> None:
+    for level in range(LEVELS + 1):
+        named = threshold_for(level)
+        assert named <= 1
+        assert DifficultyStage(0, float(f"{named:.4f}")).max_level >= level
+        assert DifficultyStage(0, named - 0.0001).max_level < level or named == 0
 
 
 def test_max_epochs_counts_the_windows_that_every_stage_takes(new_store, write_dataset, make_data) -> None:
