@@ -14,7 +14,12 @@ from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
 from deepseek_workloads.data.prepare.context import Context, OpenStore, read_file
 from deepseek_workloads.data.prepare.drift.divergence import population_stability_index
-from deepseek_workloads.data.prepare.drift.features import Sample, expected_histograms, judging_stages
+from deepseek_workloads.data.prepare.drift.features import (
+    Sample,
+    expected_histograms,
+    features_of,
+    judging_stages,
+)
 from deepseek_workloads.data.prepare.drift.sampling import sample_documents
 from deepseek_workloads.data.prepare.plan import stages_of
 from deepseek_workloads.data.prepare.raw import list_raw, object_hashes
@@ -66,8 +71,8 @@ def _compare(context: Context, *, digest: str, documents: int, seed: int) -> Dri
         new_objects=len(new),
         documents=sample.documents,
         divergences={
-            feature: round(population_stability_index(expected[feature], histogram), 4)
-            for feature, histogram in sample.histograms.items()
+            feature: round(population_stability_index(expected[feature], sample.histograms[feature]), 4)
+            for feature in features_of(context.run)
         },
     )
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from deepseek_workloads.contract.pipeline import Augmentation, GlobalSettings, PipelineStage
+from deepseek_workloads.contract.pipeline import Augmentation, GlobalSettings, IdentifyLanguage, PipelineStage
 from deepseek_workloads.contract.records import StageReport
+from deepseek_workloads.contract.run_config import DatasetRun
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.documents import Document
 from deepseek_workloads.data.prepare.drift.divergence import Histogram
@@ -62,6 +63,14 @@ class Sample:
     @property
     def histograms(self) -> dict[str, Histogram]:
         return {LENGTH: self._lengths, LANGUAGE: self._languages, OUTCOME: self._outcomes}
+
+
+def features_of(run: DatasetRun) -> list[str]:
+    """That are compared. Pages have no language of their own, but older reports have that of <html lang>:
+    only where a stage identifies it do the dataset and a sample speak of the same."""
+    identified = any(isinstance(stage.settings, IdentifyLanguage) for stage in run.pipeline or ())
+    pages = any(source.format == "html" for source in run.raw_sources)
+    return [LENGTH, OUTCOME] if pages and not identified else [LENGTH, LANGUAGE, OUTCOME]
 
 
 def expected_histograms(report: PreparationReport, *, stages: Iterable[str]) -> dict[str, Histogram]:

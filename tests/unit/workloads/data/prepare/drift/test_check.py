@@ -6,7 +6,12 @@ from collections import Counter
 import pytest
 
 from deepseek_workloads.contract.messages import DriftVerdict
-from deepseek_workloads.contract.pipeline import DeduplicateExact, FilterLength, PipelineStage
+from deepseek_workloads.contract.pipeline import (
+    DeduplicateExact,
+    FilterLength,
+    IdentifyLanguage,
+    PipelineStage,
+)
 from deepseek_workloads.contract.run_config import RawSource
 from deepseek_workloads.data.prepare.drift import sampling
 from deepseek_workloads.data.prepare.drift.check import check_drift
@@ -78,6 +83,40 @@ def test_new_data_of_the_same_kind_have_not_drifted(check, tmp_path) -> None:
 def test_each_feature_tells_of_its_own_drift(check, tmp_path, feature, lines) -> None:
     (tmp_path / "crawl/new.jsonl").write_text(lines)
     assert check().divergences[feature] > 0.25
+
+
+@pytest.mark.parametrize(
+    ("stages", "compared"),
+    [
+        ([], {"length", "outcome"}),
+        (
+            [PipelineStage(name="known", identify_language=IdentifyLanguage())],
+            {"length", "language", "outcome"},
+        ),
+    ],
+    ids=["not identified", "identified"],
+)
+def test_languages_of_pages_are_compared_where_a_stage_identifies_them(
+    run, prepare, tmp_path, stages, compared
+) -> None:
+    """An older version took them from <html lang>, and its reports have them."""
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    source = RawSource(name="pages", uri=pages.as_uri(), format="html", include=["*.html"])
+    run = run.model_copy(
+        update={"raw_sources": [*run.raw_sources, source], "pipeline": [*stages, *run.pipeline]}
+    )
+    words = [" ".join(f"word{number}x{at}" for at in range(20)) for number in range(120)]
+    (pages / "first.html").write_text(_page(words[0]))
+    digest = prepare(run).digest
+    for number, text in enumerate(words):
+        (pages / f"new-{number}.html").write_text(_page(text))
+    verdict = check_drift(run, digest=digest, documents=10_000, seed=1, open_store=open_store)
+    assert (verdict.outcome, set(verdict.divergences)) == ("Compared", compared)
+
+
+def _page(text: str) -> str:
+    return f"<html lang=en><body><p>{text}</p></body></html>"
 
 
 def test_an_object_that_was_overwritten_is_new(check, tmp_path) -> None:
