@@ -21,16 +21,17 @@ _BACKLOG = 256
 
 
 class Proxy:
-    """In a thread of its own, from `with` to its end."""
+    """In a thread of its own, from `with` to its end. Its port is its own before, and refuses connections."""
 
-    def __init__(self, upstream: str, *, latency_seconds: float = 0.0, port: int = 0) -> None:
-        """`upstream`: http://host:port. `port` 0: any that is free."""
+    def __init__(self, upstream: str, *, latency_seconds: float = 0.0) -> None:
+        """`upstream`: http://host:port."""
         address = urlsplit(upstream)
         self._upstream = (address.hostname or "", address.port or 80)
         self.latency_seconds = latency_seconds
         self.requests: list[str] = []  # METHOD PATH of each, also of those that break
         self._faults = Faults()
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
+        self._listener = socket.socket()
+        self._listener.bind(("127.0.0.1", 0))
         self._listener.setblocking(False)
         self._loop = asyncio.new_event_loop()
         self._open = asyncio.Event()
@@ -57,6 +58,7 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._open.set)
 
     def __enter__(self) -> Self:
+        self._listener.listen(_BACKLOG)
         self._thread.start()
         return self
 

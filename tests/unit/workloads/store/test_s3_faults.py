@@ -1,6 +1,5 @@
 """Through a proxy that breaks requests: what is tried again, and what a lost answer does to a commit."""
 
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -69,9 +68,8 @@ def test_a_store_that_refuses_connections_is_waited_for(
     s3_endpoint: str, s3_storage: Storage, reader: str
 ) -> None:
     """Refused connections fail at once: it is time that ends the retries, not their number."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    storage = s3_storage.model_copy(update={"endpoint_url": f"http://127.0.0.1:{port}"})
+    proxy = Proxy(s3_endpoint)
+    storage = s3_storage.model_copy(update={"endpoint_url": proxy.endpoint_url})
     patient = RetryPolicy(base_seconds=0.001, cap_seconds=0.02)
     refused = open_store(storage, environ=CREDENTIALS, retry=patient, fast_reads=reader == "obstore")
     with closing(open_store(s3_storage, environ=CREDENTIALS)) as direct:
@@ -82,7 +80,7 @@ def test_a_store_that_refuses_connections_is_waited_for(
         while refused.retries < 40:
             assert not wait([found], timeout=0.02).done, found.exception()
             assert time.monotonic() < deadline
-        with Proxy(s3_endpoint, port=port):
+        with proxy:
             assert found.result(timeout=60) == [b"2345"]
 
 
