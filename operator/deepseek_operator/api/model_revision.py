@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 
 from deepseek_operator.api.meta import NAME_RULES, CommonStatus, NamedValue, Resource, ShortText
 from deepseek_operator.api.schema import (
+    MAX_MEASUREMENTS,
     SET_LIST,
     Digest,
     DnsLabel,
@@ -99,7 +100,7 @@ class RevisionSpec(SpecModel):
     )
     evaluation: list[Measurement] = Field(
         default_factory=list,
-        max_length=32,
+        max_length=MAX_MEASUREMENTS,
         description="Measurements on held-out text.",
         json_schema_extra=list_map("name"),
     )

@@ -14,6 +14,9 @@ from deepseek_workloads.contract.wire import TolerantWireModel, WireModel
 GROUP: Final = "deepseek.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
+# Of a model: the held-out split's and those of four evaluation sets, six figures each, and what a few
+# settings add.
+MAX_MEASUREMENTS: Final = 48
 MAX_NAME_LENGTH: Final = 40  # so that names of pods, which are host names too, stay within 63 characters
 
 
@@ -69,6 +72,8 @@ SET_LIST: Final[JsonDict] = {"x-kubernetes-list-type": "set"}
 _LABEL: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED: Final = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
 DnsLabel = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=rf"^{_LABEL}$")]
+# So that NAME/bits_per_byte is a NamedValue's name uncut.
+EvaluationName = Annotated[str, StringConstraints(min_length=1, max_length=40, pattern=rf"^{_LABEL}$")]
 DnsSubdomain = Annotated[
     str,
     StringConstraints(

@@ -12,6 +12,7 @@ from deepseek_operator.api.schema import (
     Digest,
     DnsLabel,
     EndpointUrl,
+    EvaluationName,
     Quantity,
     Region,
     SpecModel,
@@ -25,7 +26,7 @@ from deepseek_operator.api.storage import LocalReference
 
 
 class DatasetSource(SpecModel):
-    """A prepared dataset to be measured on, both of its splits."""
+    """Where a prepared dataset lies."""
 
     model_config = with_rules(
         exactly_one_of("datasetRef", "uri"),
@@ -52,6 +53,12 @@ class DatasetSource(SpecModel):
         default=None, description="S3 service of uri; absent is that of spec.storage."
     )
     region: Region | None = Field(default=None, description="Region of uri; absent is that of spec.storage.")
+
+
+class EvaluationSource(DatasetSource):
+    """A prepared dataset to be measured on, both of its splits."""
+
+    name: EvaluationName = Field(description="Name of the source within the job, and of its figures.")
 
 
 class DataSource(DatasetSource):

@@ -22,7 +22,7 @@ from deepseek_operator.api.schema import (
 )
 from deepseek_operator.api.storage import LocalReference, Storage
 from deepseek_operator.api.training import Training
-from deepseek_operator.api.training_data import Data, DatasetSource
+from deepseek_operator.api.training_data import Data, EvaluationSource
 from deepseek_operator.api.training_job_status import TrainingJobStatus
 
 
@@ -103,7 +103,7 @@ class Evaluation(SpecModel):
         description="Texts that the model continues at each evaluation.",
         json_schema_extra=ATOMIC_LIST,
     )
-    sources: list[DatasetSource] = Field(
+    sources: list[EvaluationSource] = Field(
         default_factory=list,
         max_length=4,
         description="Prepared datasets that are measured beside the held-out split, both splits of each, up "

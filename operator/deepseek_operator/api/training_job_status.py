@@ -6,7 +6,7 @@ It does not know how it is computed (`status.training_job`).
 from pydantic import Field
 
 from deepseek_operator.api.meta import NamedValue, RunStatus, ShortText, UriText
-from deepseek_operator.api.schema import ATOMIC_LIST, StatusModel, list_map
+from deepseek_operator.api.schema import ATOMIC_LIST, MAX_MEASUREMENTS, StatusModel, list_map
 
 
 class PlanStatus(StatusModel):
@@ -99,7 +99,7 @@ class TrainingJobStatus(RunStatus):
     )
     evaluation: list[NamedValue] = Field(
         default_factory=list,
-        max_length=32,
+        max_length=MAX_MEASUREMENTS,
         description="Newest measurements on held-out text.",
         json_schema_extra=list_map("name"),
     )

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from deepseek_operator.api.model_revision import DeepSeekModelRevision
-from deepseek_operator.api.schema import API_VERSION, MAX_NAME_LENGTH, measured
+from deepseek_operator.api.schema import API_VERSION, MAX_MEASUREMENTS, MAX_NAME_LENGTH, measured
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.api.training_job_status import PlanStatus
 from deepseek_operator.resources.metadata import Document
@@ -16,7 +16,6 @@ from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.plan.hugging_face_config import class_of
 
 _DIGEST_DIGITS = 8
-_MAX_MEASUREMENTS = 32
 
 
 def revision_name(job_name: str, *, digest: str) -> str:
@@ -81,7 +80,7 @@ def build_revision(
             **({"parameters": plan.parameters, "activeParameters": plan.active_parameters} if plan else {}),
             "evaluation": [
                 {"name": name, "value": measured(value)}
-                for name, value in sorted(verdict.evaluation.items())[:_MAX_MEASUREMENTS]
+                for name, value in sorted(verdict.evaluation.items())[:MAX_MEASUREMENTS]
             ],
             "provenance": _provenance(job, run=run, run_config_digest=run_config_digest, verdict=verdict),
         },

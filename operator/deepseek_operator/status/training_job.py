@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deepseek_operator.api.schema import measured
+from deepseek_operator.api.schema import MAX_MEASUREMENTS, measured
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
 from deepseek_operator.api.training_job_status import (
     CheckpointStatus,
@@ -33,7 +33,6 @@ _CONDITIONS = (
     conditions.healthy,
 )
 _MAX_CHECKPOINTS = 10
-_MAX_MEASUREMENTS = 32
 
 
 def compute_status(job: DeepSeekTrainingJob, observed: Observed) -> TrainingJobStatus:
@@ -124,7 +123,7 @@ def _from_progress(progress: Progress, *, training: bool) -> dict[str, Any]:
     if training and progress.eta_seconds is not None:
         fields["eta"] = text.duration(progress.eta_seconds)
     if progress.evaluation:
-        fields["evaluation"] = text.named_values(progress.evaluation, limit=_MAX_MEASUREMENTS)
+        fields["evaluation"] = text.named_values(progress.evaluation, limit=MAX_MEASUREMENTS)
     if progress.checkpoints:
         fields |= _checkpoints(progress)
     return fields
@@ -159,7 +158,7 @@ def _from_verdict(verdict: Verdict, observed: Observed) -> dict[str, Any]:
     if verdict.tokens_per_second is not None:
         fields["tokens_per_second"] = text.count(verdict.tokens_per_second)
     if verdict.evaluation:
-        fields["evaluation"] = text.named_values(verdict.evaluation, limit=_MAX_MEASUREMENTS)
+        fields["evaluation"] = text.named_values(verdict.evaluation, limit=MAX_MEASUREMENTS)
     if verdict.checkpoint_step is not None:
         fields["last_checkpoint_step"] = text.count(verdict.checkpoint_step)
     elif verdict.outcome == "Succeeded":

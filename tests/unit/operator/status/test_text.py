@@ -3,8 +3,12 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from deepseek_operator.status.text import duration, long, loss, percent, short, short_digest
+from deepseek_operator.api.schema import MAX_MEASUREMENTS
+from deepseek_operator.api.training_data import DataSource, EvaluationSource
+from deepseek_operator.status.text import duration, long, loss, named_values, percent, short, short_digest
+from deepseek_workloads.contract.retention import ANSWER_METRICS, HELD_OUT_METRICS
 
 
 @pytest.mark.parametrize(
@@ -52,3 +56,19 @@ def test_texts_keep_within_the_bounds_of_the_schema(text: str) -> None:
 
 def test_short_digest() -> None:
     assert short_digest("sha256:0123456789abcdef") == "0123456789ab"
+
+
+def test_every_figure_of_every_evaluation_set_has_a_place_of_its_own() -> None:
+    sources = [EvaluationSource(name=f"{'n' * 39}{number}", uri="s3://sets/a") for number in range(4)]
+    metrics = [*HELD_OUT_METRICS, *ANSWER_METRICS]
+    of_sets = [
+        f"{source.name}/{metric.removeprefix('held_out_')}" for source in sources for metric in metrics
+    ]
+    figures = dict.fromkeys([*metrics, "quantised_held_out_loss", "unigram_bits_per_byte", *of_sets], 1.0)
+    assert [each.name for each in named_values(figures, limit=MAX_MEASUREMENTS)] == sorted(figures)
+
+
+def test_a_name_that_would_be_cut_beside_a_figures_is_refused_of_an_evaluation_set_only() -> None:
+    DataSource(name="n" * 41, uri="s3://sets/a")
+    with pytest.raises(ValidationError, match="at most 40"):
+        EvaluationSource(name="n" * 41, uri="s3://sets/a")
