@@ -1,7 +1,8 @@
 """What is looked for of evaluation sets, and whether a text holds it. Pure.
 
 An item of n words or more is looked for by its n-grams, a shorter one as a whole, from word to word or, in
-scripts without spaces, from character to character. What is shorter still would be found everywhere.
+scripts without spaces, from character to character. What is shorter still would be found everywhere; of
+characters, which say less than words do, it takes more.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from deepseek_workloads.data.prepare.shingles import hash_ngrams, ngrams_of
-from deepseek_workloads.data.prepare.stages.words import comparable_words
+from deepseek_workloads.data.prepare.stages.words import comparable_words, is_spaceless
 
 SHORTEST_ITEM_WORDS = 6  # "What is the capital of France?"
+SHORTEST_ITEM_CHARACTERS = 10  # of a script without spaces: two to four words make six characters
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -35,7 +37,7 @@ class ItemHashes:
         also alone."""
         every = [comparable_words(text) for text in texts]
         joined, longest = [word for words in every for word in words], max(every, key=len)
-        whole = [words for words in (longest, joined) if self._shortest <= len(words) < self.n]
+        whole = [words for words in (longest, joined) if shortest_whole(words) <= len(words) < self.n]
         self.items += 1
         if len(joined) >= self.n:
             self.ngrams.append(hash_ngrams(ngrams_of(joined, n=self.n)))
@@ -45,12 +47,8 @@ class ItemHashes:
             self.too_short += 1
         for words in whole:
             self.whole.append(hash_ngrams([" ".join(words)]))
-            self.beginnings.append(hash_ngrams([" ".join(words[: self._shortest])]))
+            self.beginnings.append(hash_ngrams([" ".join(words[: beginning_words(self.n)])]))
             self.lengths.add(len(words))
-
-    @property
-    def _shortest(self) -> int:
-        return shortest_item(self.n)
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class KnownItems:
     def _whole_in(self, words: Sequence[str]) -> str | None:
         if not len(self.whole):
             return None
-        starts = known_among(hash_ngrams(ngrams_of(words, n=shortest_item(self.n))), self.beginnings)
+        starts = known_among(hash_ngrams(ngrams_of(words, n=beginning_words(self.n))), self.beginnings)
         for start in starts.tolist():
             candidates = [" ".join(words[start : start + length]) for length in self.lengths]
             found = known_among(hash_ngrams(candidates), self.whole)
@@ -82,8 +80,14 @@ class KnownItems:
         return None
 
 
-def shortest_item(n: int) -> int:
-    """The least words of an item that is looked for."""
+def shortest_whole(words: Sequence[str]) -> int:
+    """The least words of an item like this one that is looked for as a whole."""
+    characters = sum(map(is_spaceless, words))
+    return SHORTEST_ITEM_CHARACTERS if 2 * characters > len(words) else SHORTEST_ITEM_WORDS
+
+
+def beginning_words(n: int) -> int:
+    """By how many of its first words an item is found: each has as many."""
     return min(n, SHORTEST_ITEM_WORDS)
 
 

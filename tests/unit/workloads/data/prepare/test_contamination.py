@@ -53,7 +53,7 @@ def _looked_for(*items: list[str], n: int = 13) -> tuple[KnownItems, ItemHashes]
             "What is the capital city of France and its river?",
             "Quiz: what is the capital city of France and its river",
         ),
-        ("法国的首都在哪里？", "测验题：法国的首都在哪里，请回答。"),
+        ("法国的首都是哪座城市？", "测验题：法国的首都是哪座城市，请回答。"),
         ("Who sings I will always love you", "who sings I will always love you"),
     ],
 )
@@ -61,6 +61,19 @@ def test_an_item_of_fewer_words_than_an_ngram_is_found_as_a_whole(item, text) ->
     known, _ = _looked_for([item])
     assert known.first_in(text) is not None
     assert known.first_in(text.replace("is", "was").replace("首", "国").replace("will", "shall")) is None
+
+
+@pytest.mark.parametrize("phrase", ["中国的首都是", "在这种情况下我们可以", "日本の首都は東京"])
+def test_a_common_phrase_of_few_characters_is_no_item(phrase) -> None:
+    """Of a script without spaces each character counts as a word."""
+    known, hashes = _looked_for([phrase[:9]])
+    assert known.first_in(f"众所周知，{phrase}北京。") is None
+    assert (hashes.matched_whole, hashes.too_short) == (0, 1)
+
+
+def test_a_few_characters_among_words_make_no_item_too_short() -> None:
+    known, _ = _looked_for(["Which city is 北京 in English?"])
+    assert known.first_in("Quiz: which city is 北京 in English?") is not None
 
 
 def test_a_whole_item_is_found_on_borders_of_words() -> None:
