@@ -2,7 +2,9 @@
 
 import json
 import uuid
-from importlib.metadata import version
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.run_config import DatasetRun
@@ -10,11 +12,14 @@ from deepseek_workloads.data.chat_template import conversation_template
 from deepseek_workloads.data.prepare.publish import Identity
 from deepseek_workloads.data.prepare.shards import CHUNK_TOKENS
 
-FORMAT = 1  # grows when a stage would write something else for the same input
+# Grows when published datasets are to be prepared again, which is then refused at their storage.uri. What a
+# stage would write otherwise since it was mended is no such reason: a dataset stays what it is.
+FORMAT = 1
 _LAYOUT = 3  # of the files between the stages: work that was begun in another one is begun again
 # Of inputs and of the report, then of the stages.
 _LIBRARIES = ("tokenizers", "selectolax", "jinja2", "pillow")
 _LIBRARIES_OF_STAGES = ("ftfy", "py3langid", "phonenumbers", "rensa")
+_EXTRAS_OF_STAGES = ("transformers", "ufal.udpipe")  # not every image has them
 _NAMESPACE = uuid.UUID("6f1f7f0e-1c1b-5d5c-9a52-3c1d5a6f4a11")
 
 
@@ -52,6 +57,13 @@ def attempt_id(identity: Identity, run: DatasetRun) -> str:
     write other bytes."""
     names = (*_LIBRARIES, *(_LIBRARIES_OF_STAGES if run.pipeline else ()))
     libraries = [f"{name}-{version(name)}" for name in names]
+    libraries += [*_extras()] if run.pipeline else []
     libraries.append(f"layout-{_LAYOUT}")
     name = f"{identity.raw_fingerprint} {identity.settings_digest} {' '.join(libraries)}"
     return str(uuid.uuid5(_NAMESPACE, name))
+
+
+def _extras() -> Iterator[str]:
+    for name in _EXTRAS_OF_STAGES:
+        with suppress(PackageNotFoundError):
+            yield f"{name}-{version(name)}"
