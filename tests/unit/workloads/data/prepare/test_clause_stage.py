@@ -168,4 +168,4 @@ def test_an_image_without_the_parser_refuses_and_says_how_to_get_it(
     monkeypatch.setattr(builtins, "__import__", without_udpipe)
     verdict = prepare(make_reordering_run())
     assert (verdict.outcome, verdict.reason) == ("Failed", reasons.INVALID_RUN_CONFIG)
-    assert "pip install 'ufal.udpipe" in verdict.message
+    assert "install 'ufal.udpipe" in verdict.message
