@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from deepseek_workloads.contract.records import DatasetManifest
-from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.contract.run_config import Source, TrainingRun
 from deepseek_workloads.data.cursor import DocumentStarts, SamplePlan, check_epochs
 from deepseek_workloads.data.difficulty import difficulty_stages, read_levels
 from deepseek_workloads.data.document_offsets import read_document_starts
@@ -28,6 +28,13 @@ def sample_plan(
     plan = plan_samples(run, manifests, stores)
     check_epochs(plan, samples=run.training.steps * run.training.global_batch_size)
     return plan
+
+
+def run_on(source: Source, run: TrainingRun) -> TrainingRun:
+    """As the run reads one source alone, from its first sample on: neither mixed, skipped nor staged."""
+    data = run.data.model_copy(update={"sources": [source], "mixture": None, "skip": None})
+    training = run.training.model_copy(update={"curriculum": []})
+    return run.model_copy(update={"data": data, "training": training})
 
 
 def plan_samples(

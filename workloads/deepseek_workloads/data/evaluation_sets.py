@@ -5,7 +5,7 @@ It does not know the model, nor when it is evaluated.
 
 from deepseek_workloads.contract.records import DatasetManifest, SplitStatistics
 from deepseek_workloads.contract.run_config import Source, TrainingRun
-from deepseek_workloads.data.conversations import plan_samples
+from deepseek_workloads.data.conversations import plan_samples, run_on
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.store.interface import ObjectStore
@@ -29,12 +29,10 @@ def evaluation_plan(
             f"evaluation source {source.name!r}: tokenizer {manifest.tokenizer_digest}: must be that of "
             f"spec.data.sources ({trained.tokenizer_digest}); prepare it with that tokenizer"
         )
+    alone = run_on(source, run)
     # What a set measures is not a matter of what is trained on: its long conversations are cut.
-    alone_in_it = {"sources": [source], "mixture": None, "skip": None, "long_conversations": None}
-    data = run.data.model_copy(update=alone_in_it)
-    training = run.training.model_copy(update={"curriculum": []})
-    alone = run.model_copy(update={"data": data, "training": training})
-    return plan_samples(alone, [_all_held_out(manifest)], [store])
+    data = alone.data.model_copy(update={"long_conversations": None})
+    return plan_samples(alone.model_copy(update={"data": data}), [_all_held_out(manifest)], [store])
 
 
 def _all_held_out(manifest: DatasetManifest) -> DatasetManifest:

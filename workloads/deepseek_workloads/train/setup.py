@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from deepseek_workloads.contract.run_config import TrainingRun
-from deepseek_workloads.data.conversations import sample_plan
+from deepseek_workloads.data.conversations import run_on, sample_plan
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.top_k import TopKReader, mismatches, read_teacher_logits
 from deepseek_workloads.export.load import load_export
@@ -152,13 +152,10 @@ def _anchor(run: TrainingRun, context: TrainContext, opened: Opened, model: Para
     place = next(i for i, source in enumerate(run.data.sources) if source.name == wanted.source)
     manifests, stores = opened.data.plan.manifests, opened.data.stores
     source = run.data.sources[place].model_copy(update={"max_epochs": None})
-    data = run.data.model_copy(update={"sources": [source], "mixture": None, "skip": None})
-    training = run.training.model_copy(update={"curriculum": []})
-    alone = run.model_copy(update={"data": data, "training": training})
     return make_anchor(
         model,
         opened.group,
-        plan=sample_plan(alone, [manifests[place]], [stores[place]]),
+        plan=sample_plan(run_on(source, run), [manifests[place]], [stores[place]]),
         stores=[stores[place]],
         samples=wanted.samples,
         strength=wanted.strength,
