@@ -47,7 +47,7 @@ class LossSpikeAlert(SpecModel):
 
 
 class ExpertLoadAlert(SpecModel):
-    """The tokens of the busiest expert of a layer against the mean of its experts."""
+    """The tokens of the experts of a layer against their mean: one that takes most, many that get none."""
 
     threshold: Decimal = Field(
         default="10", description="Largest multiple that is well; none is above experts / experts per token."
@@ -55,6 +55,11 @@ class ExpertLoadAlert(SpecModel):
     token_share: Decimal = Field(
         default="0.75",
         description="Largest share of its layer's tokens that one expert may take; 1 is never too large.",
+    )
+    idle_share: Decimal = Field(
+        default="0.25",
+        description="Largest share of a layer's experts that may get less than a hundredth of its mean in "
+        "the last 32 steps; 1 is never too large. Not judged below 100 tokens an expert there.",
     )
     action: Action = Field(default="warn", description=_ACTION)
 
@@ -79,7 +84,7 @@ class Alerts(SpecModel):
         default=LossSpikeAlert(), description="The loss of a step against the median of the last 32."
     )
     expert_load: ExpertLoadAlert = Field(
-        default=ExpertLoadAlert(), description="The busiest expert against the mean of its layer."
+        default=ExpertLoadAlert(), description="The experts of a layer against their mean."
     )
     not_a_number: NotANumberAlert = Field(
         default=NotANumberAlert(), description="A loss or gradient that is no finite number."

@@ -9,12 +9,14 @@ from training_cases import MonitorAt, log_entries, metric_lines, run_config, tra
 
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Control, Progress
-from deepseek_workloads.contract.monitoring import AlertRule, Alerts, Monitoring, Profile
+from deepseek_workloads.contract.monitoring import AlertRule, Alerts, ExpertLoadRule, Monitoring, Profile
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.audit import main as audit
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.store.log import live_checkpoints
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.monitor import LocalMonitor
+from deepseek_workloads.train.watch.idle_experts import WINDOW_STEPS
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +139,30 @@ def test_a_stop_ends_the_run_and_names_the_figure(run: TrainingRun, rules: Alert
     assert (verdict.step, verdict.exit_code) == (3, ExitCode.NUMERIC_FAILURE)
     assert "step 4: gradient norm" in verdict.message
     assert reason in verdict.message
+
+
+def test_a_run_some_of_whose_experts_get_no_tokens_says_so(
+    run: TrainingRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = DeepseekV3ForCausalLM.init_weights
+
+    def one_of_four(model: DeepseekV3ForCausalLM, seed: int) -> None:
+        begin(model, seed)
+        for mixture in model.mixtures():
+            mixture.gate.e_score_correction_bias[:1] -= 10.0
+
+    monkeypatch.setattr(DeepseekV3ForCausalLM, "init_weights", one_of_four)
+    training = run.training.model_copy(update={"steps": WINDOW_STEPS + 1})
+    alerts = Alerts(expert_load=ExpertLoadRule(threshold=10, idle_share=0.1))
+    longer = run.model_copy(update={"training": training, "alerts": alerts})
+    monitor = LocalMonitor()
+    assert train_alone(longer, monitor=monitor).outcome == "Succeeded"
+    lines = [line for line in metric_lines(run.storage.uri) if "expertIdleShare" in line]
+    told = {line["step"]: line["expertIdleShare"] for line in lines}
+    assert told == {WINDOW_STEPS: 0.25, WINDOW_STEPS + 1: 0.25}
+    (alert,) = monitor.published[-1].alerts
+    assert (alert.kind, alert.action, alert.step) == ("ExpertCollapse", "warn", WINDOW_STEPS + 1)
+    assert alert.message == "share of a layer's experts with next to no tokens in 32 steps 0.25: above 0.1"
 
 
 def test_a_run_shows_what_it_was_asked_for(run: TrainingRun, tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ class ExpertLoadRule(AlertRule):
     experts per token, which few models have above 10: `token_share` means the same for every model."""
 
     token_share: float | None = Field(default=None, gt=0)  # of its layer's tokens; None: not judged
+    # Of a layer's experts that get next to no tokens (`train.watch.idle_experts`); None: not judged.
+    idle_share: float | None = Field(default=None, ge=0)
 
 
 class NotANumberRule(TolerantWireModel):
@@ -38,7 +40,7 @@ class Alerts(TolerantWireModel):
     activation_range: AlertRule = AlertRule(threshold=15)  # the largest absolute value that leaves a layer
     memory: AlertRule = AlertRule(threshold=0.9)  # of a rank's limit
     loss_spike: AlertRule = AlertRule(threshold=2)  # times the median of the last losses
-    expert_load: ExpertLoadRule = ExpertLoadRule(threshold=10, token_share=0.75)
+    expert_load: ExpertLoadRule = ExpertLoadRule(threshold=10, token_share=0.75, idle_share=0.25)
     not_a_number: NotANumberRule = NotANumberRule()
     rollback_checkpoints: int = Field(default=1, ge=1, le=100)  # 1: to the newest
     max_rollbacks: int = Field(default=3, ge=0)  # of one epoch; the next one stops the run

@@ -13,8 +13,12 @@ _OF_THE_LOOP = (
     *("freeze", "precision_overrides", "activation_checkpointing", "loss_function"),
     "find_micro_batch_size",
 )
-# What run configs have as the default from when experts' load had no `tokenShare`.
-_ALERTS_WITHOUT_SHARE: Final = Alerts(expert_load=ExpertLoadRule(threshold=10))
+# What run configs have as the default: today, and before experts' load had `idleShare` and `tokenShare`.
+_ALERTS_UNASKED: Final = (
+    Alerts(),
+    Alerts(expert_load=ExpertLoadRule(threshold=10, token_share=0.75)),
+    Alerts(expert_load=ExpertLoadRule(threshold=10)),
+)
 
 
 def entrypoint(run: TrainingRun) -> Iterator[Problem]:
@@ -50,7 +54,7 @@ def _beside(run: TrainingRun) -> Iterator[tuple[str, bool]]:
     yield "spec.model.initFrom", run.init_from is not None
     yield "spec.monitoring.histogramsEverySteps", _is_set(run.monitoring, "histograms_every_steps")
     yield "spec.monitoring.profile", _is_set(run.monitoring, "profile")
-    yield "spec.alerts", run.alerts not in (Alerts(), _ALERTS_WITHOUT_SHARE)
+    yield "spec.alerts", run.alerts not in _ALERTS_UNASKED
 
 
 def _around(run: TrainingRun) -> Iterator[tuple[str, bool]]:

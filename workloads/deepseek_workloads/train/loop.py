@@ -28,6 +28,7 @@ from deepseek_workloads.train.reporting import Reporter, reporting
 from deepseek_workloads.train.requests import Requests
 from deepseek_workloads.train.schedule import learning_rate
 from deepseek_workloads.train.setup import Setup, set_up
+from deepseek_workloads.train.step_figures import checkpoint_figures
 from deepseek_workloads.train.stopwatch import Stopwatch
 from deepseek_workloads.train.trainer import StepResult, Trainer
 from deepseek_workloads.train.watch.hardware import GpuMeter, utilisation_of
@@ -89,6 +90,7 @@ class TrainingLoop:
             distillation=setup.distillation,
             pruning=setup.pruning,
             anchor=setup.anchor,
+            idle_experts=setup.idle_experts,
         )
         self._micro_batch_size = setup.micro_batch_size
         if training.find_micro_batch_size and setup.loaded.position.step < training.steps:
@@ -248,7 +250,7 @@ class TrainingLoop:
         self._position = self._position.after_step(
             samples=run.training.global_batch_size, tokens=self._tokens
         )
-        self._metrics = _figures(result, rate, self._watch.tokens_per_second)
+        self._metrics = checkpoint_figures(result, rate, self._watch.tokens_per_second)
         self._context.monitor.heartbeat(self._position.step)
         self._tell_alerts(self._position.step)
         self._keeper.tell()
@@ -286,14 +288,3 @@ class TrainingLoop:
 
 def _is_due(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
-
-
-def _figures(result: StepResult, rate: float, speed: float | None) -> dict[str, float]:
-    """Of a checkpoint's record, which is JSON: it has no infinity, as gradients of an overflow have."""
-    figures = {
-        "loss": result.loss,
-        "gradient_norm": result.gradient_norm,
-        "learning_rate": rate,
-        "tokens_per_second": speed,
-    }
-    return {name: value for name, value in figures.items() if value is not None and isfinite(value)}

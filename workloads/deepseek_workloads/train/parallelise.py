@@ -31,7 +31,7 @@ from deepseek_workloads.train.parallel.expert import correct_expert_gradients
 from deepseek_workloads.train.parallel.gradients import clip_gradients, gradient_norm, own_part
 from deepseek_workloads.train.parallel.meshes import make_meshes
 from deepseek_workloads.train.parallel.shard import sharding_of
-from deepseek_workloads.train.parallel.spread import Adapt, spread_model
+from deepseek_workloads.train.parallel.spread import Adapt, mixture_layers, spread_model
 from deepseek_workloads.train.parallel.whole import gather_stages, spread_to_stages
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class ParallelModel:
     average: GradientAverage | None = None  # the group's, where `module` averages nothing
     context: ContextShard | None = None  # where ranks share sequences
     pipeline: "Pipeline | None" = None  # then `module` has this rank's layers only, and is not called
-    mixture_layers: tuple[int, ...] = ()  # of the whole model
+    mixture_layers: tuple[int, ...] = ()  # of the whole model; none of a user's
 
     @property
     def deepseek(self) -> DeepseekV3ForCausalLM:
@@ -211,7 +211,8 @@ def parallelise(
             plain = DeepseekV3ForCausalLM(architecture)
         adapt(plain)
         # The only buffers are the routers', and every rank moves them alike: no broadcast is needed.
-        return _replicas(plain, group, compute, sync_buffers=False)
+        mixtures = mixture_layers(plain)
+        return _replicas(plain, group, compute, sync_buffers=False, mixtures=mixtures)
     gathered, autocast = (None, compute) if precision_varies else (compute, None)
     meshes = make_meshes(layout, rank=group.rank, device=group.device)
     spread = spread_model(
@@ -258,7 +259,12 @@ def _compute_of(precision: str) -> torch.dtype | None:
 
 
 def _replicas(
-    plain: TrainableModel, group: Group, compute: torch.dtype | None, *, sync_buffers: bool
+    plain: TrainableModel,
+    group: Group,
+    compute: torch.dtype | None,
+    *,
+    sync_buffers: bool,
+    mixtures: tuple[int, ...] = (),
 ) -> ParallelModel:
     """`sync_buffers`: each pass begins with rank 0's."""
     layout = Layout(replicate=group.world_size, sharded=False)
@@ -272,4 +278,5 @@ def _replicas(
         autocast=compute,
         reduce_in_every_pass=False,
         average=group.gradient_average(plain.parameters()),
+        mixture_layers=mixtures,
     )

@@ -22,6 +22,7 @@ from deepseek_workloads.train.json_lines import json_line
 from deepseek_workloads.train.metrics import MetricsWriter
 from deepseek_workloads.train.monitor import Monitor
 from deepseek_workloads.train.opened import Opened
+from deepseek_workloads.train.step_figures import layer_figures, occasional_figures, step_figures
 from deepseek_workloads.train.stopwatch import Stopwatch
 from deepseek_workloads.train.trackers.open import open_trackers
 from deepseek_workloads.train.trackers.sending import TrackerThread
@@ -136,26 +137,16 @@ class Reporter:
         more: Mapping[str, float],
     ) -> None:
         """`more`: figures by name, of the store and the hardware."""
-        figures = {
-            "loss": result.loss,
-            **result.auxiliary,
-            "gradientNorm": result.gradient_norm,
-            "learningRate": learning_rate,
-            "expertLoad": result.expert_load,
-            "expertDropped": result.dropped,
-        }
+        figures, layers = step_figures(result, learning_rate), layer_figures(result)
         speed = self._watch.tokens_per_second
         utilisation = self._utilisation(speed) if speed else None
         curves = {
             **figures,
             "tokensPerSecond": speed or 0.0,
             **({"modelFlopsUtilisation": utilisation} if utilisation is not None else {}),
-            **({"activationRange": result.activation_range} if result.activation_range is not None else {}),
+            **occasional_figures(result),
             **more,
             **self._seconds_of_step(),
-        }
-        layers = {
-            f"activationRange/layer{index:03d}": value for index, value in enumerate(result.activation_ranges)
         }
         self._record(
             {

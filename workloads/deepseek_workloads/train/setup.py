@@ -27,6 +27,7 @@ from deepseek_workloads.train.optimizers.build import build_optimizer
 from deepseek_workloads.train.parallelise import ParallelModel
 from deepseek_workloads.train.prune import ChannelPruning
 from deepseek_workloads.train.watch.guard import Guard
+from deepseek_workloads.train.watch.idle_experts import IdleExperts
 from deepseek_workloads.train.watch.memory import memory_share
 
 
@@ -41,6 +42,7 @@ class Setup(Opened):
     distillation: Distillation | None
     top_k: TopKReader | None  # of what a teacher foresees, where it was stored
     guard: Guard
+    idle_experts: IdleExperts | None  # of a mixture of ours
     micro_batch_size: int
     loaded: checkpoint.Loaded
 
@@ -58,7 +60,8 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
         partial(memory_share, group.device),
         largest_expert_load=_largest_expert_load(run),
     )
-    parts = tuple(part for part in (loss_scale, pruning, guard) if part is not None)
+    idle_experts = _idle_experts(model, group)
+    parts = tuple(part for part in (loss_scale, pruning, guard, idle_experts) if part is not None)
     anchor = _anchor(run, context, opened, model)
     loaded = checkpoint.load_latest(
         opened.store,
@@ -83,6 +86,7 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
         distillation=_distillation(run, context, model, group),
         top_k=_stored_teacher(run, context, opened),
         guard=guard,
+        idle_experts=idle_experts,
         micro_batch_size=choose_micro_batch_size(run),
         loaded=loaded,
     )
@@ -141,6 +145,11 @@ def _largest_expert_load(run: TrainingRun) -> float | None:
     if moe is None or run.model_function is not None:
         return None
     return moe.n_routed_experts / moe.num_experts_per_tok
+
+
+def _idle_experts(model: ParallelModel, group: Group) -> IdleExperts | None:
+    layers, experts = len(model.mixture_layers), model.plain.architecture.routed_experts
+    return IdleExperts(layers, experts, group.device) if layers else None
 
 
 def _anchor(run: TrainingRun, context: TrainContext, opened: Opened, model: ParallelModel) -> Anchor | None:

@@ -23,6 +23,7 @@ from deepseek_workloads.train.optimizers.build import set_learning_rate
 from deepseek_workloads.train.parallelise import ParallelModel
 from deepseek_workloads.train.prune import ChannelPruning
 from deepseek_workloads.train.watch.activations import ActivationRange
+from deepseek_workloads.train.watch.idle_experts import IdleExperts
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class StepResult:
     sample_ids: tuple[int, ...]  # of the global batch, by rank and micro-batch
     expert_load: float  # the largest share of tokens of an expert, over the mean share; 1 is even
     dropped: int  # choices that no expert had room for, over the layers of mixtures
+    idle_share: float | None = None  # of a layer's experts (`watch.idle_experts`); None: not known yet
     overflow: bool = False  # of float16 gradients: nothing was updated, the next step scales less
     leading: tuple[float, ...] = ()  # rank 0's numbers
     activation_range: float | None = None  # the largest absolute value that left a layer; None: not looked
@@ -57,13 +59,14 @@ class Trainer:
         distillation: Distillation | None = None,
         pruning: ChannelPruning | None = None,
         anchor: Anchor | None = None,
+        idle_experts: IdleExperts | None = None,
     ) -> None:
         """`samples_per_step`: that this rank reads. All ranks have the same number, so the mean over ranks
         that gradients are reduced to is the mean over the global batch."""
         self._model, self._optimizer, self._group = model, optimizer, group
         self._samples_per_step, self._clip_norm, self._seed = samples_per_step, clip_norm, seed
         self._loss_scale, self._distillation, self._pruning = loss_scale, distillation, pruning
-        self._anchor = anchor
+        self._anchor, self._idle_experts = anchor, idle_experts
         self._activations = ActivationRange(model.plain.layers())
 
     def step(
@@ -222,8 +225,8 @@ class Trainer:
         of_rank = self._group.gather(ids).view(self._group.world_size, -1)
         ids = of_rank[[rank for rank in range(self._group.world_size) if layout.leads_data(rank)]].flatten()
         totals.expert_counts.copy_(over_ranks[local.numel() :].view_as(counts))
-        load = _load(totals.expert_counts).reshape(1)
-        *figures, dropped, load_figure = torch.cat([over_ranks[: local.numel()], load]).tolist()
+        experts = torch.stack([_load(totals.expert_counts), self._idle(totals.expert_counts)])
+        *figures, dropped, load, idle = torch.cat([over_ranks[: local.numel()], experts]).tolist()
         loss, *rest = figures
         parts, (gradient_norm, *told) = rest[: len(names)], rest[len(names) :]
         return StepResult(
@@ -233,9 +236,16 @@ class Trainer:
             votes=tuple(round(raised_by) for raised_by in told[: len(flags)]),
             leading=tuple(told[len(flags) :]),
             sample_ids=tuple(ids.tolist()),
-            expert_load=load_figure,
+            expert_load=load,
             dropped=round(dropped),
+            idle_share=idle if idle >= 0 else None,
         )
+
+    def _idle(self, counts: Tensor) -> Tensor:
+        """float64 scalar; below 0 where there is nothing to say."""
+        if self._idle_experts is None:
+            return torch.full((), -1.0, dtype=torch.float64, device=counts.device)
+        return self._idle_experts.after_step(counts)
 
 
 @dataclass(frozen=True)

@@ -86,8 +86,13 @@ def test_what_cannot_be_computed_is_refused_of_a_run_that_has_begun_too(store: F
     assert refused(run, store) == ["spec.training.curriculum[0].sequenceLength"]
 
 
-def test_alerts_that_nobody_gave_are_not_refused_beside_an_entrypoint(store: FileObjectStore) -> None:
-    run = older(training={"entrypoint": "mine:train"})
+@pytest.mark.parametrize("load", [{}, {"tokenShare": 0.75}, {"tokenShare": 0.75, "idleShare": 0.25}])
+def test_alerts_that_nobody_gave_are_not_refused_beside_an_entrypoint(
+    store: FileObjectStore, load: dict[str, float]
+) -> None:
+    """Whatever the defaults were when the run began."""
+    alerts = {**ALERTS, "expertLoad": {"threshold": 10.0, "action": "warn", **load}}
+    run = older(training={"entrypoint": "mine:train"}, alerts=alerts)
     assert refused(run, store) == []
     given = older(training={"entrypoint": "mine:train"}, alerts={**ALERTS, "maxRollbacks": 4})
     assert refused(given, store) == ["spec.alerts"]

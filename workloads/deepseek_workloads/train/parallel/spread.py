@@ -49,7 +49,7 @@ def spread_model(
     with device if tied else torch.device("meta"):
         model = DeepseekV3ForCausalLM(architecture)
     adapt(model)
-    mixtures = tuple(i for i, layer in enumerate(model.layers()) if isinstance(layer.mlp, MixtureOfExperts))
+    mixtures = mixture_layers(model)
     context = ContextShard(meshes.context) if layout.context > 1 else None
     pipeline = (
         _pipeline(model, parallelism, meshes, context, compute, device) if layout.pipeline > 1 else None
@@ -69,6 +69,11 @@ def spread_model(
     if pipeline is not None:
         pipeline.copies = _embedding_copies(model, pipeline)
     return Spread(model, context, pipeline, mixtures)
+
+
+def mixture_layers(model: DeepseekV3ForCausalLM) -> tuple[int, ...]:
+    """Places among `layers()`, in the order of `LossParts.expert_counts`."""
+    return tuple(i for i, layer in enumerate(model.layers()) if isinstance(layer.mlp, MixtureOfExperts))
 
 
 def _embedding_copies(model: DeepseekV3ForCausalLM, pipeline: "Pipeline") -> EmbeddingCopies | None:

@@ -15,6 +15,7 @@ from deepseek_workloads.contract.monitoring import (
     ExpertLoadRule,
     NotANumberRule,
 )
+from deepseek_workloads.train.watch.idle_experts import WINDOW_STEPS
 
 HISTORY_STEPS: Final = 32  # whose losses a spike is held against
 MIN_HISTORY_STEPS: Final = 8
@@ -30,6 +31,7 @@ class Measured:
     gradient_norm: float
     expert_load: float  # over the mean load of a layer's experts
     token_share: float | None = None  # of the busiest expert; None: the model's experts are not known
+    idle_share: float | None = None  # of a layer's experts; None: not known, or too few tokens to say
     activation_range: float | None = None
     ranks_short_of_memory: int = 0
 
@@ -95,8 +97,8 @@ def to_numbers(rules: Alerts) -> list[float]:
     """Rank 0's rules count for all ranks: they travel with the step's figures."""
     numbers = [float(rules.rollback_checkpoints), float(rules.max_rollbacks)]
     numbers.append(float(SEVERITY.index(rules.not_a_number.action)))
-    share = rules.expert_load.token_share
-    numbers.append(math.inf if share is None else share)  # above which nothing is
+    for share in (rules.expert_load.token_share, rules.expert_load.idle_share):
+        numbers.append(math.inf if share is None else share)  # above which nothing is
     for name in _RULES:
         rule: AlertRule = getattr(rules, name)
         numbers += [rule.threshold, float(SEVERITY.index(rule.action))]
@@ -105,16 +107,20 @@ def to_numbers(rules: Alerts) -> list[float]:
 
 def from_numbers(numbers: Sequence[float]) -> Alerts:
     """The inverse of `to_numbers`."""
-    checkpoints, rollbacks, not_a_number, token_share, *rest = numbers
+    checkpoints, rollbacks, not_a_number, token_share, idle_share, *rest = numbers
     rules = {
         name: AlertRule(threshold=threshold, action=SEVERITY[round(action)])
         for name, threshold, action in zip(_RULES, rest[::2], rest[1::2], strict=True)
     }
     load = rules.pop("expert_load")
-    share = None if math.isinf(token_share) else token_share
     return Alerts(
         **rules,
-        expert_load=ExpertLoadRule(threshold=load.threshold, action=load.action, token_share=share),
+        expert_load=ExpertLoadRule(
+            threshold=load.threshold,
+            action=load.action,
+            token_share=None if math.isinf(token_share) else token_share,
+            idle_share=None if math.isinf(idle_share) else idle_share,
+        ),
         not_a_number=NotANumberRule.model_validate({"action": SEVERITY[round(not_a_number)]}),
         rollback_checkpoints=round(checkpoints),
         max_rollbacks=round(rollbacks),
@@ -128,13 +134,20 @@ def _above(kind: AlertKind, what: str, value: float | None, rule: AlertRule) -> 
 
 
 def _collapse(step: Measured, rule: ExpertLoadRule) -> Alert | None:
-    load = _above("ExpertCollapse", "load of an expert, over the mean", step.expert_load, rule)
-    if load is not None or rule.token_share is None or step.token_share is None:
-        return load
-    if step.token_share <= rule.token_share:
-        return None
-    words = f"share of its layer's tokens that an expert takes {step.token_share:.4g}"
-    return Alert("ExpertCollapse", rule.action, f"{words}: above {rule.token_share:g}")
+    """The first of what is said of a layer's experts."""
+    idle = f"share of a layer's experts with next to no tokens in {WINDOW_STEPS} steps"
+    figures = (
+        ("load of an expert, over the mean", step.expert_load, rule.threshold),
+        ("share of its layer's tokens that an expert takes", step.token_share, rule.token_share),
+        (idle, step.idle_share, rule.idle_share),
+    )
+    for what, value, limit in figures:
+        if limit is None:
+            continue
+        alert = _above("ExpertCollapse", what, value, AlertRule(threshold=limit, action=rule.action))
+        if alert is not None:
+            return alert
+    return None
 
 
 def _short_of_memory(ranks: int, rule: AlertRule) -> Alert | None:

@@ -80,6 +80,7 @@ class Guard:
             gradient_norm=result.gradient_norm,
             expert_load=result.expert_load,
             token_share=result.expert_load / largest if largest is not None else None,
+            idle_share=result.idle_share,
             activation_range=result.activation_range,
             ranks_short_of_memory=ranks_short_of_memory,
         )

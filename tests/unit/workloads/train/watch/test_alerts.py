@@ -78,6 +78,19 @@ def test_rules_of_before_know_no_share_of_tokens() -> None:
     assert kinds(Measured(2.0, 1.0, expert_load=3.9, token_share=0.98), rules) == []
 
 
+@pytest.mark.parametrize(("share", "found"), [(0.25, []), (0.5, ["ExpertCollapse"]), (None, [])])
+def test_experts_that_get_no_tokens_are_a_collapse_though_the_others_share_alike(
+    share: float | None, found: list[str]
+) -> None:
+    """Half of the experts, each with twice the mean: no other figure shows it."""
+    assert kinds(Measured(2.0, 1.0, expert_load=2.0, token_share=0.25, idle_share=share)) == found
+
+
+def test_rules_of_before_know_no_share_of_idle_experts() -> None:
+    rules = Alerts.model_validate_json('{"expertLoad": {"threshold": 10, "tokenShare": 0.75}}')
+    assert kinds(Measured(2.0, 1.0, expert_load=2.0, idle_share=0.9), rules) == []
+
+
 def test_a_loss_spikes_over_the_median_and_only_with_enough_to_compare() -> None:
     spike = Measured(4.1, 1.0, 1.0)
     assert kinds(spike, history=(2.0,) * MIN_HISTORY_STEPS) == ["LossSpike"]
@@ -113,6 +126,7 @@ def test_the_severest_action_wins() -> None:
             ExpertLoadRule,
             threshold=st.floats(1e-3, 1e6),
             token_share=st.none() | st.floats(1e-3, 1),
+            idle_share=st.none() | st.floats(0, 1),
             action=ACTIONS,
         ),
         not_a_number=st.builds(NotANumberRule, action=st.sampled_from(["skip", "rollback", "stop"])),
