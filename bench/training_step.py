@@ -63,10 +63,16 @@ PEER_SETTINGS = tuple(
 
 
 def our_step(
-    architecture: Architecture, dtype: torch.dtype, *, device: str = "cpu", float8: bool = False
+    architecture: Architecture,
+    dtype: torch.dtype,
+    *,
+    device: str = "cpu",
+    float8: bool = False,
+    documents: Tensor | None = None,
 ) -> Step:
     """`dtype` is what is computed in: weights, gradients and optimizer states are float32. `float8`: but for
-    the products of the layers, as with precision fp8."""
+    the products of the layers, as with precision fp8. `documents` int64 [B, T], of the CPU: which of a row's
+    a token belongs to; attention stays within."""
     model = our_model(architecture, device=device)
     if float8:
         use_float8(model, [], device=torch.device(device))
@@ -74,9 +80,10 @@ def our_step(
     parameters = list(model.parameters())
 
     def step(ids: Tensor) -> Tensor:
-        with _compute(dtype, device):
-            parts = model.loss(ids)
-        parts.loss.backward()  # type: ignore[no-untyped-call]
+        with model.documents.within(documents, device=ids.device):
+            with _compute(dtype, device):
+                parts = model.loss(ids)
+            parts.loss.backward()  # type: ignore[no-untyped-call]
         _update(parameters, optimizer)
         model.update_router_bias(parts.expert_counts)
         return parts.lm_loss

@@ -220,7 +220,7 @@ def test_padding_behind_a_conversation_changes_neither_loss_nor_gradient_nor_loa
         model.zero_grad()
         return found
 
-    with model.documents.within(rows.inputs_of(torch.device("cpu"))):
+    with model.documents.within(rows.documents_of_inputs):
         together = model(rows.input_ids[:, :-1], rows.labels)
     together.loss.backward()
     padded = gradients()

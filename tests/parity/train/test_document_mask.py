@@ -14,8 +14,8 @@ from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.data.rows import Rows
 from deepseek_workloads.data.stream import BatchStream
-from deepseek_workloads.model.causal import WORTH_A_CALL
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.model.document_attention import WORTH_A_CALL
 from deepseek_workloads.model.head import IGNORED
 from deepseek_workloads.store.open import open_store
 
@@ -79,7 +79,7 @@ def model_of() -> DeepseekV3ForCausalLM:
 
 def documents_of(rows: Rows) -> list[torch.Tensor]:
     """int64 [tokens] of each, as far as the inputs of its row go."""
-    of_inputs = rows.inputs_of(torch.device("cpu"))
+    of_inputs = rows.documents_of_inputs
     assert of_inputs is not None
     return [
         ids[owners == number]
@@ -94,7 +94,7 @@ def gradients(model: DeepseekV3ForCausalLM) -> dict[str, torch.Tensor]:
 
 def test_a_document_in_a_window_has_the_logits_that_it_has_alone(rows: Rows) -> None:
     model, ids = model_of(), rows.input_ids[:, :-1]
-    with torch.no_grad(), model.documents.within(rows.inputs_of(torch.device("cpu"))):
+    with torch.no_grad(), model.documents.within(rows.documents_of_inputs):
         together = model(ids).flatten(0, 1)
     with torch.no_grad():
         apart = [model(document.unsqueeze(0))[0] for document in documents_of(rows)]
@@ -120,7 +120,7 @@ def test_a_window_has_the_gradients_of_its_documents_alone(rows: Rows) -> None:
     model, ids = model_of(), rows.input_ids[:, :-1]
     labels = rows.labels.clone()
     labels[:, -1] = IGNORED
-    with model.documents.within(rows.inputs_of(torch.device("cpu"))):
+    with model.documents.within(rows.documents_of_inputs):
         model(ids, labels).loss.backward()
     together = gradients(model)
 

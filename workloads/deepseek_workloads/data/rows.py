@@ -41,13 +41,14 @@ class Rows:
     images: RowImages | None = None  # None: no source of the run has any
     separate: bool = False  # each row is of one document, with its padding behind it
 
-    def inputs_of(self, device: torch.device) -> Tensor | None:
+    @property
+    def documents_of_inputs(self) -> Tensor | None:
         """`documents` of the inputs, [b, T], as `model.documents` takes them."""
         if self.documents is None:
             return None
         if self.separate:  # what nothing follows is no input: alone a document would end before it
-            return (self.documents[:, 1:] >= 0).to(device)
-        return self.documents[:, :-1].to(device)
+            return self.documents[:, 1:] >= 0
+        return self.documents[:, :-1]
 
     def tokens(self, row: int) -> list[int]:
         """Of one row, without padding."""

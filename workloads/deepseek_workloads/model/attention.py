@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.model.batch_cache import BatchCache
 from deepseek_workloads.model.caches import Cache, SharedSequence
-from deepseek_workloads.model.causal import WORTH_A_CALL, attend_in_documents, attend_in_spans, attend_masked
+from deepseek_workloads.model.causal import attend_in_spans
+from deepseek_workloads.model.document_attention import attend_within_documents
 from deepseek_workloads.model.documents import DocumentMask
 from deepseek_workloads.model.dropout import Dropout
 from deepseek_workloads.model.dropped_attention import attend_with_dropout
@@ -61,28 +62,16 @@ class MultiHeadLatentAttention(nn.Module):
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, cache: Cache | None) -> Tensor:
         """[B, T, A, D], [B, S, A, D], [B, S, A, value] -> [B, T, A, value]."""
-        length, several = queries.shape[1], cache is None and self.documents.several
-        allowed = self.documents.allowed(length) if several and not self._in_documents(queries) else None
+        several = cache is None and self.documents.several
         if self.dropout is not None and self.dropout.active:
+            allowed = self.documents.allowed(queries.shape[1]) if several else None
             return attend_with_dropout(
                 queries, keys, values, dropout=self.dropout, scale=self.scale, mask=allowed
             )
-        if several and allowed is None:
-            return attend_in_documents(
-                queries, keys, values, sizes=self.documents.sizes(length), scale=self.scale
-            )
-        if allowed is not None:
-            return attend_masked(queries, keys, values, mask=allowed, scale=self.scale)
+        if several:
+            return attend_within_documents(queries, keys, values, documents=self.documents, scale=self.scale)
         spans = cache.spans(queries.shape[1], keys.shape[1]) if isinstance(cache, SharedSequence) else None
         return attend_in_spans(queries, keys, values, spans=spans, scale=self.scale)
-
-    def _in_documents(self, queries: Tensor) -> bool:
-        """Whether each document is attended to by itself: on a CPU, which computes what a mask hides."""
-        dropping = self.dropout is not None and self.dropout.active
-        if queries.device.type != "cpu" or dropping:
-            return False
-        sizes = self.documents.sizes(queries.shape[1])
-        return len(sizes) * WORTH_A_CALL <= sum(sizes)
 
     def _compressed(self, hidden: Tensor) -> Tensor:
         """[B, T, H] -> what queries are projected from: [B, T, q_lora_rank], or without one as it is."""

@@ -6,10 +6,12 @@ from typing import Final
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
 
 from deepseek_workloads.model.chunked_attention import attend_in_chunks
 
-WORTH_A_CALL: Final = 64  # tokens of a document, on the mean: below, one product under a mask is sooner done
+_MULTIPLE: Final = 8  # of a head's width, for the kernel of packed sequences
+_LONGEST_STEP: Final = 128  # queries of a block of that kernel
 
 
 def attend_causally(queries: Tensor, keys: Tensor, values: Tensor, *, scale: float) -> Tensor:
@@ -65,6 +67,34 @@ def attend_in_documents(
         attend_causally(query[None], key[None], value[None], scale=scale)[0] for query, key, value in parts
     ]
     return torch.cat(attended).view(*queries.shape[:3], values.shape[-1])
+
+
+def attend_packed(
+    queries: Tensor, keys: Tensor, values: Tensor, *, borders: Tensor, longest: int, scale: float
+) -> Tensor:
+    """As `attend_in_documents` in one kernel, which skips what is between documents; on a GPU, in bfloat16 or
+    float16. `borders` int32 [documents + 1], where they begin in the rows laid end to end, and the end;
+    `longest`: the most tokens of one. One width for all three is what the kernel takes."""
+    width, dtype = values.shape[-1], computed_in(queries)
+    padded = -(-max(queries.shape[-1], width) // _MULTIPLE) * _MULTIPLE
+    query, key, value = (
+        F.pad(part.flatten(0, 1).to(dtype), (0, padded - part.shape[-1])) for part in (queries, keys, values)
+    )
+    # An upper bound will do, and one of a few values is not compiled for anew each time.
+    bound = max(_LONGEST_STEP, 1 << (longest - 1).bit_length())
+    attended = varlen_attn(
+        query, key, value, borders, borders, bound, bound, scale=scale, window_size=(-1, 0)
+    )
+    assert isinstance(attended, Tensor)
+    return attended[..., :width].view(*queries.shape[:3], width)
+
+
+def computed_in(features: Tensor) -> torch.dtype:
+    """What autocast makes of `features`. Kernels that it does not know get them so."""
+    device = features.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return features.dtype
 
 
 def attend_masked(queries: Tensor, keys: Tensor, values: Tensor, *, mask: Tensor, scale: float) -> Tensor:

@@ -18,21 +18,27 @@ class DocumentMask:
         self._allowed: Tensor | None = None
         self._real: Tensor | None = None
         self._documents: Tensor | None = None
+        self._as_given: Tensor | None = None
         self._sizes: dict[int, list[int]] = {}
+        self._borders: dict[int, Tensor] = {}
 
     @contextmanager
-    def within(self, documents: Tensor | None) -> Iterator[None]:
+    def within(self, documents: Tensor | None, *, device: torch.device | None = None) -> Iterator[None]:
         """Around forward and backward of a pass. `documents` int [B, T]: equal within a document, -1 of
         padding; or, of rows of one document each, bool: False of the padding behind it, to which nothing
-        attends that comes before."""
-        self._documents = documents
+        attends that comes before.
+
+        `device`: where the pass runs, if not where they are. Given as the host has them, nothing here waits
+        for that device."""
+        self._as_given = self._documents = documents
         if documents is not None:
+            self._documents = documents = _placed(documents, device or documents.device)
             self._real = documents if documents.dtype == torch.bool else documents >= 0
         try:
             yield
         finally:
-            self._allowed = self._real = self._documents = None
-            self._sizes = {}
+            self._allowed = self._real = self._documents = self._as_given = None
+            self._sizes, self._borders = {}, {}
 
     @property
     def several(self) -> bool:
@@ -51,15 +57,24 @@ class DocumentMask:
         return self._allowed[:, :, :length, :length]
 
     def sizes(self, length: int) -> list[int]:
-        """Tokens of each document of the rows' first `length`, row after row. Waits for the device."""
-        assert self._documents is not None
+        """Tokens of each document of the rows' first `length`, row after row. Waits for the device that the
+        documents were given on."""
+        assert self._as_given is not None
         if length not in self._sizes:
-            documents = self._documents[:, :length]
+            documents = self._as_given[:, :length]
             begins = torch.ones_like(documents, dtype=torch.bool)
             begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
             ends = torch.tensor([documents.numel()], device=documents.device)
             self._sizes[length] = torch.cat([begins.flatten().nonzero().flatten(), ends]).diff().tolist()
         return self._sizes[length]
+
+    def borders(self, length: int) -> Tensor:
+        """int32 [documents + 1], where each of `sizes` begins and the last ends; on the pass's device."""
+        assert self._documents is not None
+        if length not in self._borders:
+            borders = torch.tensor([0, *self.sizes(length)], dtype=torch.int32).cumsum(0, dtype=torch.int32)
+            self._borders[length] = _placed(borders, self._documents.device)
+        return self._borders[length]
 
     def leaves(self, distance: int, *, length: int) -> Tensor | None:
         """bool [B, length], True of a token whose document ends before the one that stands `distance` further
@@ -71,3 +86,10 @@ class DocumentMask:
     def real(self, length: int) -> Tensor | None:
         """bool [B, length], False of padding; None: there is none. `length` as in `allowed`."""
         return None if self._real is None else self._real[:, :length]
+
+
+def _placed(part: Tensor, device: torch.device) -> Tensor:
+    """From pinned memory, so that the host goes on at once."""
+    if part.device.type != "cpu" or device.type != "cuda":
+        return part.to(device)
+    return part.pin_memory().to(device, non_blocking=True)

@@ -42,6 +42,7 @@ _KEPT_OPERATIONS = {
     _aten._scaled_dot_product_flash_attention_for_cpu.default,
     _aten._scaled_dot_product_efficient_attention.default,
     _aten._scaled_dot_product_cudnn_attention.default,
+    torch.ops.torch_attn._varlen_attn.default,  # `model.causal` imports what declares it
 }
 # Experts that are a unit of shards inside a layer tell the profiler what they do, and do other things when
 # the layer is computed again: torch would take that for another computation.

@@ -86,7 +86,7 @@ def _has_gradients(model: ParallelModel, group: Group, batch: Batch, loss_scale:
     ids, labels = (part.to(group.device) for part in (batch.input_ids, batch.rows.labels))
     with (
         model.one_pass(last=True),
-        model.plain.documents.within(batch.rows.inputs_of(group.device)),
+        model.plain.documents.within(batch.rows.documents_of_inputs, device=group.device),
     ):
         with model.compute(group.device):
             loss: Tensor = model.losses(ids[:, :-1], labels).loss

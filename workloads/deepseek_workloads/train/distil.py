@@ -101,7 +101,7 @@ class Distillation:
             assert top_k is not None, "plan.distillation_rules"
             self._foreseen = _on_device(top_k, inputs.device)
         else:
-            with torch.no_grad(), self._teacher.documents.within(documents):
+            with torch.no_grad(), self._teacher.documents.within(documents, device=inputs.device):
                 hidden = self._teacher.model(inputs).last.flatten(0, 1)
             self._foreseen = OfTeacher(hidden, self._teacher.lm_head.weight.detach())
         try:

@@ -45,7 +45,7 @@ def evaluate(
         ids, labels = batch.input_ids.to(group.device), _labels(batch).to(group.device)
         with (
             model.compute(group.device),
-            model.plain.documents.within(batch.rows.inputs_of(group.device)),
+            model.plain.documents.within(batch.rows.documents_of_inputs, device=group.device),
             model.plain.images.within(images_of(batch.rows, group.device)),
             _inputs_of(model.plain.lm_head) as read,
         ):

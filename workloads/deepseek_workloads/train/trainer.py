@@ -160,13 +160,13 @@ class Trainer:
             pair = (batch.input_ids, batch.rows.labels)
             ids, labels = (_to_device(part, device) for part in pair)
             inputs, labels = cut(ids, labels, sequence_length or labels.shape[1])
-            last, documents = number == len(batches), batch.rows.inputs_of(device)
+            last, documents = number == len(batches), batch.rows.documents_of_inputs
             documents = None if documents is None else documents.reshape(inputs.shape)
             rows = row_numbers(batch.sample_ids, rows=len(inputs))
             self._model.plain.dropout_stream.begin_pass(rows.to(device))
             with (
                 self._model.one_pass(last=last),
-                self._model.plain.documents.within(documents),
+                self._model.plain.documents.within(documents, device=device),
                 self._model.plain.images.within(images_of(batch.rows, device)),
                 self._taught(inputs, documents, batch),
             ):
