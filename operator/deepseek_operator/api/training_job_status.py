@@ -83,6 +83,10 @@ class TrainingJobStatus(RunStatus):
     loss: ShortText = Field(default="", description="Loss of the last step, in nats a token.")
     learning_rate: ShortText = Field(default="", description="Learning rate of the last step.")
     tokens_per_second: int | None = Field(default=None, description="Speed over all processes.")
+    micro_batch_size: int | None = Field(
+        default=None,
+        description="Sequences of one pass of a process, as findMicroBatchSize found them.",
+    )
     eta: ShortText = Field(default="", description="Time to the end of training, for instance 1h12m.")
     data_path: ShortText = Field(
         default="", description="What carries gradients between processes: gloo or nccl; empty for one."

@@ -112,6 +112,8 @@ def _from_progress(progress: Progress, *, training: bool) -> dict[str, Any]:
     fields: dict[str, Any] = {"eta": ""}
     if progress.step or progress.tokens:
         fields |= {"step": text.count(progress.step), "tokens": text.count(progress.tokens)}
+    if progress.micro_batch_size is not None:
+        fields["micro_batch_size"] = text.count(progress.micro_batch_size)
     if progress.data_path:
         fields["data_path"] = progress.data_path
     if progress.loss is not None:

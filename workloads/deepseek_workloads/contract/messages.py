@@ -90,6 +90,7 @@ class Progress(TolerantWireModel):
     learning_rate: float | None = None
     gradient_norm: float | None = None
     tokens_per_second: float | None = None
+    micro_batch_size: int | None = None  # sequences of a pass, where it was found and not planned
     eta_seconds: int | None = None
     evaluation: dict[str, float] = Field(default_factory=dict)
     goodput: dict[str, float] = Field(default_factory=dict)  # seconds by part

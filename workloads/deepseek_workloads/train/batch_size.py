@@ -2,7 +2,8 @@
 
 Passes over one and over two made-up sequences tell what a sequence costs, since what is kept grows by it; the
 larger pass is not tried where twice the smaller one might not fit. So nothing ever runs out of memory here.
-Gradient accumulation keeps the global batch as it was.
+Gradient accumulation keeps the global batch as it was. What was found holds for restarts too, as long as the
+group and its memory are the same.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.rows import RowImages, Rows
 from deepseek_workloads.data.stream import Batch
 from deepseek_workloads.plan.estimate import estimate
+from deepseek_workloads.train.found_batch_size import Conditions, Found, keep, recalled
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.setup import Setup
 from deepseek_workloads.train.trainer import Trainer
@@ -82,17 +84,32 @@ def fitting(measured: Measured, *, most: int) -> int:
     return max(1, min(most, largest * _FITTING_OF_TEN // 10))
 
 
-def find_micro_batch_size(setup: Setup, trainer: Trainer) -> int:
-    """A collective: the same on every rank."""
-    run, layout = setup.run, setup.model.layout
-    plan, device = setup.data.plan, setup.group.device
-    return measure(
-        lambda sequences: trainer.rehearse(made_up(plan, sequences, vocabulary=run.architecture.vocab_size)),
-        _meter(run, device),
-        setup.group,
-        to_come=_to_come(setup),
-        most=run.training.global_batch_size // layout.data,
+def find_micro_batch_size(setup: Setup, trainer: Trainer) -> Found:
+    """A collective: the same on every rank. Raises StoreErrors."""
+    run, group, plan = setup.run, setup.group, setup.data.plan
+    meter = _meter(run, group.device)
+    conditions = Conditions(
+        run_config_digest=setup.epoch.run_config_digest,
+        world_size=group.world_size,
+        memory_bytes=_least(meter.limit, group),
+        device=_product(group.device),
     )
+    known = group.on_rank_zero(lambda: recalled(setup.store, conditions))
+    if known is not None:
+        return Found(known, measured=False)
+    sequences = measure(
+        lambda sequences: trainer.rehearse(made_up(plan, sequences, vocabulary=run.architecture.vocab_size)),
+        meter,
+        group,
+        to_come=_to_come(setup),
+        most=run.training.global_batch_size // setup.model.layout.data,
+    )
+    warning = group.on_rank_zero(lambda: keep(setup.store, conditions, sequences))
+    return Found(sequences, measured=True, warning=warning)
+
+
+def _product(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _to_come(setup: Setup) -> int:

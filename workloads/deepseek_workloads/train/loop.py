@@ -95,9 +95,10 @@ class TrainingLoop:
         self._micro_batch_size = setup.micro_batch_size
         if training.find_micro_batch_size and setup.loaded.position.step < training.steps:
             with watch.part("startup"):
-                self._micro_batch_size = find_micro_batch_size(setup, self._trainer)
+                found = find_micro_batch_size(setup, self._trainer)
+            self._micro_batch_size = found.sequences
             if reporter is not None:
-                reporter.found_micro_batch_size(self._micro_batch_size)
+                reporter.found_micro_batch_size(found)
             # Evaluations may take as many as were planned, where these are fewer.
             setup = replace(setup, micro_batch_size=min(setup.micro_batch_size, self._micro_batch_size))
         self._setup, self._context, self._reporter, self._watch = setup, context, reporter, watch

@@ -18,6 +18,7 @@ from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CheckpointEntry
 from deepseek_workloads.train.checkpoint import Position
 from deepseek_workloads.train.context import TrainContext
+from deepseek_workloads.train.found_batch_size import Found
 from deepseek_workloads.train.json_lines import json_line
 from deepseek_workloads.train.metrics import MetricsWriter
 from deepseek_workloads.train.monitor import Monitor
@@ -92,8 +93,18 @@ class Reporter:
         self._say("warning", message=warning)
         self._publish(warnings=self._with(warning))
 
-    def found_micro_batch_size(self, sequences: int) -> None:
-        self._say("microBatchSize", sequences=sequences)
+    def found_micro_batch_size(self, found: Found) -> None:
+        """Once an epoch; the line of metrics has it beside where the size comes from."""
+        size = found.sequences
+        self._say("microBatchSize", sequences=size, measured=found.measured)
+        self._record(
+            {"epoch": self._progress.epoch, "microBatchSize": size, "measured": found.measured},
+            step=self._progress.step,
+            scalars={"train/microBatchSize": size},
+        )
+        self._publish(micro_batch_size=size)
+        if found.warning is not None:
+            self.warn(found.warning)
 
     def long_conversations(self, found: LongConversations) -> None:
         """What the run does not learn of a source, once an epoch."""

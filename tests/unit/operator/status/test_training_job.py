@@ -87,6 +87,13 @@ def test_what_carries_the_gradients_is_told_and_kept(make_job: Any, running: Obs
     assert compute_status(later, replace(running, progress=None)).data_path == "gloo"
 
 
+def test_a_micro_batch_size_that_was_found_is_told_and_kept(make_job: Any, running: Observed) -> None:
+    assert compute_status(make_job(), running).micro_batch_size is None
+    job = _after(make_job(), replace(running, progress=TRAINING.model_copy(update={"micro_batch_size": 12})))
+    assert job.status.micro_batch_size == 12
+    assert compute_status(job, replace(running, progress=None)).micro_batch_size == 12
+
+
 def test_the_plan_is_told_before_any_pod_exists(make_job: Any, now: datetime, run: TrainingRun) -> None:
     status = compute_status(make_job(), Observed(now=now, run=run, run_config_digest=DIGEST))
     assert status.plan is not None
@@ -382,6 +389,7 @@ PROGRESS = st.builds(
     learning_rate=st.none() | st.floats(0, 1),
     gradient_norm=st.none(),
     tokens_per_second=st.none() | st.floats(),
+    micro_batch_size=st.none() | st.integers(),
     eta_seconds=st.none() | st.integers(),
     evaluation=st.dictionaries(st.text(max_size=70), st.floats(), max_size=40),
     goodput=st.just({}),
