@@ -41,7 +41,7 @@ def build_crd(kind: Kind) -> dict[str, Any]:
                     "served": True,
                     "storage": True,
                     "schema": {"openAPIV3Schema": build_schema(kind)},
-                    "subresources": {"status": {}},
+                    "subresources": {"status": {}} | _scale(kind),
                     "additionalPrinterColumns": [_column(column) for column in kind.columns],
                 }
             ],
@@ -124,6 +124,13 @@ def _without_defaults(schema: Schema) -> Schema:
     if "items" in result:
         result["items"] = _without_defaults(result["items"])
     return result
+
+
+def _scale(kind: Kind) -> dict[str, Any]:
+    if kind.scale is None:
+        return {}
+    paths = {"specReplicasPath": kind.scale.spec_path, "statusReplicasPath": kind.scale.status_path}
+    return {"scale": paths}
 
 
 def _column(column: PrinterColumn) -> dict[str, Any]:

@@ -116,6 +116,7 @@ class DatasetSpec(SpecModel):
         ),
         *(immutable(name) for name in ("normalization", "recipe", "pipeline")),
         *(immutable(name) for name in ("image", "imagePullPolicy", "imagePullSecrets")),
+        immutable("workers.numNodes"),
         *placement_changes_only_while_suspended("workers"),
         *placement_changes_only_while_suspended("coordinator"),
         rule(

@@ -21,11 +21,20 @@ class PrinterColumn:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """What `kubectl scale` reads and writes."""
+
+    spec_path: str  # JSONPath of the number that is wanted
+    status_path: str  # of the number there is
+
+
+@dataclass(frozen=True)
 class Kind:
     model: type[Resource]
     plural: str
     short_name: str
     columns: tuple[PrinterColumn, ...]
+    scale: Scale | None = None
 
     @property
     def name(self) -> str:
@@ -56,6 +65,7 @@ TRAINING_JOB: Final = Kind(
         ),
         PrinterColumn("Restarts", ".status.restarts", "integer", "Restarts of the run.", wide=True),
         PrinterColumn("Epoch", ".status.epoch", "integer", "Writer of the commit log.", wide=True),
+        PrinterColumn("Nodes", ".status.nodes", "integer", "Worker pods that the run has.", wide=True),
         PrinterColumn("Ready", ".status.pods.ready", "integer", "Worker pods that run.", wide=True),
         PrinterColumn("Backend", ".spec.backend", "string", "Ray Train or Horovod.", wide=True),
         PrinterColumn("Data-Path", ".status.dataPath", "string", "What carries gradients.", wide=True),
@@ -65,6 +75,7 @@ TRAINING_JOB: Final = Kind(
             "Model", ".status.export.revision", "string", "Revision of the finished model.", wide=True
         ),
     ),
+    scale=Scale(spec_path=".spec.workers.numNodes", status_path=".status.nodes"),
 )
 
 DATASET: Final = Kind(

@@ -167,12 +167,17 @@ class Workers(Placement):
             "numProcPerNode is at most resources.gpu: a process owns its GPU",
             field_path=".numProcPerNode",
         ),
-        immutable("numNodes"),
         immutable("numProcPerNode"),
         immutable("resources"),
     )
 
-    num_nodes: int = Field(default=1, ge=1, le=1024, description="Worker pods, each on a node of the pool.")
+    num_nodes: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="Worker pods, each on a node of the pool. Of a training job it may be changed: the run "
+        "writes a checkpoint and goes on from it with the new number.",
+    )
     num_proc_per_node: int = Field(
         default=1, ge=1, le=64, description="Processes of a worker pod; with GPUs, one a GPU."
     )

@@ -76,6 +76,11 @@ class TrainingJobStatus(RunStatus):
         description="The datasets as the job took them.",
         json_schema_extra=list_map("name"),
     )
+    nodes: int = Field(
+        default=0,
+        description="Worker pods that the run has or is being given; other than spec.workers.numNodes where "
+        "condition Resized says why.",
+    )
     step: int = Field(default=0, description="Steps done.")
     total_steps: int = Field(default=0, description="Steps of the whole run.")
     progress: ShortText = Field(default="", description="Share of the steps done, for instance 37%.")

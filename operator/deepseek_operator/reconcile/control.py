@@ -13,12 +13,12 @@ _FIRST_GENERATION: Final = 1  # of a resource that nobody has changed: it runs, 
 
 
 def wanted_control(
-    *, generation: int, suspend: bool, alerts: Alerts | None = None, retention: Retention | None = None
+    *, generation: int, stop: bool, alerts: Alerts | None = None, retention: Retention | None = None
 ) -> Control:
     """`alerts` and `retention`: of a training job."""
     return Control(
         generation=generation,
-        desired_state="Stopped" if suspend else "Running",
+        desired_state="Stopped" if stop else "Running",
         alerts=alerts,
         retention=retention,
     )
@@ -26,6 +26,10 @@ def wanted_control(
 
 def must_push(control: Control, progress: Progress | None) -> bool:
     """A coordinator that cannot be reached now is tried again at the next pass."""
-    if progress is None or progress.control_generation >= control.generation:
+    if progress is None:
+        return False
+    if progress.desired_state != control.desired_state:
+        return True
+    if progress.control_generation >= control.generation:
         return False
     return control.desired_state == "Stopped" or control.generation > _FIRST_GENERATION

@@ -4,6 +4,7 @@ The status says whether the run is refused, over, suspended or wanted; this says
 follow from that, and when to look again.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -20,7 +21,7 @@ from deepseek_operator.reconcile.pod_changes import (
 )
 from deepseek_operator.resources.run_config import alerts_of, retention_of
 from deepseek_operator.status.conditions import RUNNING
-from deepseek_operator.status.observed import Observed
+from deepseek_operator.status.observed import Observed, PodFacts
 from deepseek_operator.status.outcome import Outcome, RunResource, coordinator_of, outcome_of
 from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_WORKER
 from deepseek_workloads.contract.messages import Control
@@ -56,9 +57,11 @@ def plan_run(resource: RunResource, status: RunStatus, observed: Observed, *, in
         pods = tear_down(observed.pods, now=observed.now, keep_ended_coordinator=False)
         return Plan(pods, after=_sooner(pods.after, intervals.waiting if observed.conflict else None))
     if resource.spec.suspend:
-        return _suspended(resource, status, observed, intervals)
+        return _stopped(resource, status, observed, intervals)
     if observed.run is None:
         return Plan(after=intervals.waiting)
+    if _has_another_size(observed):
+        return _stopped(resource, status, observed, intervals)
     return _running(resource, observed, intervals)
 
 
@@ -78,7 +81,13 @@ def _finished(
     return Plan(pods, after=_sooner(pods.after, wait))
 
 
-def _suspended(resource: RunResource, status: RunStatus, observed: Observed, intervals: Intervals) -> Plan:
+def _has_another_size(observed: Observed) -> bool:
+    """Its pods were made for another number of nodes: they end as in a suspension, others come."""
+    coordinator = coordinator_of(observed)
+    return coordinator is not None and observed.outdated(coordinator) and not coordinator.deleting
+
+
+def _stopped(resource: RunResource, status: RunStatus, observed: Observed, intervals: Intervals) -> Plan:
     """A coordinator that works is asked to stop and waited for; any other is deleted, as is one that refuses:
     it writes its checkpoint when it is told to end."""
     coordinator = coordinator_of(observed)
@@ -88,22 +97,23 @@ def _suspended(resource: RunResource, status: RunStatus, observed: Observed, int
         and not observed.control_refused
         and observed.now - _stopping_since(status, observed.now) < STOP_PATIENCE
     ):
-        return Plan(control=_control(resource, observed), after=intervals.progress)
+        return Plan(control=_control(resource, observed, stop=True), after=intervals.progress)
     pods = tear_down(observed.pods, now=observed.now, keep_ended_coordinator=False)
     return Plan(pods, after=_sooner(pods.after, intervals.progress if observed.pods else None))
 
 
 def _running(resource: RunResource, observed: Observed, intervals: Intervals) -> Plan:
+    left = tuple(pod for pod in observed.pods if observed.outdated(pod))  # of a run of another size
     changes = keep_running(
-        observed.pods,
-        num_workers=resource.spec.workers.num_nodes,
+        observed.current_pods,
+        num_workers=observed.size.nodes if observed.size else resource.spec.workers.num_nodes,
         now=observed.now,
-        used=used_incarnations(resource.status.pods),
-    )
+        used=used_incarnations(resource.status.pods, left),
+    ) + PodChanges(delete=tuple(pod for pod in left if not pod.deleting))
     coordinator = coordinator_of(observed)
     runs = coordinator is not None and is_active(coordinator) and coordinator.phase == "Running"
     interval = intervals.progress if runs else intervals.waiting
-    control = _control(resource, observed)
+    control = _control(resource, observed, stop=False)
     return Plan(changes, objects=True, control=control, after=_sooner(changes.after, interval))
 
 
@@ -112,20 +122,23 @@ def without_creation(plan: Plan) -> Plan:
     return replace(plan, pods=PodChanges(after=plan.pods.after))
 
 
-def used_incarnations(pods: PodSetStatus | None) -> dict[tuple[str, int], int]:
-    """The incarnations that the status remembers."""
-    if pods is None:
-        return {}
-    workers = {(ROLE_WORKER, index): number for index, number in enumerate(pods.worker_incarnations)}
-    return {(ROLE_COORDINATOR, 0): pods.coordinator_incarnation, **workers}
+def used_incarnations(pods: PodSetStatus | None, left: Iterable[PodFacts] = ()) -> dict[tuple[str, int], int]:
+    """The incarnations that the status remembers, and those of pods that are `left` of another size."""
+    used: dict[tuple[str, int], int] = {}
+    if pods is not None:
+        workers = {(ROLE_WORKER, index): number for index, number in enumerate(pods.worker_incarnations)}
+        used = {(ROLE_COORDINATOR, 0): pods.coordinator_incarnation, **workers}
+    for pod in left:
+        place = (pod.role, pod.index)
+        used[place] = max(used.get(place, 0), pod.incarnation)
+    return used
 
 
-def _control(resource: RunResource, observed: Observed) -> Control | None:
-    generation, suspend = resource.metadata.generation, resource.spec.suspend
+def _control(resource: RunResource, observed: Observed, *, stop: bool) -> Control | None:
     spec = resource.spec if isinstance(resource, DeepSeekTrainingJob) else None
     control = wanted_control(
-        generation=generation,
-        suspend=suspend,
+        generation=resource.metadata.generation,
+        stop=stop,
         alerts=alerts_of(spec) if spec else None,
         retention=retention_of(spec) if spec else None,
     )

@@ -30,6 +30,7 @@ from deepseek_operator.reconcile.run_objects import (
     PinnedRun,
     RunConfigLost,
     ensure_network_objects,
+    ensure_sized_run,
     ensure_token,
     pin_run,
     pinned_run,
@@ -41,8 +42,10 @@ from deepseek_operator.resources.run_objects import RunConfigMissing
 from deepseek_operator.resources.settings import BuildSettings
 from deepseek_operator.status.events import events_between
 from deepseek_operator.status.observed import Observed, PodFacts
-from deepseek_operator.status.outcome import FAILED, SUCCEEDED, coordinator_of, outcome_of
+from deepseek_operator.status.outcome import FAILED, SUCCEEDED, RunResource, coordinator_of, outcome_of
+from deepseek_operator.status.size import run_of_size, size_of
 from deepseek_workloads.contract.messages import Progress, Verdict
+from deepseek_workloads.contract.run_config import TrainingRun
 
 _LOG = logging.getLogger(__name__)
 
@@ -123,11 +126,15 @@ async def _observe_inputs(
         return replace(observed, conflict=str(taken))
     except (RunConfigLost, RunConfigMissing, Forbidden, Rejected) as refused:
         return replace(observed, refused=str(refused))
-    return _with_run(observed, pinned)
+    return _with_run(resource, observed, pinned)
 
 
-def _with_run(observed: Observed, pinned: PinnedRun) -> Observed:
-    return replace(observed, run=pinned.run, run_config_digest=pinned.digest)
+def _with_run(resource: RunResource, observed: Observed, pinned: PinnedRun) -> Observed:
+    observed = replace(observed, run=pinned.run, run_config_digest=pinned.digest)
+    if not isinstance(resource, DeepSeekTrainingJob) or not isinstance(pinned.run, TrainingRun):
+        return observed
+    size = size_of(resource, pinned.run)
+    return replace(observed, size=size, run=run_of_size(pinned.run, size.nodes))
 
 
 async def _progress(context: Context, coordinator: PodFacts | None) -> Progress | None:
@@ -145,7 +152,7 @@ async def _record(context: Context, kind: RunKind[R], resource: R, observed: Obs
     if observed.run is None:  # the success is in the status already, its record is not
         with contextlib.suppress(NameTaken, RunConfigLost, RunConfigMissing):
             pinned = await pinned_run(context.cluster, resource_name(resource), digest="")
-            observed = observed if pinned is None else _with_run(observed, pinned)
+            observed = observed if pinned is None else _with_run(resource, observed, pinned)
     recorded = await kind.record(context.cluster, resource, verdict, observed)
     return replace(observed, revision=recorded.revision, revision_refused=recorded.refused)
 
@@ -156,15 +163,18 @@ async def _create(context: Context, resource: R, observed: Observed, plan: Plan,
     if observed.run is None or not (plan.pods.create or due):
         return ""
     incarnation = coordinator_incarnation(observed.pods, plan.pods.create)
+    name, nodes = resource_name(resource), observed.size.other_than_pinned if observed.size else None
+    config_map = name.run_config_map if nodes is None else name.run_config_map_of(nodes)
     try:
-        pod_set = pod_set_of(resource, run=observed.run, settings=context.build)
-        token = job_token(context.operator_key, pod_set.resource)
+        pod_set = pod_set_of(resource, run=observed.run, settings=context.build, run_config_map=config_map)
         if plan.pods.create:
-            await ensure_token(context.cluster, pod_set.resource, token=token)
+            await ensure_token(context.cluster, name, token=job_token(context.operator_key, name))
+            if nodes is not None:
+                await ensure_sized_run(context.cluster, name, observed.run, nodes=nodes)
         await ensure_network_objects(context.cluster, pod_set, incarnation=incarnation)
         context.resync.done(key, now=observed.now)
         await create_pods(context.cluster, pod_set, new=plan.pods.create)
-    except (NameTaken, EndpointUnusable, Forbidden, Rejected) as refused:
+    except (NameTaken, RunConfigLost, EndpointUnusable, Forbidden, Rejected) as refused:
         return str(refused)
     return ""
 

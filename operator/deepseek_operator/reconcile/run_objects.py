@@ -24,6 +24,7 @@ from deepseek_operator.resources.names import ResourceName
 from deepseek_operator.resources.network_policy import build_http_policy, build_network_policy
 from deepseek_operator.resources.pod_set import PodSet
 from deepseek_operator.resources.run_objects import (
+    RunConfigMissing,
     build_coordinator_service,
     build_run_config_map,
     build_token_secret,
@@ -84,6 +85,26 @@ async def pin_run(
             return existing
         raise
     return PinnedRun(run, rendered)
+
+
+async def ensure_sized_run(cluster: Cluster, resource: ResourceName, run: AnyRun, *, nodes: int) -> None:
+    """The run config of a run that was given another number of nodes, which follows from the pinned one.
+    Raises NameTaken and RunConfigLost."""
+    name = resource.run_config_map_of(nodes)
+    try:
+        await cluster.create(CONFIG_MAP, build_run_config_map(resource, run, name=name))
+        return
+    except AlreadyExists:
+        found = await cluster.get(CONFIG_MAP, name=name, namespace=resource.namespace)
+    if found is None:
+        raise NameTaken(f"ConfigMap {name} existed a moment ago and is being removed: it is tried again")
+    require_own(CONFIG_MAP, found, resource)
+    with contextlib.suppress(ValidationError, RunConfigMissing):
+        if parse_run(run_config_of(found)) == run:
+            return
+    raise RunConfigLost(
+        f"ConfigMap {name} is not the run config of {nodes} nodes: delete it, and it is made again"
+    )
 
 
 async def ensure_token(cluster: Cluster, resource: ResourceName, *, token: str) -> None:

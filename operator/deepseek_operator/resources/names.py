@@ -25,6 +25,9 @@ LABEL_CLUSTER: Final = f"{GROUP}/cluster"  # which of a service's Ray clusters
 # their number, so that it is known from the pods alone.
 ANNOTATION_FAILURES: Final = f"{GROUP}/failures"
 
+# Worker pods of the run that a training job's pod was made for: another number needs other pods.
+ANNOTATION_NODES: Final = f"{GROUP}/nodes"
+
 ROLES: Final = (ROLE_COORDINATOR, ROLE_WORKER)
 
 _PREFIXES: Final = {
@@ -63,6 +66,10 @@ class ResourceName:
     @property
     def run_config_map(self) -> str:
         return f"{self.prefix}-run"
+
+    def run_config_map_of(self, nodes: int) -> str:
+        """Of a run that has another number of nodes than the one it began with."""
+        return f"{self.run_config_map}-{nodes}"
 
     @property
     def token_secret(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from deepseek_operator.api.pods import CpuResources, Placement, Resources
 from deepseek_operator.resources.claims import claim_mounts, claim_volumes, ownership_policy
 from deepseek_operator.resources.metadata import Document, owned_metadata
-from deepseek_operator.resources.names import ANNOTATION_FAILURES, pod_labels
+from deepseek_operator.resources.names import ANNOTATION_FAILURES, ANNOTATION_NODES, pod_labels
 from deepseek_operator.resources.pod_set import PodSet
 from deepseek_operator.resources.quantity import parse_bytes
 from deepseek_operator.resources.run_objects import RUN_CONFIG_KEY
@@ -49,7 +49,7 @@ def build_pod(
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": metadata | {"annotations": {ANNOTATION_FAILURES: str(member.failures)}},
+        "metadata": metadata | {"annotations": _annotations(pod_set, member)},
         "spec": {
             "restartPolicy": "Never",  # a replacement is another pod, of the next incarnation
             "automountServiceAccountToken": False,
@@ -71,6 +71,11 @@ def build_pod(
             **(spec or {}),
         },
     }
+
+
+def _annotations(pod_set: PodSet, member: Member) -> Document:
+    nodes = {} if pod_set.nodes is None else {ANNOTATION_NODES: str(pod_set.nodes)}
+    return {ANNOTATION_FAILURES: str(member.failures)} | nodes
 
 
 def _container(pod_set: PodSet, *, member: Member, resources: CpuResources) -> Document:
@@ -181,7 +186,7 @@ def _volumes(pod_set: PodSet, member: Member, resources: CpuResources) -> list[D
         {
             "name": "run-config",
             "configMap": {
-                "name": pod_set.resource.run_config_map,
+                "name": pod_set.run_config_map,
                 "items": [{"key": RUN_CONFIG_KEY, "path": RUN_CONFIG_KEY}],
             },
         },

@@ -38,6 +38,7 @@ class PodSet:
     """One coordinator and its workers, with what they share."""
 
     resource: ResourceName
+    run_config_map: str  # its name
     image: str
     image_pull_policy: str
     image_pull_secrets: tuple[str, ...]
@@ -54,6 +55,7 @@ class PodSet:
     service_keys: tuple[SecretKey, ...] = ()  # of experiment trackers and served models, for the workers
     replica_bytes: int = 0  # of checkpoints that a worker may keep in memory; 0: none
     cache_bytes: int = 0  # of blocks that a worker keeps on its node's disk; 0: none
+    nodes: int | None = None  # of a training job: worker pods of the run
 
 
 def resource_name(resource: DeepSeekTrainingJob | DeepSeekDataset) -> ResourceName:
@@ -66,12 +68,14 @@ def pod_set_of(
     *,
     run: AnyRun,
     settings: BuildSettings,
+    run_config_map: str | None = None,
 ) -> PodSet:
-    """`run` is the pinned run config: placement may change while suspended, the run may not. Raises
-    EndpointUnusable."""
-    spec = resource.spec
+    """`run` is the pinned run config: placement may change while suspended, the run may not, but for its
+    number of nodes; then it lies in a `run_config_map` of its own. Raises EndpointUnusable."""
+    spec, name = resource.spec, resource_name(resource)
     return PodSet(
-        resource=resource_name(resource),
+        resource=name,
+        run_config_map=run_config_map or name.run_config_map,
         image=spec.image or settings.default_image(backend=_backend(run)),
         image_pull_policy=spec.image_pull_policy,
         image_pull_secrets=tuple(reference.name for reference in spec.image_pull_secrets),
@@ -86,6 +90,7 @@ def pod_set_of(
         service_keys=tuple(_service_keys(spec)),
         replica_bytes=replica_limit(run) if isinstance(run, TrainingRun) else 0,
         cache_bytes=(run.data.cache_bytes or 0) if isinstance(run, TrainingRun) else 0,
+        nodes=run.workers.num_nodes if isinstance(run, TrainingRun) else None,
     )
 
 

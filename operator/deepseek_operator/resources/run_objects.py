@@ -23,12 +23,12 @@ class RunConfigMissing(ValueError):
     """The ConfigMap is not the one that the operator wrote."""
 
 
-def build_run_config_map(resource: ResourceName, run: AnyRun) -> Document:
-    """Immutable: pods of one run never read two run configs."""
+def build_run_config_map(resource: ResourceName, run: AnyRun, *, name: str | None = None) -> Document:
+    """Immutable: a pod never reads two run configs. `name`: another than that of the pinned one."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": owned_metadata(resource, name=resource.run_config_map),
+        "metadata": owned_metadata(resource, name=name or resource.run_config_map),
         "immutable": True,
         "data": {RUN_CONFIG_KEY: run.to_json().decode()},
     }

@@ -91,6 +91,7 @@ def serving_pod_set(
     EndpointUnusable."""
     return PodSet(
         resource=resource,
+        run_config_map=resource.run_config_map,
         image=template.image,
         image_pull_policy=template.image_pull_policy,
         image_pull_secrets=tuple(template.image_pull_secrets),

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from deepseek_operator.status.draft import Draft
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED
 from deepseek_operator.status.pod_state import PodState, Trouble, classify
-from deepseek_operator.status.view import WORKING, View
+from deepseek_operator.status.view import RESIZING, WORKING, View
 
 ACCEPTED: Final = "Accepted"
 DATASETS_READY: Final = "DatasetsReady"
@@ -127,7 +127,7 @@ def progressing(view: View) -> Draft:
     """False: something must happen outside of the run before it goes on."""
     idle = _idle(view)
     if idle is not None:
-        return Draft(PROGRESSING, "False", *idle)
+        return Draft(PROGRESSING, "True" if idle[0] == RESIZING else "False", *idle)
     if view.observed.refused:
         return Draft(PROGRESSING, "False", REFUSED_BY_CLUSTER, view.observed.refused)
     worst = _worst(view)
@@ -243,6 +243,8 @@ def _idle(view: View) -> tuple[str, str] | None:
         )
     if view.observed.waiting:
         return DATASET_NOT_READY, "; ".join(view.observed.waiting)
+    if view.resizing and not view.observed.refused:
+        return RESIZING, "the run is being given another number of nodes: see condition Resized"
     return None
 
 

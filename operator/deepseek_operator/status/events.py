@@ -19,8 +19,9 @@ from deepseek_operator.status.conditions import (
 from deepseek_operator.status.drift import DRIFT_DETECTED
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED
 from deepseek_operator.status.pod_state import Trouble
+from deepseek_operator.status.view import RESIZED, RESIZING
 
-_GOOD_NEWS: Final = (ACCEPTED, PODS_READY, RUNNING, SUCCEEDED, SUSPENDED, REVISION_RECORDED)
+_GOOD_NEWS: Final = (ACCEPTED, PODS_READY, RUNNING, SUCCEEDED, SUSPENDED, REVISION_RECORDED, RESIZED)
 _BAD_NEWS: Final = (ACCEPTED, CONTROL_ACCEPTED, REVISION_RECORDED)  # when they do not hold
 _OBSTACLES: Final = (Trouble.IMAGE, Trouble.CONFIG, Trouble.UNSCHEDULABLE, REFUSED_BY_CLUSTER)
 
@@ -85,6 +86,9 @@ def _of_condition(condition: Condition, earlier: Condition | None) -> list[Resou
         return [ResourceEvent("Warning", condition.reason, condition.message, occasion=occasion)]
     if kind == SUSPENDED and not holds and condition.reason == STOPPING:
         return [ResourceEvent("Normal", "Suspending", condition.message, occasion=occasion)]
+    if kind == RESIZED and not holds:
+        severity: Literal["Normal", "Warning"] = "Normal" if condition.reason == RESIZING else "Warning"
+        return [ResourceEvent(severity, condition.reason, condition.message, occasion=occasion)]
     return []
 
 

@@ -29,6 +29,7 @@ class PodFacts:
     owner_uid: str = ""
     cluster: str = ""  # of a service's pod: which of its Ray clusters
     failures: int = 0  # of earlier pods of this role and index, those that count
+    nodes: int = 0  # worker pods of the run that it was made for; 0: as many as in the pinned run config
     phase: str = "Pending"
     ready: bool = False
     deleting: bool = False
@@ -50,12 +51,31 @@ class PodFacts:
 
 
 @dataclass(frozen=True)
+class Size:
+    """How many nodes a training job is to have (`size.size_of`)."""
+
+    nodes: int  # worker pods that the run is to have
+    pinned: int  # of the pinned run config
+    problems: tuple[Problem, ...] = ()  # why they are not as many as the spec asks for
+
+    @property
+    def other_than_pinned(self) -> int | None:
+        """The number of nodes, where the pinned run config has another."""
+        return None if self.nodes == self.pinned else self.nodes
+
+    def fits(self, pod: PodFacts) -> bool:
+        """Whether the pod was made for a run of this size."""
+        return (pod.nodes or self.pinned) == self.nodes
+
+
+@dataclass(frozen=True)
 class Observed:
     """Everything but the resource itself and its earlier status."""
 
     now: datetime
     pods: tuple[PodFacts, ...] = ()  # of every incarnation that still exists
-    run: AnyRun | None = None  # the pinned run config; None: not rendered yet
+    run: AnyRun | None = None  # the pinned run config, of the job's size; None: not rendered yet
+    size: Size | None = None  # of a training job that has a run config and is not over
     run_config_digest: str = ""
     problems: tuple[Problem, ...] = ()  # why no run config can be rendered
     waiting: tuple[str, ...] = ()  # what the run config waits for, in words
@@ -65,6 +85,14 @@ class Observed:
     control_refused: str = ""  # the coordinator refused what the operator asked of it, in words
     revision: str = ""  # the recorded DeepSeekModelRevision
     revision_refused: str = ""  # why a success could not be recorded as one, in words
+
+    def outdated(self, pod: PodFacts) -> bool:
+        """The pod was made for a run of another size: it can be no member of this one."""
+        return self.size is not None and not self.size.fits(pod)
+
+    @property
+    def current_pods(self) -> tuple[PodFacts, ...]:
+        return tuple(pod for pod in self.pods if not self.outdated(pod))
 
 
 def newest(pods: tuple[PodFacts, ...]) -> dict[tuple[str, int], PodFacts]:

@@ -101,7 +101,7 @@ def _by_verdict(resource: RunResource, observed: Observed) -> Outcome | None:
 
 def _by_failures(resource: RunResource, observed: Observed) -> Outcome | None:
     """Pods that broke; failures of processes within a pod are the coordinator's to count."""
-    pods = newest(observed.pods).values()
+    pods = newest(observed.current_pods).values()
     limit = resource.spec.run_policy.backoff_limit
     broken = [pod for pod in pods if classify(pod).counts]
     if not broken or sum(map(failures_of, pods)) <= limit:
@@ -139,7 +139,7 @@ def memory_words(resource: RunResource, observed: Observed, *, role: str) -> str
 def _by_startup(resource: RunResource, observed: Observed) -> Outcome | None:
     """Only pods that have a node: who waits for one waits as long as it takes."""
     limit = resource.spec.run_policy.startup_deadline_seconds
-    for pod in newest(observed.pods).values():
+    for pod in newest(observed.current_pods).values():
         state = classify(pod)
         late = pod.scheduled_at and observed.now - pod.scheduled_at > timedelta(seconds=limit)
         if late and state.trouble in (Trouble.STARTING, Trouble.IMAGE, Trouble.CONFIG):

@@ -6,6 +6,7 @@ from typing import Any
 
 from deepseek_operator.resources.names import (
     ANNOTATION_FAILURES,
+    ANNOTATION_NODES,
     LABEL_CLUSTER,
     LABEL_INCARNATION,
     LABEL_INDEX,
@@ -24,6 +25,7 @@ def pod_facts(pod: Document) -> PodFacts:
     waiting = (container.get("state") or {}).get("waiting") or {}
     scheduled = conditions.get("PodScheduled", {})
     disrupted = conditions.get("DisruptionTarget", {})
+    annotations: Document = metadata.get("annotations") or {}
     return PodFacts(
         name=metadata["name"],
         uid=metadata.get("uid", ""),
@@ -33,7 +35,8 @@ def pod_facts(pod: Document) -> PodFacts:
         created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
         owner_uid=next((owner["uid"] for owner in metadata.get("ownerReferences") or []), ""),
         cluster=labels.get(LABEL_CLUSTER, ""),
-        failures=_number((metadata.get("annotations") or {}).get(ANNOTATION_FAILURES)),
+        failures=_number(annotations.get(ANNOTATION_FAILURES)),
+        nodes=_number(annotations.get(ANNOTATION_NODES)),
         phase=status.get("phase", "Pending"),
         ready=conditions.get("Ready", {}).get("status") == "True",
         deleting=bool(metadata.get("deletionTimestamp")),

@@ -1,7 +1,7 @@
 """How often a run was restarted, over all its coordinator pods. Pure.
 
-A suspension, which the user wanted, is none. A coordinator counts the restarts in its own pod only, so the
-status keeps how many there were before that pod.
+A suspension or another size, which was wanted, is none. A coordinator counts the restarts in its own pod
+only, so the status keeps how many there were before that pod.
 """
 
 from dataclasses import dataclass
@@ -26,9 +26,11 @@ def count_restarts(view: View) -> Restarts:
     if before is None:
         before = _before(number, max(number - 1, status.restarts - in_place))
     elif number > before.coordinator_incarnation:
-        before = _before(number, status.restarts + number - before.coordinator_incarnation)
+        # A pass that was cut off between the pods of a new size and the status: nothing broke.
+        lost = 0 if view.was_resizing else number - before.coordinator_incarnation
+        before = _before(number, status.restarts + lost)
     total = count(max(status.restarts, before.restarts + in_place))
-    if _suspension_ended_it(view):
+    if _was_meant_to_end(view):
         before = _before(number + 1, total)
     return Restarts(total, before)
 
@@ -44,11 +46,12 @@ def _newest_incarnation(view: View) -> int:
     return max(known, view.coordinator.incarnation if view.coordinator is not None else 0)
 
 
-def _suspension_ended_it(view: View) -> bool:
-    """Also one that was withdrawn when the run had stopped already."""
+def _was_meant_to_end(view: View) -> bool:
+    """By a suspension, also one that was withdrawn when the run had stopped already, or for another size."""
     coordinator = view.coordinator
     if coordinator is None:
-        return view.resource.spec.suspend
+        return view.resource.spec.suspend or view.resizing
     verdict = verdict_of(coordinator)
     stopped = verdict is not None and verdict.outcome == "Stopped"
-    return classify(coordinator).over and (stopped or view.resource.spec.suspend)
+    meant = stopped or view.resource.spec.suspend or view.observed.outdated(coordinator)
+    return classify(coordinator).over and meant

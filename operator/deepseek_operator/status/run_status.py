@@ -12,7 +12,7 @@ from deepseek_operator.status.pod_set_status import pod_set_status
 from deepseek_operator.status.pod_state import Trouble, classify, failures_of
 from deepseek_operator.status.restarts import count_restarts
 from deepseek_operator.status.text import count, long, short
-from deepseek_operator.status.view import WORKING, View
+from deepseek_operator.status.view import RESIZING, WORKING, View
 
 REFUSED = "Refused"
 WAITING = "Waiting"
@@ -69,6 +69,8 @@ def state_of(view: View) -> str:
         return SUSPENDING if view.any_active else conditions.SUSPENDED
     if view.observed.waiting:
         return WAITING
+    if view.resizing and not view.observed.refused:
+        return RESIZING
     draft = conditions.progressing(view)
     if draft.status == "False":
         return PENDING if draft.reason == Trouble.UNSCHEDULABLE else draft.reason
@@ -110,7 +112,7 @@ def _last_failure(view: View) -> str:
     replacement and the status has not told of it.
     """
     if view.outcome is None and not view.resource.spec.suspend:
-        pods = sorted(view.observed.pods, key=lambda pod: (pod.created_at, pod.name), reverse=True)
+        pods = sorted(view.observed.current_pods, key=lambda pod: (pod.created_at, pod.name), reverse=True)
         for pod, state in ((pod, classify(pod)) for pod in pods):
             if state.trouble is Trouble.OOM_KILLED:
                 return f"{state.message}: {memory_words(view.resource, view.observed, role=pod.role)}"

@@ -15,6 +15,7 @@ from deepseek_operator.resources.quantity import format_bytes
 from deepseek_operator.status import conditions, text
 from deepseek_operator.status.observed import Observed
 from deepseek_operator.status.pod_state import verdict_of
+from deepseek_operator.status.resized import resized
 from deepseek_operator.status.run_status import CONDITIONS, common_fields
 from deepseek_operator.status.view import View
 from deepseek_workloads.contract.messages import Progress, Verdict
@@ -31,6 +32,7 @@ _CONDITIONS = (
     *CONDITIONS[1:],
     conditions.revision_recorded,
     conditions.healthy,
+    resized,
 )
 _MAX_CHECKPOINTS = 10
 
@@ -97,9 +99,15 @@ def _from_run(job: DeepSeekTrainingJob, observed: Observed) -> dict[str, Any]:
     run = observed.run
     if not isinstance(run, TrainingRun):
         return {}
-    same = job.status.run_config_digest == observed.run_config_digest
+    plan = job.status.plan
+    same = (
+        plan is not None
+        and job.status.run_config_digest == observed.run_config_digest
+        and plan.world_size == run.workers.world_size
+    )
     return {
-        "plan": job.status.plan if same and job.status.plan is not None else build_plan(run),
+        "nodes": run.workers.num_nodes,
+        "plan": plan if same and plan is not None else build_plan(run),
         "total_steps": run.training.steps,
         "datasets": [
             DatasetPin(name=source.name, uri=source.storage.uri, digest=source.digest or "")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from deepseek_operator.api.meta import Condition
 from deepseek_operator.status.observed import Observed, PodFacts, newest
@@ -9,6 +10,9 @@ from deepseek_operator.status.outcome import Outcome, RunResource, coordinator_o
 from deepseek_operator.status.pod_state import PodState, classify
 from deepseek_workloads.contract.environment import ROLE_WORKER
 from deepseek_workloads.contract.messages import Phase
+
+RESIZED: Final = "Resized"  # type of a condition
+RESIZING: Final = "Resizing"  # its reason until the pods of the new number exist
 
 # Phases in which the processes of the run themselves are at work.
 WORKING: tuple[Phase, ...] = (
@@ -37,7 +41,8 @@ class View:
     @cached_property
     def workers(self) -> list[PodFacts]:
         """The newest of each place."""
-        return [pod for (role, _), pod in sorted(newest(self.observed.pods).items()) if role == ROLE_WORKER]
+        pods = newest(self.observed.current_pods)
+        return [pod for (role, _), pod in sorted(pods.items()) if role == ROLE_WORKER]
 
     @cached_property
     def states(self) -> list[tuple[PodFacts, PodState]]:
@@ -56,7 +61,23 @@ class View:
 
     @property
     def desired(self) -> int:
-        return self.resource.spec.workers.num_nodes
+        size = self.observed.size
+        return size.nodes if size is not None else self.resource.spec.workers.num_nodes
+
+    @property
+    def resizing(self) -> bool:
+        """The pods of another number of nodes end, or have ended and those that fit do not exist yet."""
+        if self.observed.size is None or self.resource.spec.suspend or self.outcome is not None:
+            return False
+        if self.coordinator is None:
+            return self.was_resizing
+        return self.observed.outdated(self.coordinator)
+
+    @property
+    def was_resizing(self) -> bool:
+        """As far as the last pass has said."""
+        earlier = self.earlier(RESIZED)
+        return earlier is not None and earlier.reason == RESIZING
 
     @property
     def ready(self) -> int:

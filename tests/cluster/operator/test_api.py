@@ -19,7 +19,7 @@ from deepseek_operator.api.schema import GROUP, VERSION
         ("model", {"preset": "deepseek-v3-small"}),
         ("training", {"globalBatchSize": 16, "steps": 20}),
         ("storage", {"uri": "s3://models/elsewhere"}),
-        ("workers", {"numNodes": 3}),
+        ("workers", {"numProcPerNode": 2}),
         ("checkpoint", {"everySteps": 7}),
         ("checkpoint", {"mode": "sync"}),
     ],

@@ -1,5 +1,6 @@
 """A training job on a real API server: what a user sees of it, from apply to the recorded model."""
 
+import json
 from typing import Any
 
 from harness.kubectl import Kubectl, condition
@@ -132,6 +133,36 @@ def test_suspend_asks_the_run_to_stop_and_resume_starts_new_pods(
     pods.wait_for()
     kubectl.patch("dsjob", "tiny", {"spec": {"suspend": False}})
     pods.wait_for("dsjob-tiny-coordinator-2", "dsjob-tiny-worker-0-2", "dsjob-tiny-worker-1-2")
+
+
+def test_a_scaled_job_stops_and_goes_on_with_as_many_pods(
+    operator: Any, kubectl: Kubectl, pods: Any, coordinator: Any, a_job: Any
+) -> None:
+    kubectl.apply(a_job())
+    pods.wait_for(COORDINATOR, *WORKERS)
+    pods.run(COORDINATOR, ip=coordinator.address)
+    wait_for_state(kubectl, "Training")
+    kubectl.run("scale", "dsjob", "tiny", "--replicas=3")  # does not divide 8 sequences
+    refused = wait_for_condition(kubectl, "Resized", "False", "ResizeRefused")
+    assert "globalBatchSize" in refused["message"]
+
+    kubectl.run("scale", "dsjob", "tiny", "--replicas=4")
+    wait_for_state(kubectl, "Resizing")
+    wait_until(
+        lambda: [control.desired_state for _, control in coordinator.controls],
+        holds=lambda states: "Stopped" in states,
+        what="the control to stop",
+        deadline_seconds=DEADLINE,
+    )
+    assert COORDINATOR in pods.active()  # it writes its checkpoint
+    pods.finish(COORDINATOR, verdict=Verdict(outcome="Stopped", reason="Stopped", step=7))
+    workers = [f"dsjob-tiny-worker-{index}-{2 if index < 2 else 1}" for index in range(4)]
+    pods.wait_for("dsjob-tiny-coordinator-2", *workers)
+    wait_for_condition(kubectl, "Resized", "True", "Resized")
+    status = (kubectl.get("dsjob", "tiny") or {})["status"]
+    assert (status["nodes"], status["restarts"]) == (4, 0)
+    scale = json.loads(kubectl.run("get", "dsjob", "tiny", "--subresource=scale", "-o", "json"))
+    assert (scale["spec"]["replicas"], scale["status"]["replicas"]) == (4, 4)
 
 
 def test_a_deleted_job_leaves_nothing(operator: Any, kubectl: Kubectl, pods: Any, a_job: Any) -> None:

@@ -32,7 +32,10 @@ class Coordinator:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 control = Control.model_validate_json(body)
                 coordinator.controls.append((self.headers["Authorization"], control))
-                seen = {"control_generation": control.generation}
+                seen = {
+                    "control_generation": control.generation,
+                    "desired_state": control.desired_state,
+                }
                 coordinator.progress = coordinator.progress.model_copy(update=seen)
                 self._answer(b"{}")
 

@@ -102,6 +102,7 @@ class Progress(TolerantWireModel):
     ranks: list[RankHeartbeat] = Field(default_factory=list, max_length=64)
     stages: list[StageProgress] = Field(default_factory=list, max_length=128)
     control_generation: int = 0  # the newest control seen by every rank
+    desired_state: Literal["Running", "Stopped"] = "Running"  # of the control that the coordinator holds
     data_path: Literal["gloo", "nccl", ""] = ""
     serving: ServingProgress | None = None
 

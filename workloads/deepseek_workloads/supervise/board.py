@@ -94,6 +94,7 @@ class ProgressBoard:
                 "ranks": self._heartbeats(now),
                 "warnings": [_cut(warning) for warning in shown.warnings],
                 "control_generation": self.seen_generation(control),
+                "desired_state": control.desired_state,
                 "serving": self._serving(shown.serving, now=now),
             }
         )

@@ -81,7 +81,7 @@ def test_a_status_has_no_defaults(kind: Kind) -> None:
 @ALL_KINDS
 def test_the_status_is_a_subresource(kind: Kind) -> None:
     (version,) = build_crd(kind)["spec"]["versions"]
-    assert version["subresources"] == {"status": {}}
+    assert version["subresources"]["status"] == {}
 
 
 @ALL_KINDS
@@ -127,8 +127,9 @@ def test_every_field_of_a_spec_is_immutable_or_known_to_be_mutable(kind: Kind) -
     assert free == {"suspend", "workers", "coordinator", "runPolicy", *own}
 
 
-def test_within_workers_only_placement_and_min_nodes_can_change() -> None:
-    spec = build_schema(TRAINING_JOB)["properties"]["spec"]
+@pytest.mark.parametrize(("kind", "size"), [(TRAINING_JOB, {"numNodes"}), (DATASET, set())])
+def test_within_workers_only_placement_and_the_size_of_a_job_can_change(kind: Kind, size: set[str]) -> None:
+    spec = build_schema(kind)["properties"]["spec"]
     workers = spec["properties"]["workers"]
     immutable = {
         rule["fieldPath"].lstrip(".")
@@ -140,7 +141,14 @@ def test_within_workers_only_placement_and_min_nodes_can_change() -> None:
         for rule in spec["x-kubernetes-validations"]
         if rule.get("fieldPath", "").startswith(".workers.")
     }
-    assert set(workers["properties"]) - immutable - suspended == {"minNodes"}
+    assert set(workers["properties"]) - immutable - suspended == {"minNodes", *size}
+
+
+def test_jobs_can_be_scaled_and_nothing_else() -> None:
+    scale = {"specReplicasPath": ".spec.workers.numNodes", "statusReplicasPath": ".status.nodes"}
+    for kind in KINDS.values():
+        (version,) = build_crd(kind)["spec"]["versions"]
+        assert version["subresources"].get("scale") == (scale if kind is TRAINING_JOB else None)
 
 
 def test_within_checkpoint_only_what_is_kept_can_change() -> None:

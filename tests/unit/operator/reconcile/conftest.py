@@ -310,7 +310,7 @@ class FakeCoordinators:
             return PushAnswer.REFUSED
         self.pushed.append((pod_ip, control, token))
         if self.obey:
-            seen = {"control_generation": control.generation}
+            seen = {"control_generation": control.generation, "desired_state": control.desired_state}
             self.answers[pod_ip] = self.answers[pod_ip].model_copy(update=seen)
         return PushAnswer.TAKEN
 

@@ -18,7 +18,7 @@ from deepseek_workloads.contract.messages import Progress, Verdict
 SUCCESS = Verdict(
     outcome="Succeeded", reason="Completed", step=20, digest="sha256:" + "d" * 64, uri="s3://bucket/tiny/x"
 )
-COORDINATOR_IPS = {1: "10.0.0.1", 2: "10.0.0.2", 3: "10.0.0.3"}
+COORDINATOR_IPS = {1: "10.0.0.1", 2: "10.0.0.2", 3: "10.0.0.3", 4: "10.0.0.4"}
 
 
 async def _settle(world: Any) -> None:
@@ -44,7 +44,8 @@ def _start_coordinator(world: Any, incarnation: int) -> None:
 
 
 async def _life(world: Any) -> None:
-    """A job loses a worker to a crash, its coordinator to its node, is suspended, resumed, and succeeds."""
+    """A job loses a worker to a crash, its coordinator to its node, is suspended, resumed, given
+    two nodes more, and succeeds."""
     cluster = world.cluster
     world.add_job(runPolicy={"backoffLimit": 2})
     await _settle(world)
@@ -73,7 +74,18 @@ async def _life(world: Any) -> None:
     await _settle(world)
     _start_coordinator(world, 3)
     await _settle(world)
-    cluster.finish_pod("dsjob-tiny-coordinator-3", verdict=SUCCESS)
+    workers = cluster.objects[("DeepSeekTrainingJob", "research", "tiny")]["spec"]["workers"]
+    cluster.edit_spec(TRAINING_JOB, "tiny", workers={**workers, "numNodes": 4})
+    await _settle(world)
+    cluster.finish_pod("dsjob-tiny-coordinator-3", verdict=Verdict(outcome="Stopped", reason="Stopped"))
+    del world.coordinators.answers[COORDINATOR_IPS[3]]
+    for _ in range(2):
+        await _settle(world)
+        cluster.let_go_terminating()
+    await _settle(world)
+    _start_coordinator(world, 4)
+    await _settle(world)
+    cluster.finish_pod("dsjob-tiny-coordinator-4", verdict=SUCCESS)
     await _settle(world)
     cluster.let_go_terminating()
     await _settle(world)
@@ -106,7 +118,7 @@ def undisturbed(new_world: Callable[[], Any]) -> Any:
 def test_the_undisturbed_life_ends_in_success(undisturbed: Any) -> None:
     assert undisturbed.status()["state"] == "Succeeded"
     assert undisturbed.status()["failures"] == 1
-    assert undisturbed.cluster.pods() == ["dsjob-tiny-coordinator-3"]
+    assert undisturbed.cluster.pods() == ["dsjob-tiny-coordinator-4"]
     assert undisturbed.cluster.calls > 100
 
 

@@ -1,0 +1,26 @@
+"""The condition of a training job's number of nodes: (view) -> what it says. Pure."""
+
+from typing import Final
+
+from deepseek_operator.status.draft import Draft
+from deepseek_operator.status.view import RESIZED, RESIZING, View
+
+RESIZE_REFUSED: Final = "ResizeRefused"
+
+
+def resized(view: View) -> Draft | None:
+    """Whether the run has the number of nodes that the spec asks for; None where it always had."""
+    size, coordinator = view.observed.size, view.coordinator
+    if size is None:
+        return None
+    if size.problems:
+        why = "; ".join(str(problem) for problem in size.problems)
+        message = f"{why}; until then the run has {size.nodes} nodes as before"
+        return Draft(RESIZED, "False", RESIZE_REFUSED, message)
+    if view.resizing:
+        before = f" in place of {coordinator.nodes or size.pinned}" if coordinator is not None else ""
+        message = f"a checkpoint is written, then the run goes on with {size.nodes} nodes{before}"
+        return Draft(RESIZED, "False", RESIZING, message)
+    if view.earlier(RESIZED) is None:
+        return None
+    return Draft(RESIZED, "True", RESIZED, f"the run has the {size.nodes} nodes of spec.workers.numNodes")
