@@ -113,7 +113,7 @@ format: setup ## Format the code
 	ruff format .
 
 # ---- benchmarks --------------------------------------------------------------------------------------------
-.PHONY: bench-start bench-recovery bench-serve bench-train bench-memory bench-scaling bench-gpu bench-prepare bench-checkpoint bench-stream bench-step-time
+.PHONY: bench-start bench-recovery bench-serve bench-train bench-memory bench-scaling bench-gpu bench-attention bench-prepare bench-checkpoint bench-stream bench-step-time
 bench-start: setup ## Where the time goes from kubectl apply to the first step
 	@$(TEST_ENV) python bench/start.py
 
@@ -134,6 +134,9 @@ bench-scaling: setup ## Two processes with a core each: replicas, shards, shared
 
 bench-gpu: setup ## The same at 1 billion parameters in bf16 on an NVIDIA GPU, with MFU; refused without one
 	@$(TEST_ENV) python bench/gpu.py
+
+bench-attention: setup ## Time and memory of dense, windowed and hashed attention by length; drawn by attention_figure.py
+	@$(TEST_ENV) python bench/attention.py $(ARGS)
 
 bench-step-time: setup ## The plan's model of step time: its error on published rates left out; SCALING=lines of bench-scaling
 	@$(TEST_ENV) python bench/step_time.py $(if $(SCALING),--scaling $(SCALING))

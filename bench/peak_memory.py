@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
+from process_status import status_bytes
 from training_step import DTYPES, MODELS, PeerSetting, batch, our_step, peer_step
 
 _STEPS = 3
@@ -28,10 +29,10 @@ def main() -> None:
     torch.set_num_threads(1)
     peer = PeerSetting(*setting) if setting else None
     _run(model, 64, dtype, sequences=1, steps=1, peer=peer, smaller=True)
-    before = _status("VmRSS")
+    before = status_bytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     _run(model, length, dtype, sequences=sequences, steps=_STEPS, peer=peer)
-    sys.stdout.write(json.dumps({"peak": _status("VmHWM") - before, "before": before}) + "\n")
+    sys.stdout.write(json.dumps({"peak": status_bytes("VmHWM") - before, "before": before}) + "\n")
 
 
 def _run(
@@ -51,14 +52,6 @@ def _run(
     step = peer_step(architecture, DTYPES[dtype], peer) if peer else our_step(architecture, DTYPES[dtype])
     for _ in range(steps):
         step(ids)
-
-
-def _status(name: str) -> int:
-    """Bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise LookupError(f"/proc/self/status: {name}: this kernel does not report it")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from deepseek_workloads.contract.architecture import Architecture, MoE
-from deepseek_workloads.plan.lsh_budget import lsh_budget
 
 EXACT_BYTES = 4
 _INDEX_ROWS = 256  # queries whose scores are made at a time: a block sees the keys up to its last query
@@ -101,7 +100,7 @@ def _attention(a: Architecture, length: int, *, gpu: bool) -> Iterator[Kept]:
     elif a.attention.kind == "slidingWindow" and length > a.attention.sliding_window:
         yield Kept(computed=6 * heads * a.head_dim)  # keys and values of the block before as well
     elif a.attention.kind == "lsh":
-        yield Kept(computed=4 * heads * a.head_dim) + _rounds(a, length)
+        yield Kept(computed=4 * heads * a.head_dim) + _rounds(a)
     else:
         yield Kept(computed=4 * heads * a.head_dim)  # queries, keys, values, output
     if a.attention.head_gate is not None:
@@ -131,11 +130,11 @@ def _index(a: Architecture, length: int) -> Kept:
     return scores + projected + Kept(computed=heads * width)
 
 
-def _rounds(a: Architecture, length: int) -> Kept:
-    """Of lsh: which keys a query sees in each round, and the rounds' outputs."""
+def _rounds(a: Architecture) -> Kept:
+    """Of lsh: the logarithm of each softmax; of each round the orders of queries and keys, and what a query
+    sees of them."""
     heads, rounds = a.num_attention_heads, a.attention.num_hashes
-    window = lsh_budget(a.attention, length)
-    return Kept(exact=rounds * heads * (a.head_dim + 2), bytes=rounds * heads * window * 9)
+    return Kept(exact=heads, bytes=rounds * heads * 4 * 4)
 
 
 def _mixture(moe: MoE, hidden: int) -> Kept:
