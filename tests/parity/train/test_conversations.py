@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conversation_cases import FAR, WIDE, bucketed, fine_tuning, write_chats
 from torch import Tensor
 from training_cases import (
-    ARCHITECTURE,
     MonitorAt,
     final_curve,
     log_entries,
     metric_lines,
-    run_config,
     train_alone,
     train_group,
     write_dataset,
@@ -24,12 +23,10 @@ from training_cases import (
 from deepseek_workloads.contract.architecture import Attention
 from deepseek_workloads.contract.messages import Control, Verdict
 from deepseek_workloads.contract.records import CheckpointRecord
-from deepseek_workloads.contract.run_config import DatasetRun, Storage, TrainingRun
+from deepseek_workloads.contract.run_config import Storage, TrainingRun
 from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.loss_mask import with_mask
 from deepseek_workloads.data.manifest import DatasetError, load_manifest
-from deepseek_workloads.data.prepare.executor import LocalExecutor
-from deepseek_workloads.data.prepare.pipeline import prepare
 from deepseek_workloads.data.rows import build_rows
 from deepseek_workloads.data.stream import BatchStream
 from deepseek_workloads.data.windows import separate
@@ -38,60 +35,10 @@ from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.head import IGNORED
 from deepseek_workloads.store.open import open_store
 
-CHATS = 64
-TEXT = "user: What comes after one? assistant: It is two.\n"
-WIDE = ARCHITECTURE.model_copy(update={"vocab_size": 320})
-FAR = WIDE.model_copy(update={"max_position_embeddings": 256})
-
-
-def dataset(folder: Path, name: str, **changes: object) -> str:
-    run = DatasetRun.model_validate(
-        {
-            "owner": {"namespace": "tests", "name": name, "uid": name},
-            "raw_storage": {"uri": f"file://{folder}/raw-{name}"},
-            "workers": {"num_nodes": 1},
-            "storage": {"uri": f"file://{folder}/{name}"},
-            "held_out_fraction": 0.2,
-            "raw_sources": [{"name": name, "uri": f"file://{folder}/raw-{name}"}],
-            **changes,
-        }
-    )
-    verdict = prepare(run, open_store=open_store, executor=LocalExecutor(threads=1), report=lambda _: None)
-    assert verdict.outcome == "Succeeded", verdict.message
-    return run.storage.uri
-
 
 @pytest.fixture(scope="module")
 def chats(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("chats")
-    (folder / "raw-text").mkdir()
-    (folder / "raw-chat").mkdir()
-    for number in range(20):
-        (folder / "raw-text" / f"{number}.txt").write_text(TEXT * 2 + str(number))
-    lines = [
-        {
-            "messages": [
-                {"role": "user", "content": f"{number}?"},
-                {"role": "assistant", "content": "yes" if number % 2 else "no, never"},
-            ]
-        }
-        for number in range(CHATS)
-    ]
-    (folder / "raw-chat" / "0.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    text = dataset(folder, "text", tokenizer={"vocab_size": 300})
-    source = {"name": "chat", "uri": f"file://{folder}/raw-chat", "format": "chat"}
-    return dataset(folder, "chat", raw_sources=[source], tokenizer_uri=f"{text}/manifest.json")
-
-
-def fine_tuning(folder: Path, chats: str, name: str, *, world_size: int = 1, **changes: Any) -> TrainingRun:
-    run = run_config(
-        f"file://{folder}/{name}",
-        chats,
-        world_size=world_size,
-        objective="sft",
-        **{"architecture": WIDE, **changes},
-    )
-    return run.model_copy(update={"data": run.data.model_copy(update={"sequence_length": 63})})
+    return write_chats(tmp_path_factory.mktemp("chats"))
 
 
 def answering(run: TrainingRun) -> TrainingRun:
@@ -166,13 +113,6 @@ def test_the_loss_is_the_mean_over_answers_whatever_the_passes_and_ranks(
         for each in (alone, spread.verdicts["shards"])
     ]
     assert answers[0] == pytest.approx(answers[1])
-
-
-def bucketed(run: TrainingRun) -> TrainingRun:
-    """The longest conversation has some 40 tokens."""
-    return run.model_copy(
-        update={"data": run.data.model_copy(update={"packing": "bucketed", "sequence_length": 255})}
-    )
 
 
 def test_batches_of_similar_length_are_the_same_on_any_ranks_and_after_a_restart(

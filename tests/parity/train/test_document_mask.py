@@ -2,14 +2,20 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from training_cases import ARCHITECTURE, final_curve, run_config, train_alone, train_group, write_dataset
+from training_cases import (
+    ARCHITECTURE,
+    cut_into_documents,
+    final_curve,
+    run_config,
+    train_alone,
+    train_group,
+    write_dataset,
+)
 
 from deepseek_workloads.contract.messages import Verdict
-from deepseek_workloads.contract.run_config import Storage, TrainingRun
-from deepseek_workloads.data.checksum import object_checksum
+from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.conversations import sample_plan
 from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.data.rows import Rows
@@ -33,19 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The rule's text, cut into documents of a few tokens."""
     uri = write_dataset(tmp_path_factory.mktemp("data"))
-    store = open_store(Storage(uri=uri), environ={})
-    manifest = load_manifest(store, None)
-    splits = {}
-    for split in ("train", "held_out"):
-        shards = []
-        for shard in getattr(manifest, split):
-            documents = -(-shard.tokens // EVERY)
-            starts = (np.arange(documents, dtype="<u8") * EVERY).tobytes()
-            store.put(shard.document_offsets_key, starts)
-            update = {"documents": documents, "document_offsets_checksum": object_checksum(starts)}
-            shards.append(shard.model_copy(update=update))
-        splits[split] = shards
-    store.put("manifest.json", manifest.model_copy(update=splits).to_json())
+    cut_into_documents(uri, every=EVERY)
     return uri
 
 

@@ -9,6 +9,7 @@ import torch
 from training_cases import (
     VOCABULARY,
     MonitorAt,
+    cut_into_documents,
     final_curve,
     metric_lines,
     run_config,
@@ -25,7 +26,7 @@ from deepseek_workloads.launch.preflight import preflight
 from deepseek_workloads.store.interface import ObjectChanged
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.distil import OfTeacher, Stored
-from deepseek_workloads.train.teacher_logits import main
+from deepseek_workloads.train.teacher_logits.__main__ import main
 
 Loss = dict[int, tuple[float, float]]
 
@@ -177,9 +178,31 @@ def test_a_damaged_record_is_never_learnt_from(
         train_alone(run)
 
 
-def test_published_logits_are_not_replaced(
-    folder: Path, dataset: str, teacher: Verdict, few: str, capsys: pytest.CaptureFixture[str]
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> str:
+    uri = write_dataset(tmp_path_factory.mktemp("documents"))
+    cut_into_documents(uri, every=7)
+    return uri
+
+
+def test_a_teacher_keeps_documents_apart_as_its_student_does(
+    folder: Path, documents: str, teacher: Verdict
 ) -> None:
-    again = ["--teacher", teacher.uri or "", "--dataset", dataset, "--uri", few, "--sequence-length", "16"]
-    assert main([*again, "--top-k", "4"]) == ExitCode.BAD_INPUT
-    assert "name a fresh prefix" in capsys.readouterr().err
+    apart = ("--top-k", str(VOCABULARY), "--document-mask")
+    uri = computed(folder, documents, teacher, "apart", *apart)
+
+    def masked(name: str, distillation: dict[str, Any]) -> TrainingRun:
+        run = student(folder, documents, name, distillation=distillation)
+        return run.model_copy(update={"data": run.data.model_copy(update={"document_mask": True})})
+
+    beside, from_stored = masked("masked", {"teacher": {"uri": teacher.uri}}), masked("taught", stored(uri))
+    train_alone(beside)
+    train_alone(from_stored)
+    expected, found = losses(beside), losses(from_stored)
+    assert found.keys() == expected.keys()
+    for step, of_step in expected.items():
+        assert found[step] == pytest.approx(of_step, abs=2e-5)
+
+    unmasked = student(folder, documents, "mixed", distillation=stored(uri))
+    with pytest.raises(DatasetError, match=r"documentMask is false, they were computed with true"):
+        train_alone(unmasked)

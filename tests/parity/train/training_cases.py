@@ -25,6 +25,7 @@ from deepseek_workloads.contract.messages import Control, Verdict
 from deepseek_workloads.contract.records import CheckpointRecord, DatasetManifest, Shard, SplitStatistics
 from deepseek_workloads.contract.run_config import Storage, TrainingRun
 from deepseek_workloads.data.checksum import chunk_checksum, object_checksum
+from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.store.file import FileObjectStore
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CommitLog, LogEntry, Writer
@@ -88,6 +89,25 @@ def write_dataset(root: Path, *, factor: int = 5, vocabulary: int = VOCABULARY) 
     )
     store.put("manifest.json", manifest.to_json())
     return store.uri
+
+
+def cut_into_documents(dataset: str, *, every: int) -> None:
+    """What `write_dataset` wrote then has documents of so many tokens."""
+    store = open_store(Storage(uri=dataset), environ={})
+    manifest = load_manifest(store, None)
+    splits = {}
+    for split in ("train", "held_out"):
+        shards = []
+        for shard in getattr(manifest, split):
+            starts = np.arange(0, shard.tokens, every, dtype="<u8")
+            store.put(shard.document_offsets_key, starts.tobytes())
+            update = {
+                "documents": len(starts),
+                "document_offsets_checksum": object_checksum(starts.tobytes()),
+            }
+            shards.append(shard.model_copy(update=update))
+        splits[split] = shards
+    store.put("manifest.json", manifest.model_copy(update=splits).to_json())
 
 
 def _shard(store: ObjectStore, name: str, tokens: int, *, seed: int, factor: int) -> Shard:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from deepseek_workloads.contract.records import DatasetManifest
-from deepseek_workloads.contract.run_config import Source, TrainingRun
+from deepseek_workloads.contract.run_config import Data, Source, TrainingRun
 from deepseek_workloads.data.cursor import DocumentStarts, SamplePlan, check_epochs
 from deepseek_workloads.data.difficulty import difficulty_stages, read_levels
 from deepseek_workloads.data.document_offsets import read_document_starts
@@ -44,13 +44,24 @@ def plan_samples(
     _check_images(run, manifests)
     if run.training.objective != "sft":
         return SamplePlan(run.data, manifests, difficulty=_difficulty(run, manifests, stores))
-    for source, manifest in zip(run.data.sources, manifests, strict=True):
+    documents = conversation_starts(run.data, manifests, stores)
+    if run.data.long_conversations == "refuse":
+        _refuse_long(run, documents)
+    bucketed = run.training.global_batch_size if run.data.packing == "bucketed" else None
+    return SamplePlan(run.data, manifests, documents, bucketed=bucketed)
+
+
+def conversation_starts(
+    data: Data, manifests: Sequence[DatasetManifest], stores: Sequence[ObjectStore]
+) -> list[DocumentStarts]:
+    """Of each source. Raises DatasetError where one is plain text, and the StoreErrors of reading."""
+    for source, manifest in zip(data.sources, manifests, strict=True):
         if not all(shard.loss_mask for shard in [*manifest.train, *manifest.held_out]):
             raise DatasetError(
                 f"data source {source.name!r}: plain text: training.objective sft learns the answers of "
                 "conversations: prepare a dataset from sources of format chat, or use objective pretrain"
             )
-    documents = [
+    return [
         DocumentStarts(
             read_document_starts(store, manifest.train),
             read_document_starts(store, manifest.held_out),
@@ -59,10 +70,6 @@ def plan_samples(
         )
         for manifest, store in zip(manifests, stores, strict=True)
     ]
-    if run.data.long_conversations == "refuse":
-        _refuse_long(run, documents)
-    bucketed = run.training.global_batch_size if run.data.packing == "bucketed" else None
-    return SamplePlan(run.data, manifests, documents, bucketed=bucketed)
 
 
 def _refuse_long(run: TrainingRun, documents: Sequence[DocumentStarts]) -> None:

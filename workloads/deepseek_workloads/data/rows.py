@@ -56,9 +56,15 @@ class Rows:
         return (ids if self.documents is None else ids[self.documents[row] >= 0]).tolist()
 
     @property
+    def counted(self) -> npt.NDArray[np.bool_]:
+        """[b, T]: the positions whose labels count."""
+        counted: npt.NDArray[np.bool_] = (self.labels != IGNORED).numpy()
+        return counted
+
+    @property
     def predicted(self) -> int:
         """How many labels count."""
-        return int((self.labels != IGNORED).sum())
+        return int(self.counted.sum())
 
 
 def build_rows(

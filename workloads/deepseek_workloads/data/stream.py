@@ -25,7 +25,8 @@ from deepseek_workloads.data.read_ahead import ReadAhead, groups_in_use
 from deepseek_workloads.data.rows import Rows, build_rows
 from deepseek_workloads.data.samples import Samples
 from deepseek_workloads.data.source_windows import SourceWindows
-from deepseek_workloads.data.top_k import TopK, TopKReader
+from deepseek_workloads.data.top_k import TopK
+from deepseek_workloads.data.top_k_reader import TopKReader
 from deepseek_workloads.data.window_order import GROUP_BLOCKS
 from deepseek_workloads.store.interface import ObjectStore
 
@@ -236,24 +237,22 @@ class BatchStream:
             window_starts(sources[key[0]], window, blocks[key].document_starts)
             for key, window in zip(keys, windows, strict=True)
         ]
+        rows = build_rows(
+            tokens,
+            [(sources[source].windows, window) for (source, _), window in zip(keys, windows, strict=True)],
+            sequence_length=located.row_length,
+            images=self._read_images(located.samples),
+            image_shape=self._plan.image_shape,
+            separate=self._plan.bucketed is not None,
+            document_starts=starts,
+        )
         return Batch(
-            rows=build_rows(
-                tokens,
-                [
-                    (sources[source].windows, window)
-                    for (source, _), window in zip(keys, windows, strict=True)
-                ],
-                sequence_length=located.row_length,
-                images=self._read_images(located.samples),
-                image_shape=self._plan.image_shape,
-                separate=self._plan.bucketed is not None,
-                document_starts=starts,
-            ),
+            rows=rows,
             sample_ids=located.samples.sample_id.tolist(),
             first_sample=located.first_sample,
             last_of_step=located.last_of_step,
             step_tokens=located.step_tokens,
-            top_k=self._top_k.read(located.samples, tokens) if self._top_k is not None else None,
+            top_k=self._top_k.read(located.samples, tokens, rows.counted) if self._top_k else None,
         )
 
     def _read_images(self, samples: Samples) -> list[list[PlacedImage]]:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.rows import RowImages, Rows
 from deepseek_workloads.data.stream import Batch
+from deepseek_workloads.data.top_k import TopK
 from deepseek_workloads.plan.estimate import estimate
 from deepseek_workloads.train.found_batch_size import Conditions, Found, keep, recalled
 from deepseek_workloads.train.group import Group
@@ -97,8 +99,11 @@ def find_micro_batch_size(setup: Setup, trainer: Trainer) -> Found:
     known = group.on_rank_zero(lambda: recalled(setup.store, conditions))
     if known is not None:
         return Found(known, measured=False)
+    top_k = setup.top_k.top_k if setup.top_k is not None else None
     sequences = measure(
-        lambda sequences: trainer.rehearse(made_up(plan, sequences, vocabulary=run.architecture.vocab_size)),
+        lambda sequences: trainer.rehearse(
+            made_up(plan, sequences, vocabulary=run.architecture.vocab_size, top_k=top_k)
+        ),
         meter,
         group,
         to_come=_to_come(setup),
@@ -132,8 +137,9 @@ def measure(rehearse: Callable[[int], None], meter: Meter, group: Group, *, to_c
     return _least(fitting(Measured(one, two, to_come, meter.limit), most=most), group)
 
 
-def made_up(plan: SamplePlan, sequences: int, *, vocabulary: int) -> Batch:
-    """As full as a batch can be: every token is predicted, and every place that an image fits has one."""
+def made_up(plan: SamplePlan, sequences: int, *, vocabulary: int, top_k: int | None) -> Batch:
+    """As full as a batch can be: every token is predicted, and every place that an image fits has one.
+    `top_k`: tokens that a teacher foresees at each position; None: no logits were stored."""
     width = plan.sequence_length + 1
     ids = torch.randint(vocabulary, (sequences, width), generator=torch.Generator().manual_seed(0))
     rows = Rows(
@@ -143,7 +149,13 @@ def made_up(plan: SamplePlan, sequences: int, *, vocabulary: int) -> Batch:
         _images(plan.image_shape, sequences, plan.sequence_length) if plan.image_shape else None,
         separate=plan.bucketed is not None,
     )
-    return Batch(rows, sample_ids=list(range(sequences)), first_sample=0, last_of_step=True)
+    foreseen = None if top_k is None else _foreseen(sequences * plan.sequence_length, top_k)
+    return Batch(rows, sample_ids=list(range(sequences)), first_sample=0, last_of_step=True, top_k=foreseen)
+
+
+def _foreseen(positions: int, top_k: int) -> TopK:
+    values = np.zeros((positions, top_k), dtype=np.float32)
+    return TopK(np.arange(positions), values.astype(np.uint32), values, values[:, 0])
 
 
 def _images(shape: tuple[int, int], sequences: int, length: int) -> RowImages:

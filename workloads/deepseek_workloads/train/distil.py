@@ -99,7 +99,7 @@ class Distillation:
         """Around forward and backward of a pass of the student over `inputs` int64 [B, T]."""
         if self._teacher is None:
             assert top_k is not None, "plan.distillation_rules"
-            self._foreseen = _on_device(top_k, inputs.device)
+            self._foreseen = _on_device(top_k, positions=inputs.numel(), device=inputs.device)
         else:
             with torch.no_grad(), self._teacher.documents.within(documents, device=inputs.device):
                 hidden = self._teacher.model(inputs).last.flatten(0, 1)
@@ -166,10 +166,17 @@ def _sums_over_labels(
     return Distilled((divergence * (labels != IGNORED)).sum(), entropy)
 
 
-def _on_device(top_k: TopK, device: torch.device) -> Stored:
+def _on_device(top_k: TopK, *, positions: int, device: torch.device) -> Stored:
+    """Of all `positions` of a pass; zeros, of which nothing is learnt, where it has none."""
     ids = torch.from_numpy(top_k.ids.astype(np.int64)).to(device)
     values, rest = (torch.tensor(part).to(device) for part in (top_k.log_probabilities, top_k.log_rest))
-    return Stored(ids.flatten(0, 1), values.flatten(0, 1), rest.flatten())
+    if len(ids) == positions:
+        return Stored(ids, values, rest)
+    at = torch.from_numpy(top_k.positions).to(device)
+    ids, values, rest = (
+        part.new_zeros(positions, *part.shape[1:]).index_copy_(0, at, part) for part in (ids, values, rest)
+    )
+    return Stored(ids, values, rest)
 
 
 def _logits(hidden: Tensor, weight: Tensor) -> Tensor:

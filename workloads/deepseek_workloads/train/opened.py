@@ -21,7 +21,7 @@ from deepseek_workloads.data.evaluation_sets import evaluation_plan
 from deepseek_workloads.data.held_out import HeldOutReader
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
 from deepseek_workloads.data.stream import BatchStream
-from deepseek_workloads.data.top_k import TopKReader
+from deepseek_workloads.data.top_k_reader import TopKReader
 from deepseek_workloads.store.interface import ObjectStore
 from deepseek_workloads.store.log import CommitLog, LogEntry, Writer
 from deepseek_workloads.train.checkpoint import Identity, Position

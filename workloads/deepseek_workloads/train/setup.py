@@ -9,7 +9,8 @@ import torch
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.conversations import run_on, sample_plan
 from deepseek_workloads.data.manifest import DatasetError
-from deepseek_workloads.data.top_k import TopKReader, mismatches, read_teacher_logits
+from deepseek_workloads.data.top_k import mismatches, read_teacher_logits
+from deepseek_workloads.data.top_k_reader import TopKReader
 from deepseek_workloads.export.load import load_export
 from deepseek_workloads.export.start import open_initial_model, open_vision_checkpoint
 from deepseek_workloads.export.stream_weights import load_vision_weights, load_weights
@@ -136,7 +137,8 @@ def _stored_teacher(run: TrainingRun, context: TrainContext, opened: Opened) -> 
     stored = opened.group.on_rank_zero(lambda: read_teacher_logits(store, location.digest))
     for problem in mismatches(stored, run, opened.data.digests):
         raise DatasetError(f"spec.training.distillation.teacherLogits: {store.uri}: {problem}")
-    return TopKReader(store, stored, opened.data.digests)
+    windows = [source.windows for source in opened.data.plan.sources]
+    return TopKReader(store, stored, opened.data.digests, windows)
 
 
 def _largest_expert_load(run: TrainingRun) -> float | None:

@@ -11,7 +11,9 @@ from typing import TypeVar
 from deepseek_workloads.data.prepare.context import Context
 from deepseek_workloads.data.prepare.executor import Executor
 from deepseek_workloads.data.prepare.records import StageManifest, StageRecord
-from deepseek_workloads.store.interface import AlreadyExists, ByteRange, NotFound, ObjectStore
+from deepseek_workloads.store.interface import AlreadyExists, NotFound, ObjectStore
+from deepseek_workloads.store.part_records import put_record as put_part_record
+from deepseek_workloads.store.part_records import read_records
 
 Item = TypeVar("Item")
 Record = TypeVar("Record", bound=StageRecord)
@@ -45,8 +47,7 @@ def run_stage(
 
 def put_record(store: ObjectStore, context: Context, stage: str, record: Record) -> Record:
     """The last thing a task does: from here on its part is done."""
-    with suppress(AlreadyExists):  # another process did the same part
-        store.create(_record_key(context, stage, record.number), record.to_json())
+    put_part_record(store, _records_prefix(context, stage), record.number, record.to_json())
     return record
 
 
@@ -55,15 +56,13 @@ def _finished(
 ) -> dict[int, Record]:
     try:
         manifest = StageManifest.model_validate_json(store.read(_manifest_key(context, stage)))
-        documents = list(enumerate(manifest.records))
+        documents = {number: document.encode() for number, document in enumerate(manifest.records)}
     except NotFound:
-        infos = list(store.list(context.key(f"stages/{stage}/")))
-        ranges = [ByteRange(info.key, 0, info.size, info.etag) for info in infos]
-        contents = store.read_ranges(ranges)
-        numbers = [int(info.key.rpartition("/")[2].removesuffix(".json")) for info in infos]
-        documents = [(number, content.decode()) for number, content in zip(numbers, contents, strict=True)]
+        documents = read_records(store, _records_prefix(context, stage))
     return {
-        number: record_type.model_validate_json(content) for number, content in documents if number < count
+        number: record_type.model_validate_json(content)
+        for number, content in documents.items()
+        if number < count
     }
 
 
@@ -73,8 +72,8 @@ def _publish(store: ObjectStore, context: Context, stage: str, records: Sequence
         store.create(_manifest_key(context, stage), manifest.to_json())
 
 
-def _record_key(context: Context, stage: str, number: int) -> str:
-    return context.key(f"stages/{stage}/{number:05d}.json")
+def _records_prefix(context: Context, stage: str) -> str:
+    return context.key(f"stages/{stage}/")
 
 
 def _manifest_key(context: Context, stage: str) -> str:
