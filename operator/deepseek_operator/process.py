@@ -33,6 +33,7 @@ from deepseek_operator.reconcile.watch_check import WatchCheck
 from deepseek_operator.reconcile.work_queue import WorkQueue
 from deepseek_operator.reconcile.worker import Workers
 from deepseek_operator.settings import Settings
+from deepseek_operator.status.size import Patience
 
 _LOG = logging.getLogger(__name__)
 _MISSES_UNTIL_RESTART = 3
@@ -129,6 +130,7 @@ def _context(parts: _Parts, coordinators: CoordinatorChannel, dependencies: Depe
             progress=settings.progress_interval_seconds, resync=settings.resync_interval_seconds
         ),
         resync=Resync(seconds=settings.resync_interval_seconds),
+        patience=Patience(shrink=settings.shrink_after_seconds, grow=settings.grow_after_seconds),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from harness.kubectl import KubectlError, condition, conditions_in_words
 from harness.platform import Platform, substitute
-from harness.resources import training_job
+from harness.resources import dataset as unprepared
 
 
 @dataclass(frozen=True)
@@ -191,12 +191,12 @@ def test_the_api_server_refuses_what_it_can_see(
         platform.apply_job("refused", dataset, change)
 
 
-def test_a_field_without_effect_is_a_warning(platform: Platform, dataset: str) -> None:
-    change = {"workers": {"minNodes": 1}}
-    job = training_job(
-        "warned", dataset_name=dataset, uri="s3://b/x", endpoint_url="http://s3", change=change
+def test_a_field_without_effect_is_a_warning(platform: Platform) -> None:
+    change = {"workers": {"numNodes": 2, "minNodes": 1}}
+    resource = unprepared(
+        "warned", raw_uri="s3://b/raw", uri="s3://b/x", endpoint_url="http://s3", change=change
     )
-    assert "Warning: " in (said := platform.kubectl.warnings(job))
+    assert "Warning: " in (said := platform.kubectl.warnings(resource))
     assert "spec.workers.minNodes has no effect" in said
 
 

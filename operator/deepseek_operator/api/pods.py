@@ -185,7 +185,8 @@ class Workers(Placement):
         default=None,
         ge=1,
         le=1024,
-        description="Nodes that a run may shrink to. This release waits for all of numNodes instead.",
+        description="Of a training job: nodes that it may go on with where there are none for the others; "
+        "absent waits for all of numNodes.",
     )
     resources: Resources = Field(default=Resources(), description="What each worker pod needs.")
 

@@ -8,6 +8,7 @@ from deepseek_operator.reconcile.dependencies import Dependencies
 from deepseek_operator.reconcile.plan import Intervals
 from deepseek_operator.reconcile.resync import Resync
 from deepseek_operator.resources.settings import BuildSettings
+from deepseek_operator.status.size import Patience
 
 
 @dataclass(frozen=True)
@@ -22,3 +23,4 @@ class Context:
     operator_since: datetime  # when it got the Lease
     intervals: Intervals
     resync: Resync
+    patience: Patience

@@ -17,6 +17,7 @@ from deepseek_operator.reconcile.pod_changes import (
     PodChanges,
     is_active,
     keep_running,
+    keep_standbys,
     tear_down,
 )
 from deepseek_operator.resources.run_config import alerts_of, retention_of
@@ -110,6 +111,9 @@ def _running(resource: RunResource, observed: Observed, intervals: Intervals) ->
         now=observed.now,
         used=used_incarnations(resource.status.pods, left),
     ) + PodChanges(delete=tuple(pod for pod in left if not pod.deleting))
+    if observed.size is not None:
+        size = observed.size
+        changes += keep_standbys(observed.standbys, first=size.nodes, count=size.standbys, now=observed.now)
     coordinator = coordinator_of(observed)
     runs = coordinator is not None and is_active(coordinator) and coordinator.phase == "Running"
     interval = intervals.progress if runs else intervals.waiting

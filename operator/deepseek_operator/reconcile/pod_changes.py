@@ -13,7 +13,7 @@ from typing import Final
 
 from deepseek_operator.status.observed import PodFacts
 from deepseek_operator.status.pod_state import Trouble, classify, failures_of
-from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_WORKER
+from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_STANDBY, ROLE_WORKER
 
 _MAX_DELAY: Final = 60.0  # seconds between a failure and the replacement
 # A pod that lived shorter than this would come and go in a loop, for instance on a node under pressure.
@@ -93,6 +93,15 @@ def keep_running(
     return changes
 
 
+def keep_standbys(pods: tuple[PodFacts, ...], *, first: int, count: int, now: datetime) -> PodChanges:
+    """One active standby pod for each of so many places from `first` on, and no others."""
+    place, wanted = _Place(now=now, used=NOTHING_USED, forgive_after=None), range(first, first + count)
+    changes = PodChanges(delete=tuple(pod for pod in pods if pod.index not in wanted and not pod.deleting))
+    for index in wanted:
+        changes += _fill(pods, place, role=ROLE_STANDBY, index=index, create=True)
+    return changes
+
+
 def remove_surplus(pods: tuple[PodFacts, ...], *, num_workers: int) -> PodChanges:
     """Workers beyond the number that is wanted."""
     surplus = (pod for pod in pods if pod.role == ROLE_WORKER and pod.index >= num_workers)
@@ -104,7 +113,7 @@ def tear_down(pods: tuple[PodFacts, ...], *, now: datetime, keep_ended_coordinat
 
     A worker that hangs on a lost node is waited for until its grace period is over.
     """
-    workers = [pod for pod in pods if pod.role == ROLE_WORKER]
+    workers = [pod for pod in pods if pod.role != ROLE_COORDINATOR]  # and standby pods
     delete = [pod for pod in workers if not pod.deleting]
     leaving = [_remaining(pod, now=now) for pod in workers if not pod.ended]
     wait = max(leaving, default=0.0)

@@ -10,10 +10,11 @@ from deepseek_operator.resources.coordinator import build_coordinator_pod
 from deepseek_operator.resources.metadata import Document
 from deepseek_operator.resources.names import LABEL_ROLE, LABEL_UID, ROLES, ResourceName
 from deepseek_operator.resources.pod_set import PodSet
+from deepseek_operator.resources.standby import build_standby_pod
 from deepseek_operator.resources.worker import build_worker_pod
 from deepseek_operator.status.observed import PodFacts
 from deepseek_operator.status.pods import pod_facts
-from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_DRIFT_CHECK
+from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_DRIFT_CHECK, ROLE_STANDBY
 
 
 async def observe_pods(cluster: Cluster, resource: ResourceName) -> tuple[PodFacts, ...]:
@@ -51,6 +52,8 @@ async def delete_pods(cluster: Cluster, resource: ResourceName, *, pods: Iterabl
 def _build(pod_set: PodSet, new: NewPod) -> Document:
     if new.role == ROLE_COORDINATOR:
         return build_coordinator_pod(pod_set, incarnation=new.incarnation, failures=new.failures)
+    if new.role == ROLE_STANDBY:
+        return build_standby_pod(pod_set, index=new.index, incarnation=new.incarnation, failures=new.failures)
     return build_worker_pod(pod_set, index=new.index, incarnation=new.incarnation, failures=new.failures)
 
 

@@ -126,14 +126,14 @@ async def _observe_inputs(
         return replace(observed, conflict=str(taken))
     except (RunConfigLost, RunConfigMissing, Forbidden, Rejected) as refused:
         return replace(observed, refused=str(refused))
-    return _with_run(resource, observed, pinned)
+    return _with_run(context, resource, observed, pinned)
 
 
-def _with_run(resource: RunResource, observed: Observed, pinned: PinnedRun) -> Observed:
+def _with_run(context: Context, resource: RunResource, observed: Observed, pinned: PinnedRun) -> Observed:
     observed = replace(observed, run=pinned.run, run_config_digest=pinned.digest)
     if not isinstance(resource, DeepSeekTrainingJob) or not isinstance(pinned.run, TrainingRun):
         return observed
-    size = size_of(resource, pinned.run)
+    size = size_of(resource, pinned.run, observed.pods, now=observed.now, patience=context.patience)
     return replace(observed, size=size, run=run_of_size(pinned.run, size.nodes))
 
 
@@ -152,7 +152,7 @@ async def _record(context: Context, kind: RunKind[R], resource: R, observed: Obs
     if observed.run is None:  # the success is in the status already, its record is not
         with contextlib.suppress(NameTaken, RunConfigLost, RunConfigMissing):
             pinned = await pinned_run(context.cluster, resource_name(resource), digest="")
-            observed = observed if pinned is None else _with_run(resource, observed, pinned)
+            observed = observed if pinned is None else _with_run(context, resource, observed, pinned)
     recorded = await kind.record(context.cluster, resource, verdict, observed)
     return replace(observed, revision=recorded.revision, revision_refused=recorded.refused)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from deepseek_operator.api.schema import GROUP
-from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_WORKER
+from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_STANDBY, ROLE_WORKER
 
 MANAGED_BY: Final = "deepseek-operator"
 
@@ -28,7 +28,7 @@ ANNOTATION_FAILURES: Final = f"{GROUP}/failures"
 # Worker pods of the run that a training job's pod was made for: another number needs other pods.
 ANNOTATION_NODES: Final = f"{GROUP}/nodes"
 
-ROLES: Final = (ROLE_COORDINATOR, ROLE_WORKER)
+ROLES: Final = (ROLE_COORDINATOR, ROLE_WORKER, ROLE_STANDBY)
 
 _PREFIXES: Final = {
     "DeepSeekTrainingJob": "dsjob",
@@ -89,6 +89,9 @@ class ResourceName:
 
     def worker_pod(self, index: int, incarnation: int) -> str:
         return f"{self.prefix}-worker-{index}-{incarnation}"
+
+    def standby_pod(self, index: int, incarnation: int) -> str:
+        return f"{self.prefix}-standby-{index}-{incarnation}"
 
 
 def common_labels(resource: ResourceName) -> dict[str, str]:

@@ -226,7 +226,7 @@ def _block_cache(pod_set: PodSet, member: Member, values: Document) -> list[Docu
 
 def _cache_room(pod_set: PodSet, member: Member) -> int:
     """Bytes of disk: what is kept, and room for the blocks that several processes write at once."""
-    if not pod_set.cache_bytes or member.role != env.ROLE_WORKER:
+    if not pod_set.cache_bytes or member.role == env.ROLE_COORDINATOR:
         return 0
     return pod_set.cache_bytes + max(2**30, pod_set.cache_bytes // 10)
 

@@ -11,7 +11,8 @@ from typing import Final, Literal
 from deepseek_operator.status.draft import Draft
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED
 from deepseek_operator.status.pod_state import PodState, Trouble, classify
-from deepseek_operator.status.view import RESIZING, WORKING, View
+from deepseek_operator.status.size import RESIZING
+from deepseek_operator.status.view import WORKING, View
 
 ACCEPTED: Final = "Accepted"
 DATASETS_READY: Final = "DatasetsReady"

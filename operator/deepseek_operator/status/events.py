@@ -19,7 +19,7 @@ from deepseek_operator.status.conditions import (
 from deepseek_operator.status.drift import DRIFT_DETECTED
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED
 from deepseek_operator.status.pod_state import Trouble
-from deepseek_operator.status.view import RESIZED, RESIZING
+from deepseek_operator.status.size import RESIZED, RESIZING
 
 _GOOD_NEWS: Final = (ACCEPTED, PODS_READY, RUNNING, SUCCEEDED, SUSPENDED, REVISION_RECORDED, RESIZED)
 _BAD_NEWS: Final = (ACCEPTED, CONTROL_ACCEPTED, REVISION_RECORDED)  # when they do not hold

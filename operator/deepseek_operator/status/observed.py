@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from deepseek_workloads.contract.environment import ROLE_STANDBY
 from deepseek_workloads.contract.messages import Progress
 from deepseek_workloads.contract.run_config import AnyRun
 from deepseek_workloads.plan.problem import Problem
@@ -38,6 +39,7 @@ class PodFacts:
     node: str = ""
     scheduled_at: datetime | None = None
     unschedulable: str = ""  # the scheduler's message
+    unschedulable_since: datetime | None = None
     waiting_reason: str = ""  # why the container has not started, for instance ImagePullBackOff
     waiting_message: str = ""
     exit: ContainerExit | None = None
@@ -57,6 +59,7 @@ class Size:
     nodes: int  # worker pods that the run is to have
     pinned: int  # of the pinned run config
     problems: tuple[Problem, ...] = ()  # why they are not as many as the spec asks for
+    standbys: int = 0  # pods that wait for the nodes that are missing
 
     @property
     def other_than_pinned(self) -> int | None:
@@ -91,8 +94,19 @@ class Observed:
         return self.size is not None and not self.size.fits(pod)
 
     @property
+    def members(self) -> tuple[PodFacts, ...]:
+        """Coordinators and workers, of every size."""
+        return tuple(pod for pod in self.pods if pod.role != ROLE_STANDBY)
+
+    @property
     def current_pods(self) -> tuple[PodFacts, ...]:
-        return tuple(pod for pod in self.pods if not self.outdated(pod))
+        """Those of the run as it is to be."""
+        return tuple(pod for pod in self.members if not self.outdated(pod))
+
+    @property
+    def standbys(self) -> tuple[PodFacts, ...]:
+        """Those that wait for nodes beside the run as it is to be."""
+        return tuple(pod for pod in self.pods if pod.role == ROLE_STANDBY and not self.outdated(pod))
 
 
 def newest(pods: tuple[PodFacts, ...]) -> dict[tuple[str, int], PodFacts]:

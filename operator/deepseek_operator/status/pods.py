@@ -47,6 +47,9 @@ def pod_facts(pod: Document) -> PodFacts:
         if scheduled.get("status") == "True"
         else None,
         unschedulable=_unschedulable(scheduled),
+        unschedulable_since=_time(scheduled.get("lastTransitionTime"))
+        if scheduled.get("status") == "False"
+        else None,
         waiting_reason=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
         exit=_exit(container),

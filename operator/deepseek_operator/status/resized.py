@@ -3,7 +3,8 @@
 from typing import Final
 
 from deepseek_operator.status.draft import Draft
-from deepseek_operator.status.view import RESIZED, RESIZING, View
+from deepseek_operator.status.size import NODES_MISSING, RESIZED, RESIZING
+from deepseek_operator.status.view import View
 
 RESIZE_REFUSED: Final = "ResizeRefused"
 
@@ -21,6 +22,13 @@ def resized(view: View) -> Draft | None:
         before = f" in place of {coordinator.nodes or size.pinned}" if coordinator is not None else ""
         message = f"a checkpoint is written, then the run goes on with {size.nodes} nodes{before}"
         return Draft(RESIZED, "False", RESIZING, message)
+    wanted = view.resource.spec.workers.num_nodes
+    if size.nodes < wanted:
+        message = (
+            f"the run goes on with {size.nodes} of {wanted} nodes (spec.workers.minNodes): there was none "
+            "for the others; standby pods look for them, and it goes on with those that they find"
+        )
+        return Draft(RESIZED, "False", NODES_MISSING, message)
     if view.earlier(RESIZED) is None:
         return None
     return Draft(RESIZED, "True", RESIZED, f"the run has the {size.nodes} nodes of spec.workers.numNodes")

@@ -11,8 +11,9 @@ from deepseek_operator.status.outcome import FAILED, SUCCEEDED, memory_words
 from deepseek_operator.status.pod_set_status import pod_set_status
 from deepseek_operator.status.pod_state import Trouble, classify, failures_of
 from deepseek_operator.status.restarts import count_restarts
+from deepseek_operator.status.size import RESIZING
 from deepseek_operator.status.text import count, long, short
-from deepseek_operator.status.view import RESIZING, WORKING, View
+from deepseek_operator.status.view import WORKING, View
 
 REFUSED = "Refused"
 WAITING = "Waiting"
@@ -96,7 +97,7 @@ def _state_while_silent(view: View) -> str:
 def _pods(view: View) -> PodSetStatus:
     wanted = view.outcome is None and not view.refused and not view.resource.spec.suspend
     return pod_set_status(
-        view.observed.pods, desired=view.desired if wanted else 0, earlier=view.resource.status.pods
+        view.observed.members, desired=view.desired if wanted else 0, earlier=view.resource.status.pods
     )
 
 

@@ -1,27 +1,112 @@
 """How many nodes a training job is to have now, and the run config of that size. Pure.
 
 The pinned run config has the number that the job began with; `status.nodes` the one that was decided on last.
+A job with minNodes goes on with fewer where no node is found for a worker, and looks for more by standby
+pods: they wait for nodes while it trains, and once they have them it is resized.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
-from deepseek_operator.status.observed import Size
+from deepseek_operator.status.observed import PodFacts, Size, newest
+from deepseek_operator.status.pod_state import classify
+from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_STANDBY, ROLE_WORKER
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.problem import Problem
 from deepseek_workloads.plan.rules import check_training
 
+RESIZED: Final = "Resized"  # type of a condition
+RESIZING: Final = "Resizing"  # its reason until the pods of the new number exist
+NODES_MISSING: Final = "NodesMissing"  # its reason while the run has fewer than it wants
 
-def size_of(job: DeepSeekTrainingJob, pinned: TrainingRun) -> Size:
-    """What the spec asks for. A number that the rules refuse changes nothing; what they refuse of the present
-    one, too, has become stricter since the run began, and does not stand against another."""
-    began, wanted = pinned.workers.num_nodes, job.spec.workers.num_nodes
-    present = job.status.nodes or began
-    if wanted == present:
-        return Size(present, pinned=began)
-    accepted = check_training(run_of_size(pinned, present))
-    problems = [each for each in check_training(run_of_size(pinned, wanted)) if each not in accepted]
-    return Size(present if problems else wanted, pinned=began, problems=tuple(problems))
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds, of a job with minNodes. Together they bound how often it is resized."""
+
+    shrink: float = 300.0  # that a worker waits for a node before the run goes on without it
+    grow: float = 600.0  # that a coordinator leads a run of fewer nodes before more are looked for
+
+
+def size_of(
+    job: DeepSeekTrainingJob,
+    pinned: TrainingRun,
+    pods: Iterable[PodFacts],
+    *,
+    now: datetime,
+    patience: Patience,
+) -> Size:
+    """What the spec asks for, or what minNodes lets it be. A number that the rules refuse changes nothing."""
+    workers, began = job.spec.workers, pinned.workers.num_nodes
+    size = Size(job.status.nodes or began, pinned=began)
+    least = workers.min_nodes or workers.num_nodes
+    reduced = least <= size.nodes < workers.num_nodes and not job.spec.suspend and _was_reduced(job)
+    if size.nodes == workers.num_nodes or reduced:
+        return _elastic(size, job, pinned, list(pods), now=now, patience=patience)
+    problems = _problems(pinned, size.nodes, workers.num_nodes)
+    return replace(size, nodes=size.nodes if problems else workers.num_nodes, problems=problems)
 
 
 def run_of_size(pinned: TrainingRun, nodes: int) -> TrainingRun:
     """The same run on so many nodes: nothing else of it depends on them."""
     sized = {"num_nodes": nodes, "min_nodes": min(pinned.workers.min_nodes, nodes)}
     return pinned.model_copy(update={"workers": pinned.workers.model_copy(update=sized)})
+
+
+def _was_reduced(job: DeepSeekTrainingJob) -> bool:
+    """Nodes were missing, so that fewer than numNodes were decided on, not by the user."""
+    condition = next((each for each in job.status.conditions if each.type == RESIZED), None)
+    return condition is not None and condition.reason in (RESIZING, NODES_MISSING)
+
+
+def _elastic(
+    size: Size,
+    job: DeepSeekTrainingJob,
+    pinned: TrainingRun,
+    pods: list[PodFacts],
+    *,
+    now: datetime,
+    patience: Patience,
+) -> Size:
+    """Of a run whose pods are those of its size; while it is being resized, the decision stays."""
+    wanted = job.spec.workers.num_nodes
+    least = job.spec.workers.min_nodes or wanted
+    active = [pod for pod in newest(tuple(pods)).values() if size.fits(pod) and not classify(pod).over]
+    coordinator = next((pod for pod in active if pod.role == ROLE_COORDINATOR), None)
+    if least >= wanted or coordinator is None or job.spec.suspend:
+        return size
+    workers = [pod for pod in active if pod.role == ROLE_WORKER]
+    placed = sum(bool(pod.node) for pod in workers)
+    if any(_waited(pod, now) >= patience.shrink for pod in workers):
+        return replace(size, nodes=_largest(pinned, size.nodes, range(placed, least - 1, -1)))
+    age = (now - coordinator.created_at).total_seconds()
+    if size.nodes == wanted or placed < size.nodes or age < patience.grow:
+        return size
+    standbys = [pod for pod in active if pod.role == ROLE_STANDBY]
+    found = sum(bool(pod.node) for pod in standbys)
+    if found and all(pod.node or pod.unschedulable for pod in standbys):
+        grown = _largest(pinned, size.nodes, range(min(wanted, size.nodes + found), size.nodes, -1))
+        if grown != size.nodes:
+            return replace(size, nodes=grown)
+    return replace(size, standbys=wanted - size.nodes)
+
+
+def _waited(pod: PodFacts, now: datetime) -> float:
+    """Seconds without a node that the scheduler would take."""
+    return (now - pod.unschedulable_since).total_seconds() if pod.unschedulable_since else 0.0
+
+
+def _largest(pinned: TrainingRun, present: int, candidates: Iterable[int]) -> int:
+    """The first that the rules allow; the present number where they allow none."""
+    return next((nodes for nodes in candidates if not _problems(pinned, present, nodes)), present)
+
+
+def _problems(pinned: TrainingRun, present: int, nodes: int) -> tuple[Problem, ...]:
+    """Rules of which the present number fails, too, have become stricter since the run began, and do not
+    stand against another."""
+    accepted = check_training(run_of_size(pinned, present))
+    found = check_training(run_of_size(pinned, nodes))
+    return tuple(each for each in found if each not in accepted)

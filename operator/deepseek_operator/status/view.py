@@ -2,17 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
 
 from deepseek_operator.api.meta import Condition
 from deepseek_operator.status.observed import Observed, PodFacts, newest
 from deepseek_operator.status.outcome import Outcome, RunResource, coordinator_of, outcome_of
 from deepseek_operator.status.pod_state import PodState, classify
+from deepseek_operator.status.size import RESIZED, RESIZING
 from deepseek_workloads.contract.environment import ROLE_WORKER
 from deepseek_workloads.contract.messages import Phase
-
-RESIZED: Final = "Resized"  # type of a condition
-RESIZING: Final = "Resizing"  # its reason until the pods of the new number exist
 
 # Phases in which the processes of the run themselves are at work.
 WORKING: tuple[Phase, ...] = (

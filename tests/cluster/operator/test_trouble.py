@@ -42,6 +42,59 @@ def on(node: Any) -> dict[str, Any]:
     }
 
 
+def a_neighbour(node: Any, *, cpu: str) -> dict[str, Any]:
+    """A pod of somebody else, which takes so much of the node."""
+    container = {
+        "name": "main",
+        "image": "registry.example/other:1",
+        "resources": {"requests": {"cpu": cpu}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    security = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
+    spec = {"containers": [container], "securityContext": security, **node.placement}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "neighbour"}, "spec": spec}
+
+
+def let_the_run_end(pods: Any, coordinator: str) -> None:
+    """It has written its checkpoint; its pods end when they are told to."""
+    pods.finish(coordinator, verdict=Verdict(outcome="Stopped", reason="Stopped", step=7))
+
+    def leaving() -> list[str]:
+        return [name for name in pods.names() if name not in pods.active() and "coordinator" not in name]
+
+    for name in wait_until(leaving, holds=bool, what="pods that end", deadline_seconds=DEADLINE):
+        pods.let_go(name)
+
+
+def test_a_job_with_min_nodes_goes_on_with_the_nodes_there_are_and_grows_again(
+    operator: Any, kubectl: Kubectl, pods: Any, hand_node: Any, coordinator: Any, a_job: Any
+) -> None:
+    kubectl.apply(a_neighbour(hand_node, cpu="12"))
+    wait_until(
+        lambda: (kubectl.get("pod", "neighbour") or {})["spec"].get("nodeName"),
+        holds=bool,
+        what="the neighbour on the node",
+        deadline_seconds=DEADLINE,
+    )
+    half = {"cpu": "16", "memory": "1Gi"}  # of the node, which has room for one besides the neighbour
+    kubectl.apply(a_job(workers={"numNodes": 2, "minNodes": 1, "resources": half, **hand_node.placement}))
+    pods.wait_for(COORDINATOR, "neighbour", *WORKERS)
+    pods.run(COORDINATOR, ip=coordinator.address)
+    wait_for(kubectl, "Resized", "False", "Resizing")
+    let_the_run_end(pods, COORDINATOR)
+    smaller = ("dsjob-tiny-coordinator-2", "dsjob-tiny-worker-0-2")
+    pods.wait_for("neighbour", "dsjob-tiny-standby-1-1", *smaller)
+    assert "1 of 2 nodes" in wait_for(kubectl, "Resized", "False", "NodesMissing")
+    assert status_of(kubectl)["nodes"] == 1
+
+    pods.let_go("neighbour")
+    wait_for(kubectl, "Resized", "False", "Resizing")
+    let_the_run_end(pods, "dsjob-tiny-coordinator-2")
+    pods.wait_for("dsjob-tiny-coordinator-3", "dsjob-tiny-worker-0-3", "dsjob-tiny-worker-1-2")
+    wait_for(kubectl, "Resized", "True", "Resized")
+    assert (status_of(kubectl)["nodes"], status_of(kubectl)["restarts"]) == (2, 0)
+
+
 def test_a_deleted_worker_is_replaced_and_does_not_count(
     operator: Any, kubectl: Kubectl, pods: Any, a_job: Any
 ) -> None:

@@ -2,7 +2,7 @@
 
 # Environment variables set on every pod of a job or dataset.
 RUN_CONFIG_PATH = "DEEPSEEK_RUN_CONFIG"  # path of the mounted run config (JSON)
-ROLE = "DEEPSEEK_ROLE"  # coordinator | worker
+ROLE = "DEEPSEEK_ROLE"  # coordinator | worker | standby
 POD_NAME = "POD_NAME"
 POD_IP = "POD_IP"
 WORKER_INDEX = "DEEPSEEK_WORKER_INDEX"  # 0..numNodes-1, stable over replacements
@@ -58,4 +58,5 @@ DRAIN_FILE = "/tmp/drain"  # noqa: S108 - exists once SIGTERM was received by th
 
 ROLE_COORDINATOR = "coordinator"
 ROLE_WORKER = "worker"
+ROLE_STANDBY = "standby"  # of a job that has fewer nodes than it wants: it holds one until the run is resized
 ROLE_DRIFT_CHECK = "drift-check"  # of a dataset that is prepared: one pod a check

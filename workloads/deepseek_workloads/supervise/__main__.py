@@ -10,6 +10,7 @@ from deepseek_workloads.contract import environment, reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.run_config import AnyRun, parse_run
+from deepseek_workloads.supervise import standby
 from deepseek_workloads.supervise.event_log import log
 from deepseek_workloads.supervise.settings import Settings, SettingsError, settings_from
 
@@ -20,6 +21,8 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return ExitCode.BAD_INPUT
+    if settings.role == environment.ROLE_STANDBY:
+        return standby.hold()
     run = _read_run(settings)
     if run is None:
         return ExitCode.BAD_INPUT

@@ -7,6 +7,7 @@ from pathlib import Path
 from deepseek_workloads.contract import environment
 
 DEFAULT_GRACE_SECONDS = 30.0
+_ROLES = (environment.ROLE_COORDINATOR, environment.ROLE_WORKER, environment.ROLE_STANDBY)
 
 
 class SettingsError(Exception):
@@ -32,9 +33,11 @@ class Settings:
 def settings_from(environ: Mapping[str, str]) -> Settings:
     """Raises SettingsError."""
     role = _required(environ, environment.ROLE)
-    if role not in (environment.ROLE_COORDINATOR, environment.ROLE_WORKER):
-        known = f"{environment.ROLE_COORDINATOR} or {environment.ROLE_WORKER}"
-        raise SettingsError(f"{environment.ROLE}: {role!r}: must be {known}; start pods by the operator")
+    if role not in _ROLES:
+        known = ", ".join(_ROLES)
+        raise SettingsError(
+            f"{environment.ROLE}: {role!r}: must be one of {known}; start pods by the operator"
+        )
     return Settings(
         role=role,
         pod_name=_required(environ, environment.POD_NAME),

@@ -201,6 +201,7 @@ def test_values_reach_the_operator(render: Render) -> None:
         "worker": {"image": "registry/worker:1", "horovodImage": "registry/horovod:1"},
         "gpuResource": "amd.com/gpu",
         "nodeLostSeconds": 60,
+        "minNodes": {"shrinkAfterSeconds": 90, "growAfterSeconds": 1800},
         "concurrency": 3,
         "resyncIntervalSeconds": 7.5,
         "networkPolicy": {"storagePeers": [peer], "storagePorts": [7070, 9000]},
@@ -211,6 +212,7 @@ def test_values_reach_the_operator(render: Render) -> None:
     assert settings.worker_image == "registry/worker:1"
     assert settings.horovod_worker_image == "registry/horovod:1"
     assert (settings.gpu_resource, settings.node_lost_seconds) == ("amd.com/gpu", 60)
+    assert (settings.shrink_after_seconds, settings.grow_after_seconds) == (90, 1800)
     assert (settings.concurrency, settings.storage_ports) == (3, (7070, 9000))
     assert settings.storage_peers == (peer,)
     assert settings.resync_interval_seconds == 7.5

@@ -17,6 +17,7 @@ from deepseek_operator.reconcile.plan import Intervals
 from deepseek_operator.reconcile.reconcilers import build_reconcilers
 from deepseek_operator.reconcile.resync import Resync
 from deepseek_operator.resources.settings import BuildSettings
+from deepseek_operator.status.size import Patience
 from deepseek_workloads.contract.messages import Control, Progress, Verdict
 
 START = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -395,6 +396,7 @@ class World:
             operator_since=self.operator_since,
             intervals=Intervals(),
             resync=self.resync,
+            patience=Patience(),
         )
         return await build_reconcilers(context)[kind](Key(kind, "research", name))
 

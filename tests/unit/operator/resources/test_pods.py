@@ -13,6 +13,7 @@ from deepseek_operator.resources.pod import shared_memory_bytes
 from deepseek_operator.resources.pod_set import PodSet, pod_set_of
 from deepseek_operator.resources.run_config import PreparedDataset
 from deepseek_operator.resources.settings import BuildSettings
+from deepseek_operator.resources.standby import build_standby_pod
 from deepseek_operator.resources.worker import build_worker_pod
 from deepseek_operator.validation.dataset import dataset_run_of
 from deepseek_operator.validation.training_job import training_run_of
@@ -32,7 +33,13 @@ def _worker(pod_set: PodSet) -> Pod:
     return build_worker_pod(pod_set, index=0, incarnation=1)
 
 
-EACH_ROLE = pytest.mark.parametrize("build", [_coordinator, _worker], ids=["coordinator", "worker"])
+def _standby(pod_set: PodSet) -> Pod:
+    return build_standby_pod(pod_set, index=3, incarnation=1)
+
+
+EACH_ROLE = pytest.mark.parametrize(
+    "build", [_coordinator, _worker, _standby], ids=["coordinator", "worker", "standby"]
+)
 
 
 @pytest.fixture
@@ -42,6 +49,21 @@ def make_pod_set(make_job: Any) -> Callable[..., PodSet]:
         return pod_set_of(job, run=training_run_of(job, datasets=READY), settings=SETTINGS)
 
     return make
+
+
+def test_a_standby_pod_fits_where_a_worker_would(make_pod_set: Any) -> None:
+    placement = {
+        "nodeSelector": {"pool": "h200"},
+        "tolerations": [{"key": "gpu", "operator": "Exists"}],
+        "priorityClassName": "low",
+        "resources": {"cpu": "3", "memory": "5Gi", "gpu": 2},
+        "numProcPerNode": 2,
+    }
+    pod_set = make_pod_set({"workers": placement, "data": {"cacheSize": "10Gi"}})
+    worker, standby = _worker(pod_set)["spec"], _standby(pod_set)["spec"]
+    for name in ("nodeSelector", "tolerations", "priorityClassName"):
+        assert standby[name] == worker[name]
+    assert standby["containers"][0]["resources"] == worker["containers"][0]["resources"]
 
 
 @EACH_ROLE

@@ -1,0 +1,152 @@
+"""A job with minNodes goes on with the nodes that there are, and grows again when there are more."""
+
+from typing import Any
+
+import pytest
+
+from deepseek_operator.cluster.kinds import TRAINING_JOB
+from deepseek_operator.status.size import Patience
+from deepseek_workloads.contract.messages import Progress, Verdict
+
+STOPPED = Verdict(outcome="Stopped", reason="Stopped", step=7, checkpoint_step=7)
+PATIENCE = Patience()
+TOO_FEW = "0/3 nodes are available: 3 Insufficient cpu."
+
+
+async def _start(world: Any, number: int, *, workers: list[str], missing: list[str] | None = None) -> None:
+    """The coordinator and these workers run; for the missing ones there is no node."""
+    ip = f"10.0.0.{number}"
+    world.cluster.start_pod(f"dsjob-tiny-coordinator-{number}", ip=ip)
+    await world.settle()
+    for name in workers:
+        world.cluster.start_pod(f"dsjob-tiny-{name}", node=f"node-{name}")
+    for name in missing or []:
+        world.cluster.unschedulable_pod(f"dsjob-tiny-{name}", TOO_FEW)
+    phase = "WaitingForWorkers" if missing else "Training"
+    world.coordinators.answers[ip] = Progress(phase=phase, epoch=number, step=5, total_steps=20)
+    await world.settle()
+
+
+async def _stop(world: Any, number: int) -> None:
+    assert world.coordinators.pushed[-1][1].desired_state == "Stopped"
+    world.cluster.finish_pod(f"dsjob-tiny-coordinator-{number}", verdict=STOPPED)
+    for _ in range(3):
+        await world.settle()
+        world.cluster.let_go_terminating()
+    await world.settle()
+
+
+async def _wait(world: Any, seconds: float) -> None:
+    world.clock.advance(seconds)
+    await world.settle()
+
+
+@pytest.fixture
+async def shrunken(world: Any) -> Any:
+    """It wants 4 nodes, needs 1, and has 2: there was none for the last, and 3 do not divide its batch."""
+    world.add_job(workers={"numNodes": 4, "minNodes": 1, "resources": {"cpu": "1", "memory": "3Gi"}})
+    await world.settle()
+    await _start(world, 1, workers=["worker-0-1", "worker-1-1", "worker-2-1"], missing=["worker-3-1"])
+    assert world.status()["state"] == "Pending"
+    await _wait(world, PATIENCE.shrink - 1)
+    assert world.status()["state"] == "Pending"
+    assert world.coordinators.pushed == []
+    await _wait(world, 1)
+    assert world.status()["state"] == "Resizing"
+    await _stop(world, 1)
+    await _start(world, 2, workers=["worker-0-2", "worker-1-2"])
+    return world
+
+
+async def test_it_goes_on_with_as_many_as_the_rules_allow(shrunken: Any) -> None:
+    members = ["coordinator-2", "worker-0-2", "worker-1-2"]
+    assert shrunken.cluster.active_pods() == [f"dsjob-tiny-{name}" for name in members]
+    assert shrunken.condition("Resized") == ("False", "NodesMissing")
+    assert "2 of 4 nodes" in shrunken.cluster.condition(TRAINING_JOB, "tiny", "Resized")["message"]
+    assert shrunken.condition("Progressing")[0] == "True"
+    status = shrunken.status()
+    assert (status["state"], status["nodes"], status["plan"]["worldSize"]) == ("Training", 2, 2)
+    assert (status["restarts"], status["failures"], status.get("lastFailure", "")) == (0, 0, "")
+    assert "NodesMissing" in [reason for reason, _ in shrunken.cluster.events()]
+
+
+async def test_it_looks_for_nodes_by_pods_that_wait_and_grows_when_they_have_them(shrunken: Any) -> None:
+    world = shrunken
+    await _wait(world, PATIENCE.grow - 1)
+    assert len(world.cluster.active_pods()) == 3, "it grows only so often"
+    await _wait(world, 1)
+    standbys = ["dsjob-tiny-standby-2-1", "dsjob-tiny-standby-3-1"]
+    assert world.cluster.active_pods()[1:3] == standbys
+    for name in standbys:
+        world.cluster.unschedulable_pod(name, TOO_FEW)
+    await _wait(world, 10 * PATIENCE.shrink)
+    assert world.status()["state"] == "Training"
+    world.cluster.start_pod(standbys[0], node="node-8")
+    await world.settle()
+    assert world.status()["state"] == "Training", "3 nodes do not divide the batch"
+    world.cluster.start_pod(standbys[1], node="node-9")
+    await world.settle()
+    assert world.status()["state"] == "Resizing"
+    assert standbys[0] in world.cluster.active_pods(), "it holds its node until the run has stopped"
+    await _stop(world, 2)
+    await _start(world, 3, workers=["worker-0-3", "worker-1-3", "worker-2-2", "worker-3-2"])
+    assert world.condition("Resized") == ("True", "Resized")
+    assert (world.status()["nodes"], world.status()["restarts"]) == (4, 0)
+    assert not [name for name in world.cluster.pods() if "standby" in name]
+
+
+async def test_a_standby_pod_is_no_member_of_the_run(shrunken: Any) -> None:
+    world = shrunken
+    await _wait(world, PATIENCE.grow)
+    world.cluster.wait_pod("dsjob-tiny-standby-2-1", reason="ErrImagePull", message="no such image")
+    world.cluster.finish_pod("dsjob-tiny-standby-3-1", exit_code=1)
+    await _wait(world, 3600)
+    status = world.status()
+    assert (status["state"], status["failures"], status.get("lastFailure", "")) == ("Training", 0, "")
+    assert status["pods"]["ready"] == status["pods"]["desired"] == 2
+
+
+async def test_a_worker_that_waits_for_a_node_comes_before_standby_pods(shrunken: Any) -> None:
+    world = shrunken
+    await _wait(world, PATIENCE.grow)
+    world.cluster.remove_pod("dsjob-tiny-worker-1-2")
+    await world.settle()
+    names = [name.removeprefix("dsjob-tiny-") for name in world.cluster.active_pods()]
+    assert names == ["coordinator-2", "worker-0-2", "worker-1-3"]
+
+
+async def test_below_min_nodes_it_waits(world: Any) -> None:
+    world.add_job(workers={"numNodes": 4, "minNodes": 2, "resources": {"cpu": "1", "memory": "3Gi"}})
+    await world.settle()
+    missing = ["worker-1-1", "worker-2-1", "worker-3-1"]
+    await _start(world, 1, workers=["worker-0-1"], missing=missing)
+    await _wait(world, 10 * PATIENCE.shrink)
+    assert (world.status()["state"], world.status()["nodes"]) == ("Pending", 4)
+    assert world.coordinators.pushed == []
+
+
+async def test_without_min_nodes_it_waits_for_all(world: Any) -> None:
+    world.add_job()
+    await world.settle()
+    await _start(world, 1, workers=["worker-0-1"], missing=["worker-1-1"])
+    await _wait(world, 10 * PATIENCE.shrink)
+    assert (world.status()["state"], world.status()["nodes"]) == ("Pending", 2)
+
+
+async def test_a_number_below_the_present_one_is_taken_at_once(shrunken: Any) -> None:
+    workers = shrunken.cluster.objects[("DeepSeekTrainingJob", "research", "tiny")]["spec"]["workers"]
+    shrunken.cluster.edit_spec(TRAINING_JOB, "tiny", workers={**workers, "numNodes": 1})
+    await shrunken.settle()
+    assert (shrunken.status()["state"], shrunken.status()["nodes"]) == ("Resizing", 1)
+
+
+async def test_after_a_suspension_it_begins_with_all_nodes_again(shrunken: Any) -> None:
+    shrunken.cluster.edit_spec(TRAINING_JOB, "tiny", suspend=True)
+    await shrunken.settle()
+    await _stop(shrunken, 2)
+    shrunken.cluster.edit_spec(TRAINING_JOB, "tiny", suspend=False)
+    await shrunken.settle()
+    shrunken.cluster.start_pod("dsjob-tiny-coordinator-3", ip="10.0.0.3")
+    await shrunken.settle()
+    assert len(shrunken.cluster.active_pods()) == 5
+    assert (shrunken.status()["nodes"], shrunken.status()["restarts"]) == (4, 0)
