@@ -42,7 +42,7 @@ def chats(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def answering(run: TrainingRun) -> TrainingRun:
-    return run.model_copy(update={"evaluation": run.evaluation.model_copy(update={"answers": 2})})
+    return run.model_copy(update={"evaluation": run.evaluation.model_copy(update={"answers": 5})})
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """The model's own answers to held-out conversations, held against those that were given: BLEU and token F1.
 
-It writes what it finds most probable, token by token. All ranks answer the same conversations together, as
-shards of a model need it.
+It writes what it finds most probable, token by token. Data-parallel ranks share the conversations; each reads
+all of them, and knows the answers to all.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from deepseek_workloads.model.head import IGNORED
 from deepseek_workloads.model.images import Images
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.parallelise import ParallelModel
-from deepseek_workloads.train.prompts import continue_tokens
+from deepseek_workloads.train.prompts import Prompt, continuations
 from deepseek_workloads.train.text_scores import bleu, token_f1
 
 MAX_ANSWER_TOKENS = 256
@@ -42,25 +42,12 @@ def score_answers(
     tokenizer = Tokenizer.from_str(tokenizer_document.decode())
     eos = held_out.plan.manifests[0].eos_token_id
     batches = held_out.batches(rank=0, world_size=1, micro_batch_size=1, max_samples=conversations)
-    model.module.eval()
-    found: list[list[int]] = []
-    wanted: list[list[int]] = []
-    for question in _questions((batch.rows for batch in batches), eos_token_id=eos):
-        images = question.images.to(group.device) if question.images is not None else None
-        found.append(
-            continue_tokens(
-                model,
-                group,
-                question.prompt,
-                eos_token_id=eos,
-                max_new_tokens=MAX_ANSWER_TOKENS,
-                images=images,
-            )
-        )
-        wanted.append(question.answer)
-    model.release()
-    if not wanted:
+    questions = list(_questions((batch.rows for batch in batches), eos_token_id=eos))
+    if not questions:
         return {}
+    prompts = (Prompt(question.prompt, question.images) for question in questions)
+    found = continuations(model, group, prompts, eos_token_id=eos, max_new_tokens=MAX_ANSWER_TOKENS)
+    wanted = [question.answer for question in questions]
     texts, references = ([tokenizer.decode(ids).strip() for ids in each] for each in (found, wanted))
     overlaps = [token_f1(mine, given) for mine, given in zip(found, wanted, strict=True)]
     return {"bleu": bleu(texts, references), "token_f1": sum(overlaps) / len(overlaps)}

@@ -127,7 +127,8 @@ class ParallelModel:
     def logits(
         self, input_ids: Tensor, *, start: int | Tensor = 0, caches: Sequence[Cache] | None = None
     ) -> Tensor:
-        """int64 [B, T], the same on every rank -> [B, T, V] on every rank."""
+        """int64 [B, T], the same on ranks that read the same samples -> [B, T, V] on each of them. Ranks that
+        share weights call it equally often."""
         if self.pipeline is not None:
             return self.pipeline.forward(input_ids, start=start, caches=caches)
         # Not the replicas' wrapper: ranks with the same weights need no hooks to look at them.

@@ -24,6 +24,7 @@ from deepseek_workloads.train.loss_scale import LossScale
 from deepseek_workloads.train.optimizers.build import build_optimizer
 from deepseek_workloads.train.parallel.collectives import exchanged
 from deepseek_workloads.train.parallelise import ParallelModel, parallelise
+from deepseek_workloads.train.prompts import Prompt, continuations
 from deepseek_workloads.train.trainer import StepResult, Trainer
 
 SEQUENCES, LENGTH = 16, 16  # of a global batch
@@ -136,6 +137,47 @@ def _batches(model: ParallelModel, rank: int, step: int, steps: Steps) -> list[B
         mine = Rows(rows[start:end], rows[start:end, 1:])
         batches.append(Batch(mine, ids, ids[0], end == first + size))
     return batches
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Prompts of a model that has learnt nothing."""
+
+    prompts: tuple[tuple[int, ...], ...]
+    parallelism: Parallelism = _ALONE
+    eos_token_id: int = -1  # no token
+    max_new_tokens: int = 6
+
+
+@dataclass(frozen=True)
+class Answered:
+    of_ranks: list[list[list[int]]]  # by rank and prompt, as each of them knows it
+    passes: list[int]  # of whole prompts through the model, by rank
+
+
+def answer(rank: int, ranks: int, asked: Asked) -> Answered:
+    group = torch_group(rank, ranks, torch.device("cpu"))
+    with _default_dtype(torch.float64):
+        model = parallelise(ARCHITECTURE, asked.parallelism, precision="fp32", group=group)
+        model.plain.init_weights(3)
+        begun: list[int] = []
+        logits = ParallelModel.logits
+
+        def told(model: ParallelModel, ids: Tensor, **places: Any) -> Tensor:
+            begun.append(ids.shape[1])
+            return logits(model, ids, **places)
+
+        with patch.object(ParallelModel, "logits", told):
+            found = continuations(
+                model,
+                group,
+                [Prompt(ids) for ids in asked.prompts],
+                eos_token_id=asked.eos_token_id,
+                max_new_tokens=asked.max_new_tokens,
+            )
+    of_ranks: list[Any] = [None] * ranks
+    dist.all_gather_object(of_ranks, (found, sum(length > 1 for length in begun)))
+    return Answered([answers for answers, _ in of_ranks], [passes for _, passes in of_ranks])
 
 
 def order_of_an_exchange(_rank: int, ranks: int, _argument: None) -> list[str]:
