@@ -113,7 +113,7 @@ format: setup ## Format the code
 	ruff format .
 
 # ---- benchmarks --------------------------------------------------------------------------------------------
-.PHONY: bench-start bench-recovery bench-serve bench-train bench-memory bench-scaling bench-gpu bench-attention bench-prepare bench-checkpoint bench-stream bench-step-time
+.PHONY: bench-start bench-recovery bench-serve bench-train bench-memory bench-scaling bench-gpu bench-attention bench-prepare bench-checkpoint bench-stream bench-step-time bench-head-gates
 bench-start: setup ## Where the time goes from kubectl apply to the first step
 	@$(TEST_ENV) python bench/start.py
 
@@ -140,6 +140,9 @@ bench-attention: setup ## Time and memory of dense, windowed and hashed attentio
 
 bench-step-time: setup ## The plan's model of step time: its error on published rates left out; SCALING=lines of bench-scaling
 	@$(TEST_ENV) python bench/step_time.py $(if $(SCALING),--scaling $(SCALING))
+
+bench-head-gates: setup ## Milliseconds of attention to a prompt behind gates, by how many are open, beside none
+	@$(TEST_ENV) python bench/head_gates.py
 
 bench-checkpoint: setup ## Stall, GB/s and recovery with checkpoints of 1 GB in S3, against torch's DCP
 	@$(TEST_ENV) python bench/checkpoint.py $(ARGS)
