@@ -5,6 +5,7 @@ import torch
 from small_architectures import OWN, PLAIN
 
 from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.model import chunked_attention
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.grouped_query import GroupedQueryAttention
 from deepseek_workloads.model.lsh import LSHAttention
@@ -62,13 +63,18 @@ def test_with_a_budget_for_the_whole_sequence_it_is_dense_attention(module: Grou
     )
 
 
-@pytest.mark.parametrize("window", [1, 7, 20, 39])
-def test_a_window_is_dense_attention_to_the_newest_tokens(window: int) -> None:
+@pytest.mark.parametrize("window", [1, 7, 8, 20, 39])
+@pytest.mark.parametrize("on_gpu", [False, True], ids=["cpu", "as on a gpu"])
+def test_a_window_is_dense_attention_to_the_newest_tokens(
+    window: int, on_gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunked_attention, "_BLOCK", 8)
     parts = states()
     near = torch.ones(LENGTH, LENGTH, dtype=torch.bool).triu(1 - window)
     module = SlidingWindowAttention(attention("sliding window", sliding_window=window))
 
-    ours, expected = module.attend(*parts), by_mask(parts, causal() & near)
+    ours = module._in_blocks(*parts) if on_gpu else module.attend(*parts)
+    expected = by_mask(parts, causal() & near)
 
     torch.testing.assert_close(ours, expected)
     torch.testing.assert_close(

@@ -22,9 +22,7 @@ def attend_causally(queries: Tensor, keys: Tensor, values: Tensor, *, scale: flo
     """
     new, seen, width = queries.shape[1], keys.shape[1], values.shape[-1]
     if new == seen and queries.device.type == "cpu":
-        query, key, value = (part.transpose(1, 2).flatten(0, 1) for part in (queries, keys, values))
-        attended = attend_in_chunks(query, key, value, scale)
-        return attended.view(queries.shape[0], -1, *attended.shape[1:]).transpose(1, 2)
+        return attend_in_window(queries, keys, values, window=None, scale=scale)
     padded = max(queries.shape[-1], width)
     query, key, value = (
         F.pad(part, (0, padded - part.shape[-1])).transpose(1, 2) for part in (queries, keys, values)
@@ -36,6 +34,15 @@ def attend_causally(queries: Tensor, keys: Tensor, values: Tensor, *, scale: flo
         query, key, value, attn_mask=mask, is_causal=new == seen, scale=scale
     )
     return attended.transpose(1, 2)[..., :width]
+
+
+def attend_in_window(
+    queries: Tensor, keys: Tensor, values: Tensor, *, window: int | None, scale: float
+) -> Tensor:
+    """As `attend_causally` with T = S, of the newest `window` tokens only, or all; on a CPU."""
+    query, key, value = (part.transpose(1, 2).flatten(0, 1) for part in (queries, keys, values))
+    attended = attend_in_chunks(query, key, value, scale, window=window)
+    return attended.view(queries.shape[0], -1, *attended.shape[1:]).transpose(1, 2)
 
 
 def attend_in_spans(

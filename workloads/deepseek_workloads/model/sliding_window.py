@@ -1,14 +1,15 @@
 """Attention to the newest tokens only (arXiv:2004.05150), counted as in Mistral: `slidingWindow` tokens, the
 own one included.
 
-In blocks of the window's length, each with the one before: cost and memory grow with T times the window.
+Cost and memory grow with T times the window. On a CPU in blocks of queries; elsewhere in blocks of the
+window's length, each with the one before.
 """
 
 import torch
 from torch import Tensor
 
 from deepseek_workloads.contract.architecture import Architecture
-from deepseek_workloads.model.causal import attend_causally, attend_masked
+from deepseek_workloads.model.causal import attend_causally, attend_in_window, attend_masked
 from deepseek_workloads.model.grouped_query import GroupedQueryAttention
 
 
@@ -23,6 +24,8 @@ class SlidingWindowAttention(GroupedQueryAttention):
             return attend_causally(queries, keys, values, scale=self.scale)
         if new < seen:
             return self._of_last(queries, keys, values)
+        if queries.device.type == "cpu":
+            return attend_in_window(queries, keys, values, window=self.window, scale=self.scale)
         return self._in_blocks(queries, keys, values)
 
     def visible(self, mask: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def _attention(a: Architecture, length: int, *, gpu: bool) -> Iterator[Kept]:
         yield _latent_heads(heads, head, a.v_head_dim, padded=gpu or a.indexer is not None)
         if a.indexer is not None:
             yield _index(a, length)
-    elif a.attention.kind == "slidingWindow" and length > a.attention.sliding_window:
+    elif a.attention.kind == "slidingWindow" and gpu and length > a.attention.sliding_window:
         yield Kept(computed=6 * heads * a.head_dim)  # keys and values of the block before as well
     elif a.attention.kind == "lsh":
         yield Kept(computed=4 * heads * a.head_dim) + _rounds(a)
