@@ -47,7 +47,7 @@ class Quantisation(SpecModel):
         description="aware: every forward pass rounds. postTraining: rounded at the end, evaluated again.",
     )
     bits: Literal[4, 8] = Field(
-        default=8, description="8: a scale a row. 4: a scale for each 32 columns of a row."
+        default=8, description="8: a scale a row; exported as int8. 4: a scale for each 32 columns of a row."
     )
     modules: list[ModulePattern] = _patterns(
         *_TARGETS,

@@ -28,6 +28,7 @@ from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.export.load import open_export
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.head import IGNORED
+from deepseek_workloads.model.integers import Int8, widened
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train import distil, loss_scale
 from deepseek_workloads.train import setup as run_setup
@@ -92,6 +93,26 @@ def test_a_trained_model_is_rounded_at_the_end_and_measured_before_and_after(
     assert verdict.evaluation["held_out_loss"] != plain.evaluation["held_out_loss"]
     model = DeepseekV3ForCausalLM(ARCHITECTURE).eval()
     model.load_state_dict(after)
+
+
+def test_afterwards_8_bits_are_exported_as_int8_and_trained_on_as_what_they_stand_for(
+    folder: Path, dataset: str, plain: Verdict
+) -> None:
+    verdict = trained(folder, dataset, "integers", quantisation={"bits": 8, "mode": "postTraining"})
+    reader = open_export(open_store(Storage(uri=verdict.uri), environ={}))
+    name = "model.layers.0.self_attn.o_proj.weight"
+    stored = dict(reader.stored())[name]
+    assert isinstance(stored, Int8)
+    assert torch.equal(widened(stored), quantised(state(plain)[name], 8))
+    assert verdict.evaluation["exact_held_out_loss"] == plain.evaluation["held_out_loss"]
+    assert verdict.evaluation["held_out_loss"] != plain.evaluation["held_out_loss"]
+
+    start: dict[str, Any] = {"steps": 1, "schedule": {}, "init_from": {"uri": verdict.uri}}
+    trained(folder, dataset, "on int8", **start)
+    trained(folder, dataset, "as widened", **start, quantisation={"bits": 8})
+    assert final_curve(f"file://{folder}/on int8")[1][0] == pytest.approx(
+        final_curve(f"file://{folder}/as widened")[1][0], abs=1e-6
+    )
 
 
 def test_what_the_export_rounds_the_training_had_rounded(folder: Path, dataset: str) -> None:

@@ -1,7 +1,7 @@
 """The files of a Hugging Face folder as bytes: weights in shards, configs, tokenizer. It writes nothing."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,11 @@ from torch import Tensor
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.export.held_out import HELD_OUT_TEXT, to_document
-from deepseek_workloads.model.hugging_face import to_hugging_face
+from deepseek_workloads.export.written import AsInt8, AsItIs, Written
+from deepseek_workloads.model.hugging_face import parts_on_disk, to_hugging_face
 from deepseek_workloads.plan import custom_model
 from deepseek_workloads.plan.configs import own
+from deepseek_workloads.plan.configs.int8 import quantization_config
 from deepseek_workloads.plan.hugging_face_config import config_json, model_type_of
 from deepseek_workloads.plan.tensors import ROUTER_BIAS
 
@@ -66,17 +68,33 @@ def hugging_face_files(
     held_out: Sequence[str],
     dtype: torch.dtype,
     max_shard_bytes: int,
+    int8: Collection[str] = (),
 ) -> list[ExportFile]:
-    """`state` is the state dict of `DeepseekV3ForCausalLM`, whole tensors on the CPU."""
+    """`state` is the state dict of `DeepseekV3ForCausalLM`, whole tensors on the CPU; `int8` names those of
+    them that are written as int8 with scales, matrices or experts that `can_be_packed`."""
+    tensors = dict(to_hugging_face(state.items(), architecture))
+    packed = {part for name in int8 for part, _ in parts_on_disk(name, state[name], architecture)}
+    config = config_json(architecture, dtype=_DTYPE_NAMES[dtype], **tokenizer.ids)
+    if packed:
+        matrices = (name for name, tensor in tensors.items() if tensor.ndim == 2)
+        config["quantization_config"] = quantization_config(_modules(matrices), _modules(packed))
     documents = {
-        CONFIG: _json(config_json(architecture, dtype=_DTYPE_NAMES[dtype], **tokenizer.ids)),
+        CONFIG: _json(config),
         **_of_tokenizer(tokenizer, architecture),
         **({HELD_OUT_TEXT: to_document(held_out)} if held_out else {}),
     }
     if model_type_of(architecture) == own.MODEL_TYPE:
         documents[own.MODELING_FILE] = Path(__file__).with_name(own.MODELING_FILE).read_bytes()
-    tensors = dict(to_hugging_face(state.items(), architecture))
-    return _files(documents, tensors, dtype=dtype, max_shard_bytes=max_shard_bytes)
+    written = [
+        AsInt8(name, tensor) if name in packed else AsItIs(name, tensor, _dtype_of(name, dtype))
+        for name, tensor in tensors.items()
+    ]
+    return _files(documents, written, max_shard_bytes=max_shard_bytes)
+
+
+def _modules(names: Iterable[str]) -> list[str]:
+    """Of the weights among these names."""
+    return [name.removesuffix(".weight") for name in names if name.endswith(".weight")]
 
 
 def custom_files(
@@ -89,12 +107,13 @@ def custom_files(
     max_shard_bytes: int,
 ) -> list[ExportFile]:
     """`state` is the state dict of the module that a user's `function` made, by its own names and dtypes."""
+    tensors = [AsItIs(name, tensor, tensor.dtype) for name, tensor in state.items()]
     documents = {
         CONFIG: _json(custom_model.config_json(architecture, function=function, **tokenizer.ids)),
         **_of_tokenizer(tokenizer, architecture),
         **({HELD_OUT_TEXT: to_document(held_out)} if held_out else {}),
     }
-    return _files(documents, state, dtype=None, max_shard_bytes=max_shard_bytes)
+    return _files(documents, tensors, max_shard_bytes=max_shard_bytes)
 
 
 def _of_tokenizer(tokenizer: ExportTokenizer, architecture: Architecture) -> dict[str, bytes]:
@@ -106,69 +125,52 @@ def _of_tokenizer(tokenizer: ExportTokenizer, architecture: Architecture) -> dic
 
 
 def _files(
-    documents: Mapping[str, bytes],
-    tensors: Mapping[str, Tensor],
-    *,
-    dtype: torch.dtype | None,
-    max_shard_bytes: int,
+    documents: Mapping[str, bytes], tensors: Sequence[Written], *, max_shard_bytes: int
 ) -> list[ExportFile]:
-    """`dtype` None: tensors are written in their own."""
-    weights = _weight_files(tensors, dtype=dtype, max_shard_bytes=max_shard_bytes)
+    weights = _weight_files(tensors, max_shard_bytes=max_shard_bytes)
     return [*(ExportFile(name, partial(bytes, content)) for name, content in documents.items()), *weights]
 
 
-def _weight_files(
-    tensors: Mapping[str, Tensor], *, dtype: torch.dtype | None, max_shard_bytes: int
-) -> Iterator[ExportFile]:
-    shards = list(_shards(tensors, dtype=dtype, max_shard_bytes=max_shard_bytes))
-    names = ["model.safetensors"]
+def _weight_files(tensors: Sequence[Written], *, max_shard_bytes: int) -> Iterator[ExportFile]:
+    shards = list(_shards(tensors, max_shard_bytes=max_shard_bytes))
+    files = ["model.safetensors"]
     if len(shards) > 1:
-        names = [f"model-{index:05d}-of-{len(shards):05d}.safetensors" for index in range(1, len(shards) + 1)]
-        places = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
-        size = sum(_size(name, tensor, dtype) for name, tensor in tensors.items())
+        files = [f"model-{index:05d}-of-{len(shards):05d}.safetensors" for index in range(1, len(shards) + 1)]
+        places = {
+            name: file
+            for file, shard in zip(files, shards, strict=True)
+            for tensor in shard
+            for name in tensor.names
+        }
+        size = sum(tensor.size for tensor in tensors)
         index = _json({"metadata": {"total_size": size}, "weight_map": places})
         yield ExportFile(WEIGHTS_INDEX, partial(bytes, index))
-    for name, shard in zip(names, shards, strict=True):
-        yield ExportFile(name, partial(_serialise, {key: tensors[key] for key in shard}, dtype))
+    for file, shard in zip(files, shards, strict=True):
+        yield ExportFile(file, partial(_serialise, shard))
 
 
-def _shards(
-    tensors: Mapping[str, Tensor], *, dtype: torch.dtype | None, max_shard_bytes: int
-) -> Iterator[list[str]]:
-    """Names in order, cut where the next tensor would exceed the size; a larger tensor is alone."""
-    shard: list[str] = []
+def _shards(tensors: Sequence[Written], *, max_shard_bytes: int) -> Iterator[list[Written]]:
+    """In order, cut where the next tensor would exceed the size; a larger tensor is alone."""
+    shard: list[Written] = []
     size = 0
-    for name, tensor in tensors.items():
-        more = _size(name, tensor, dtype)
-        if shard and size + more > max_shard_bytes:
+    for tensor in tensors:
+        if shard and size + tensor.size > max_shard_bytes:
             yield shard
             shard, size = [], 0
-        shard.append(name)
-        size += more
+        shard.append(tensor)
+        size += tensor.size
     yield shard
 
 
-def _serialise(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> bytes:
-    # A copy of each: the slices of fused experts share memory, which the format does not know.
-    copies = {
-        name: tensor.detach().to(_dtype_of(name, tensor, dtype), copy=True)
-        for name, tensor in tensors.items()
-    }
-    content: bytes = to_safetensors(
-        {name: copy.contiguous() for name, copy in copies.items()}, metadata={"format": "pt"}
-    )
+def _serialise(tensors: Sequence[Written]) -> bytes:
+    copies = {name: copy for tensor in tensors for name, copy in tensor.tensors().items()}
+    content: bytes = to_safetensors(copies, metadata={"format": "pt"})
     return content
 
 
-def _dtype_of(name: str, tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+def _dtype_of(name: str, dtype: torch.dtype) -> torch.dtype:
     """Router biases differ by less than bf16 can tell apart: they stay float32, as in the published model."""
-    if dtype is None:
-        return tensor.dtype
     return torch.float32 if name.endswith(ROUTER_BIAS) else dtype
-
-
-def _size(name: str, tensor: Tensor, dtype: torch.dtype | None) -> int:
-    return tensor.numel() * _dtype_of(name, tensor, dtype).itemsize
 
 
 def _tokenizer_config(tokenizer: ExportTokenizer, architecture: Architecture) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from deepseek_workloads.contract.layout import join_uri
-from deepseek_workloads.export.safetensors_index import StoredTensor, stored_tensors
+from deepseek_workloads.export.safetensors_index import INT8, StoredTensor, stored_tensors
 from deepseek_workloads.store.interface import BATCH_BYTES, ByteRange, NotFound, ObjectInfo, ObjectStore
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
@@ -53,8 +53,8 @@ def open_folder(store: ObjectStore) -> HuggingFaceFolder:
 def not_finite(store: ObjectStore, tensors: Mapping[str, StoredTensor]) -> Iterator[str]:
     """The names of tensors that hold NaN or infinity, by reading all of them, a part at a time."""
     for name, tensor in tensors.items():
-        scales = [] if tensor.scales is None else [tensor.scales]
-        if any(_holds_no_number(store, part) for part in (tensor, *scales)):
+        parts = [part for part in (tensor, tensor.scales) if part is not None and part.dtype != INT8]
+        if any(_holds_no_number(store, part) for part in parts):
             yield name
 
 

@@ -24,9 +24,12 @@ from deepseek_workloads.data.checksum import object_checksum
 from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.files import CONFIG, TOKENIZER, TOKENIZER_CONFIG
 from deepseek_workloads.export.held_out import HELD_OUT_TEXT, from_document
+from deepseek_workloads.export.packed_int8 import whole
 from deepseek_workloads.export.publish import EXPORT_MANIFEST
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
-from deepseek_workloads.model.hugging_face import from_hugging_face
+from deepseek_workloads.model.hugging_face import from_hugging_face, in_our_parts
+from deepseek_workloads.model.int8 import keep_int8
+from deepseek_workloads.model.integers import Int8, widened
 from deepseek_workloads.plan.hugging_face_config import architecture_of
 from deepseek_workloads.store.interface import ObjectInfo, ObjectStore
 
@@ -75,13 +78,18 @@ class ExportReader:
                 return self._read(entry)
         raise ExportError(f"{self._uri(name)}: the manifest names no such file; export the model again")
 
-    def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Under Hugging Face's names, one file in memory at a time."""
+    def stored(self) -> Iterator[tuple[str, Tensor | Int8]]:
+        """Under Hugging Face's names, one file in memory at a time; what is int8 as it is."""
         for entry in self._weight_entries():
             try:
-                yield from from_safetensors(self._read(entry)).items()
-            except SafetensorError as error:
+                yield from whole(from_safetensors(self._read(entry)))
+            except (SafetensorError, ValueError) as error:
                 raise ExportError(f"{self._uri(entry.key)}: no safetensors: {error}") from error
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """As `stored`, with what is int8 widened to float32."""
+        for name, tensor in self.stored():
+            yield name, widened(tensor) if isinstance(tensor, Int8) else tensor
 
     def weights(self) -> list[ObjectInfo]:
         """Raises ExportError and StoreErrors, see `info`."""
@@ -132,6 +140,20 @@ class ExportReader:
         """The state dict of a `DeepseekV3ForCausalLM` of this architecture, which may differ from the
         export's in what is about training, and have fewer modules for more than the next token."""
         return from_hugging_face(self.tensors(), architecture)
+
+    def int8_state(self, architecture: Architecture) -> tuple[dict[str, Tensor], dict[str, Int8]]:
+        """As `state`, with the int8 matrices apart, as they are."""
+        scales: dict[str, Tensor] = {}
+
+        def values() -> Iterator[tuple[str, Tensor]]:
+            for name, tensor in self.stored():
+                if isinstance(tensor, Int8):
+                    scales[name] = tensor.scale
+                yield name, tensor.values if isinstance(tensor, Int8) else tensor
+
+        state = from_hugging_face(values(), architecture)
+        ours = in_our_parts(scales.items(), architecture)
+        return state, {name: Int8(state.pop(name), scale) for name, scale in ours.items()}
 
     def download(self, directory: Path) -> None:
         """A folder for `from_pretrained`, with the manifest beside it."""
@@ -185,22 +207,25 @@ def load_export(
     recorded: str | None = None,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
+    int8: bool = False,
 ) -> LoadedExport:
     """The model in `dtype` on `device`, in evaluation mode and without modules for more than the next token,
-    with its tokenizer. See `open_export`."""
+    with its tokenizer. `int8`: matrices that are stored so stay so in memory, which is for inference; else
+    they are widened. See `open_export`."""
     reader = open_export(store, digest, recorded=recorded)
     architecture = reader.architecture().model_copy(update={"num_nextn_predict_layers": 0})
     with torch.device("meta"):
         model = DeepseekV3ForCausalLM(architecture)
-    state = {name: tensor.to(device) for name, tensor in reader.state(architecture).items()}
     try:
-        model.load_state_dict(state, assign=True)
-    except RuntimeError as error:
+        state, matrices = reader.int8_state(architecture) if int8 else (reader.state(architecture), {})
+        state |= keep_int8(model, matrices)
+        model.load_state_dict({name: tensor.to(device) for name, tensor in state.items()}, assign=True)
+    except (RuntimeError, ValueError) as error:
         uri = join_uri(store.uri, reader.prefix)
         raise ExportError(f"{uri}: the weights are not those of {CONFIG}: {error}") from error
     eos: int | None = reader.document(CONFIG).get("eos_token_id")
     return LoadedExport(
-        model=model.to(dtype).eval(),
+        model=model.to(device, dtype).eval(),
         tokenizer=reader.tokenizer(),
         manifest=reader.manifest,
         digest=reader.digest,

@@ -3,7 +3,7 @@
 Which epoch may do so is `store.log`'s business: the caller commits an ExportRecord afterwards.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,12 +44,14 @@ def export_model(
     held_out: Sequence[str] = (),
     dtype: torch.dtype = torch.float32,
     max_shard_bytes: int = MAX_SHARD_BYTES,
+    int8: Collection[str] = (),
 ) -> Export:
     """`store` is the job's storage; `state` the whole state dict on the CPU (`gather.whole_state`).
 
     The same inputs give the same digest, so that a repetition after a crash finds or finishes its own export.
-    `held_out` are texts of `export.held_out`. File keys in the manifest are relative to the export's own
-    prefix: a copied folder stays verifiable.
+    `held_out` are texts of `export.held_out`; `int8` are the names in `state` of what is written as int8 with
+    scales. File keys in the manifest are relative to the export's own prefix: a copied folder stays
+    verifiable.
     Raises the StoreErrors of writes.
     """
     files = hugging_face_files(
@@ -59,6 +61,7 @@ def export_model(
         held_out=held_out,
         dtype=dtype,
         max_shard_bytes=max_shard_bytes,
+        int8=int8,
     )
     return publish(
         store,

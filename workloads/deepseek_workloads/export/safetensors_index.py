@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+from deepseek_workloads.plan.configs.int8 import COLUMNS, PACKED, SCALE, SHAPE
 from deepseek_workloads.store.interface import ByteRange, ObjectInfo, ObjectStore
 
 _LENGTH_BYTES = 8
@@ -15,7 +16,11 @@ _MAX_HEADER_BYTES = 100 * 1024 * 1024  # what the reference reader allows
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1}
 SCALED = "F8_E4M3"  # as DeepSeek-V3 is published: a factor for each block of a matrix lies beside it
 SCALE_BLOCK = 128  # rows and columns
+INT8 = "int8"  # no dtype of the format: bytes of `export.packed_int8`, and a factor for each row
 _SCALES = "_scale_inv"  # behind the matrix's name
+_OF_INT8 = {"I32": 4, "I64": 8}  # what such matrices are stored as, and their shapes
+_BYTES = {**ITEM_BYTES, **_OF_INT8, INT8: 1}
+_FLOATS = ("F32", "F16", "BF16")
 
 
 class SafetensorsError(ValueError):
@@ -28,18 +33,18 @@ class StoredTensor:
     etag: str
     start: int  # first byte within the object
     shape: tuple[int, ...]
-    dtype: str  # of ITEM_BYTES
-    scales: "StoredTensor | None" = None  # of SCALED: float32 [rows, columns] of blocks
+    dtype: str  # of ITEM_BYTES, or INT8
+    scales: "StoredTensor | None" = None  # of SCALED: float32 [rows, columns] of blocks; of INT8: [rows, 1]
 
     @property
     def row_bytes(self) -> int:
         """Of one index of the first dimension."""
-        return prod(self.shape[1:]) * ITEM_BYTES[self.dtype]
+        return prod(self.shape[1:]) * _BYTES[self.dtype]
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return prod(self.shape) * ITEM_BYTES[self.dtype]
+        return prod(self.shape) * _BYTES[self.dtype]
 
     def rows(self, first: int, last: int) -> ByteRange:
         """Bytes of the rows from `first` up to but without `last`."""
@@ -49,7 +54,8 @@ class StoredTensor:
     def scale_rows(self, first: int, last: int) -> ByteRange:
         """Bytes of the factors of the rows from `first` up to but without `last`."""
         assert self.scales is not None
-        return self.scales.rows(first // SCALE_BLOCK, -(-last // SCALE_BLOCK))
+        block = SCALE_BLOCK if self.dtype == SCALED else 1
+        return self.scales.rows(first // block, -(-last // block))
 
 
 def stored_tensors(store: ObjectStore, files: Sequence[ObjectInfo]) -> dict[str, StoredTensor]:
@@ -75,8 +81,13 @@ def _with_scales(uri: str, tensors: Mapping[str, StoredTensor]) -> dict[str, Sto
     """Without the tensors of factors, which belong to others."""
     scaled: dict[str, StoredTensor] = {}
     for name, tensor in tensors.items():
-        if name.endswith(_SCALES) and name.removesuffix(_SCALES) in tensors:
+        if _belongs_to_another(name, tensors):
             continue
+        if name.endswith(PACKED) and tensor.dtype == "I32":
+            scaled[name.removesuffix(PACKED)] = _int8(uri, name.removesuffix(PACKED), tensors)
+            continue
+        if tensor.dtype in _OF_INT8:
+            raise SafetensorsError(f"{uri}: {name}: {_unread(tensor.dtype)}")
         if tensor.dtype == SCALED:
             scales = tensors.get(name + _SCALES)
             blocks = tuple(-(-size // SCALE_BLOCK) for size in tensor.shape)
@@ -89,6 +100,29 @@ def _with_scales(uri: str, tensors: Mapping[str, StoredTensor]) -> dict[str, Sto
             tensor = replace(tensor, scales=scales)
         scaled[name] = tensor
     return scaled
+
+
+def _belongs_to_another(name: str, names: Mapping[str, StoredTensor]) -> bool:
+    if name.endswith(_SCALES):
+        return name.removesuffix(_SCALES) in names
+    return any(name.endswith(end) and name.removesuffix(end) + PACKED in names for end in (SCALE, SHAPE))
+
+
+def _int8(uri: str, name: str, tensors: Mapping[str, StoredTensor]) -> StoredTensor:
+    content, scales = tensors[name + PACKED], tensors.get(name + SCALE)
+    expected = (*content.shape[:1], 1)
+    if scales is None or scales.shape != expected or scales.dtype not in _FLOATS or len(content.shape) != 2:
+        has = "no" if scales is None else f"{scales.dtype} {list(scales.shape)} as"
+        raise SafetensorsError(
+            f"{uri}: {name}{PACKED} {list(content.shape)} has {has} {SCALE}: must be a matrix with one of "
+            f"{', '.join(_FLOATS)} {list(expected)}; convert it to BF16"
+        )
+    rows, columns = content.shape
+    return replace(content, shape=(rows, columns * COLUMNS), dtype=INT8, scales=scales)
+
+
+def _unread(dtype: str) -> str:
+    return f"dtype {dtype}: must be one of {', '.join(ITEM_BYTES)}; convert quantised weights to BF16"
 
 
 def _tensors(uri: str, file: ObjectInfo, base: int, header: bytes) -> dict[str, StoredTensor]:
@@ -105,11 +139,9 @@ def _tensor(file: ObjectInfo, base: int, entry: dict[str, object]) -> StoredTens
     if not isinstance(shape, list) or not isinstance(offsets, list):
         raise SafetensorsError("shape and data_offsets must be lists")
     dtype = str(entry["dtype"])
-    if dtype not in ITEM_BYTES:
-        raise SafetensorsError(
-            f"dtype {dtype}: must be one of {', '.join(ITEM_BYTES)}; convert quantised weights to BF16"
-        )
+    if dtype not in _BYTES:
+        raise SafetensorsError(_unread(dtype))
     start, end = (int(offset) for offset in offsets)
-    if end - start != prod(shape) * ITEM_BYTES[dtype] or base + end > file.size:
+    if end - start != prod(shape) * _BYTES[dtype] or base + end > file.size:
         raise SafetensorsError(f"bytes {start} to {end} are not those of {shape} in {dtype}")
     return StoredTensor(file.key, file.etag, base + start, tuple(map(int, shape)), dtype)

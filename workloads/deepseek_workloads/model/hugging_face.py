@@ -40,17 +40,37 @@ def to_hugging_face(
             shared[name] = tensor
         if name.endswith(_OF_TRAINING) or (architecture.tie_word_embeddings and name == HEAD):
             continue
-        if kind == own.MODEL_TYPE:
-            yield name, tensor
-            continue
-        for single, weight in _single(on_disk(name, architecture), tensor):
-            yield (to_mixtral(single) if kind == "mixtral" else single), weight
+        yield from parts_on_disk(name, tensor, architecture)
     if kind != own.MODEL_TYPE:
         yield from _copies(shared, architecture)
 
 
+def parts_on_disk(name: str, tensor: Tensor, architecture: Architecture) -> Iterator[tuple[str, Tensor]]:
+    """What one of our tensors is on disk: itself under the name there, or its experts one by one (views)."""
+    kind = model_type_of(architecture)
+    if kind == own.MODEL_TYPE:
+        yield name, tensor
+        return
+    for single, weight in _single(on_disk(name, architecture), tensor):
+        yield (to_mixtral(single) if kind == "mixtral" else single), weight
+
+
 def from_hugging_face(tensors: Iterable[tuple[str, Tensor]], architecture: Architecture) -> dict[str, Tensor]:
     """The state dict of our module. Raises ValueError when an expert lacks a part."""
+    state = in_our_parts(tensors, architecture)
+    if architecture.moe is not None and architecture.moe.load_balance_loss_weight:
+        routers = [name for name in state if name.endswith(_ROUTER)]
+        for name in routers:
+            frequency = torch.zeros(architecture.moe.n_routed_experts)
+            state[name.removesuffix(_ROUTER) + _OF_TRAINING] = frequency
+    if architecture.tie_word_embeddings:
+        state[HEAD] = state[EMBEDDING]
+    return state
+
+
+def in_our_parts(tensors: Iterable[tuple[str, Tensor]], architecture: Architecture) -> dict[str, Tensor]:
+    """By our names, experts fused: of all that a model has, or of some. Raises ValueError when an expert
+    lacks a part."""
     state: dict[str, Tensor] = {}
     experts: dict[str, dict[tuple[int, str], Tensor]] = {}
     for stored, tensor in tensors:
@@ -64,13 +84,6 @@ def from_hugging_face(tensors: Iterable[tuple[str, Tensor]], architecture: Archi
             experts.setdefault(single["layer"], {})[int(single["expert"]), single["part"]] = tensor
     for layer, parts in experts.items():
         state.update(_fuse(layer, parts))
-    if architecture.moe is not None and architecture.moe.load_balance_loss_weight:
-        routers = [name for name in state if name.endswith(_ROUTER)]
-        for name in routers:
-            frequency = torch.zeros(architecture.moe.n_routed_experts)
-            state[name.removesuffix(_ROUTER) + _OF_TRAINING] = frequency
-    if architecture.tie_word_embeddings:
-        state[HEAD] = state[EMBEDDING]
     return state
 
 

@@ -26,7 +26,11 @@ def load_model(run: ServingRun, *, open_store: OpenStore, device: str) -> Served
     """
     with closing(open_store(run.storage)) as store:
         export = load_export(
-            store, recorded=run.revision.digest, dtype=_DTYPES[run.engine.precision], device=device
+            store,
+            recorded=run.revision.digest,
+            dtype=_DTYPES[run.engine.precision],
+            device=device,
+            int8=True,
         )
     return served_model(export, name=run.served_model_name, max_model_len=run.engine.max_model_len)
 

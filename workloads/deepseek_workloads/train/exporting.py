@@ -18,7 +18,7 @@ from deepseek_workloads.store.log import CheckpointEntry
 from deepseek_workloads.train.lora import merge
 from deepseek_workloads.train.opened import Opened
 from deepseek_workloads.train.parallelise import ParallelModel
-from deepseek_workloads.train.quantise import round_state
+from deepseek_workloads.train.quantise import round_state, stored_as_int8
 from deepseek_workloads.train.registered import own_state
 
 
@@ -31,8 +31,10 @@ def export_state(
         return _export_custom(opened, model, state, entry, figures)
     if training.lora is not None:
         state = merge(state, training.lora.scale)
+    int8: set[str] = set()
     if training.quantisation is not None:
-        state = round_state(model.deepseek, state, training.quantisation)
+        int8 = stored_as_int8(model.deepseek, training.quantisation, opened.run.architecture)
+        state = round_state(model.deepseek, state, training.quantisation, but=int8)
 
     def export() -> Export:
         return export_model(
@@ -44,6 +46,7 @@ def export_state(
             evaluation=figures,
             held_out=_held_out(opened),
             dtype=torch.bfloat16 if training.precision in ("bf16", "fp8") else torch.float32,
+            int8=int8,
         )
 
     return opened.group.on_rank_zero(export)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from tokenizers import Tokenizer
 
 from deepseek_workloads.contract import reasons
@@ -18,11 +19,13 @@ from deepseek_workloads.contract.run_config import (
     Workers,
 )
 from deepseek_workloads.export.files import ExportTokenizer
-from deepseek_workloads.export.load import ExportError
+from deepseek_workloads.export.generate import Sampling, generate
+from deepseek_workloads.export.load import ExportError, load_export
 from deepseek_workloads.export.publish import export_model
 from deepseek_workloads.launch.replica import failure_of
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.serve.bring_up import check_model, load_model
+from deepseek_workloads.serve.engine.runner import Runner
 from deepseek_workloads.serve.served_model import ServedModel
 from deepseek_workloads.store.interface import AccessDenied, ObjectStore, StoreError, StoreUnavailable
 from deepseek_workloads.store.open import open_store
@@ -59,6 +62,42 @@ def test_so_is_one_that_was_altered_or_deleted(chat: ServedModel, tmp_path: Path
 
     assert "not compared: the active revision's export is gone" in gone.warnings
     assert "cannot be read" in altered.warnings[-1]
+
+
+def test_an_int8_export_stays_int8_and_answers_as_what_it_stands_for(
+    model: DeepseekV3ForCausalLM, tokenizer: Tokenizer, provenance: Provenance, tmp_path: Path
+) -> None:
+    """Prompts in pieces, then tokens of several rows, as the engine runs them."""
+    int8 = {name for name, tensor in model.state_dict().items() if ".experts." in name or "_proj" in name}
+    export = export_model(
+        open_store(Storage(uri=tmp_path.as_uri()), environ={}),
+        state=model.state_dict(),
+        architecture=model.architecture,
+        tokenizer=ExportTokenizer(tokenizer.to_str().encode(), eos_token_id=1),
+        provenance=provenance,
+        evaluation={},
+        int8=int8,
+    )
+    folder = Storage(uri=export.uri)
+    revision = ServedRevision(name="chat-1", uid="uid-1", storage=folder, digest=export.digest)
+    run = run_with_baseline(export.uri).model_copy(update={"revision": revision, "check": ServingCheck()})
+
+    served = load_model(run, open_store=open_store, device="cpu").export.model
+    widened = load_export(open_store(folder)).model
+
+    assert any(buffer.dtype == torch.int8 for buffer in served.buffers())
+    sampling = Sampling(max_tokens=16, temperature=0)
+    for prompt in ("The kernel", "A node runs pods.", "内核"):
+        ids = tokenizer.encode(prompt).ids
+        answers = (list(generate(each, ids, sampling=sampling, stop=(1,))) for each in (served, widened))
+        assert next(answers) == next(answers)
+    runners = [Runner(each) for each in (served, widened)]
+    for runner in runners:
+        for ids in ((5, 9, 30), (7, 2)):
+            prefill = runner.prefill(ids)
+            assert prefill.advance() is not None
+            runner.join(prefill)
+    torch.testing.assert_close(*(runner.decode([40, 41]) for runner in runners), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "manifest.json"])

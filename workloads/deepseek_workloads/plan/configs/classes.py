@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from deepseek_workloads.plan.configs.int8 import is_int8
+
 _DEEPSEEK = {
     "vocab_size": 129280,
     "hidden_size": 7168,
@@ -101,10 +103,11 @@ def _not_computed(kind: str, config: Mapping[str, Any]) -> Iterator[str]:
     if len(set(config.get("layer_types") or ())) > 1:
         yield "layer_types differ; only layers of one kind of attention can be loaded"
     quantised = config.get("quantization_config")
-    if quantised and not _in_blocks(quantised):
+    if quantised and not _in_blocks(quantised) and not is_int8(quantised):
         yield (
-            f"quantization_config is {quantised!r}; only fp8 in e4m3 with weight_block_size [128, 128] can "
-            "be loaded: convert it to bfloat16"
+            f"quantization_config is {quantised!r}; only fp8 in e4m3 with weight_block_size [128, 128], and "
+            "compressed-tensors' pack-quantized with weights of 8 bits, symmetric, by channel, can be "
+            "loaded: convert it to bfloat16"
         )
 
 
