@@ -46,7 +46,7 @@ def size_of(
     reduced = least <= size.nodes < workers.num_nodes and not job.spec.suspend and _was_reduced(job)
     if size.nodes == workers.num_nodes or reduced:
         return _elastic(size, job, pinned, list(pods), now=now, patience=patience)
-    problems = _problems(pinned, size.nodes, workers.num_nodes)
+    problems = _Rules(pinned, size.nodes).problems(workers.num_nodes)
     return replace(size, nodes=size.nodes if problems else workers.num_nodes, problems=problems)
 
 
@@ -101,12 +101,19 @@ def _waited(pod: PodFacts, now: datetime) -> float:
 
 def _largest(pinned: TrainingRun, present: int, candidates: Iterable[int]) -> int:
     """The first that the rules allow; the present number where they allow none."""
-    return next((nodes for nodes in candidates if not _problems(pinned, present, nodes)), present)
+    rules = _Rules(pinned, present)
+    return next((nodes for nodes in candidates if not rules.problems(nodes)), present)
 
 
-def _problems(pinned: TrainingRun, present: int, nodes: int) -> tuple[Problem, ...]:
-    """Rules of which the present number fails, too, have become stricter since the run began, and do not
-    stand against another."""
-    accepted = check_training(run_of_size(pinned, present))
-    found = check_training(run_of_size(pinned, nodes))
-    return tuple(each for each in found if each not in accepted)
+class _Rules:
+    """Those that the present number fails, too, have become stricter since the run began, and do not stand
+    against another."""
+
+    def __init__(self, pinned: TrainingRun, present: int) -> None:
+        self._pinned = pinned
+        self._accepted = check_training(run_of_size(pinned, present))
+
+    def problems(self, nodes: int) -> tuple[Problem, ...]:
+        """Why the run cannot have so many nodes."""
+        found = check_training(run_of_size(self._pinned, nodes))
+        return tuple(each for each in found if each not in self._accepted)

@@ -11,7 +11,7 @@ from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Control, Progress
 from deepseek_workloads.contract.records import DatasetManifest
-from deepseek_workloads.contract.run_config import DatasetRun, Source, Storage, TrainingRun
+from deepseek_workloads.contract.run_config import DatasetRun, Source, Storage, TrainingRun, Workers
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.store.log import CommitLog, live_checkpoints
@@ -162,6 +162,30 @@ def test_a_stopped_job_goes_on_from_where_it_was_in_new_pods(
     pods.worker(1, incarnation=1)
     progress: Progress = pods.wait_for_step(verdict.step + 1, seconds=SECONDS)
     assert progress.epoch == verdict.epoch + 1
+
+
+def test_a_stopped_job_goes_on_in_fewer_pods_with_the_samples_of_an_undisturbed_one(
+    pod_set: MakePods, training_run: TrainingRun, connect: Connect
+) -> None:
+    """What the operator does for another workers.numNodes."""
+    pods = pod_set(training_run)
+    coordinator, workers = pods.start_all()
+    pods.wait_for_step(5, seconds=SECONDS)
+    pods.control(Control(generation=2, desired_state="Stopped"))
+    before = pods.verdict(coordinator, seconds=SECONDS)
+    assert [worker.wait(seconds=SECONDS) for worker in workers] == [0, 0]
+
+    pods.run = training_run.model_copy(update={"workers": Workers(num_nodes=1)})
+    coordinator = pods.coordinator(incarnation=1)
+    pods.worker(0, incarnation=1)
+    pods.wait_for_step(before.step + 5, seconds=SECONDS)
+    pods.control(Control(generation=2, desired_state="Stopped"))
+    after = pods.verdict(coordinator, seconds=SECONDS)
+    assert (before.outcome, after.outcome, after.epoch) == ("Stopped", "Stopped", before.epoch + 1)
+    lines = metrics_of(training_run.storage, connect)
+    assert [sorted(lines[step]["sampleIds"]) for step in sorted(lines)] == [
+        sorted(ids) for ids in planned_ids(training_run, connect, steps=after.step)
+    ]
 
 
 def test_a_terminated_coordinator_hands_over_to_its_successor_and_workers_stay(

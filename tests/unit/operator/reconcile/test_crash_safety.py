@@ -6,13 +6,14 @@ things happen to the pods as in the undisturbed life.
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from deepseek_operator.cluster.interface import ClusterError
 from deepseek_operator.cluster.kinds import TRAINING_JOB
+from deepseek_operator.status.size import Patience
 from deepseek_workloads.contract.messages import Progress, Verdict
 
 SUCCESS = Verdict(
@@ -91,6 +92,43 @@ async def _life(world: Any) -> None:
     await _settle(world)
 
 
+async def _elastic_life(world: Any) -> None:
+    """A job finds one node of two, goes on with it, finds the other, grows, and succeeds."""
+    cluster, patience = world.cluster, Patience()
+    world.add_job(workers={"numNodes": 2, "minNodes": 1, "resources": {"cpu": "1", "memory": "3Gi"}})
+    await _settle(world)
+    _start_coordinator(world, 1)
+    await _settle(world)
+    cluster.start_pod("dsjob-tiny-worker-0-1", node="node-0")
+    cluster.unschedulable_pod("dsjob-tiny-worker-1-1", "0/1 nodes are available")
+    world.clock.advance(patience.shrink)
+    await _stop_and_begin(world, 1)
+    cluster.start_pod("dsjob-tiny-worker-0-2", node="node-0")
+    await _settle(world)
+    world.clock.advance(patience.grow)
+    await _settle(world)
+    cluster.start_pod("dsjob-tiny-standby-1-1", node="node-1")
+    await _stop_and_begin(world, 2)
+    cluster.finish_pod("dsjob-tiny-coordinator-3", verdict=SUCCESS)
+    await _settle(world)
+    cluster.let_go_terminating()
+    await _settle(world)
+
+
+async def _stop_and_begin(world: Any, incarnation: int) -> None:
+    """The run is asked to stop and does; its pods end, and the next coordinator starts."""
+    await _settle(world)
+    stopped = Verdict(outcome="Stopped", reason="Stopped")
+    world.cluster.finish_pod(f"dsjob-tiny-coordinator-{incarnation}", verdict=stopped)
+    del world.coordinators.answers[COORDINATOR_IPS[incarnation]]
+    for _ in range(2):
+        await _settle(world)
+        world.cluster.let_go_terminating()
+    await _settle(world)
+    _start_coordinator(world, incarnation + 1)
+    await _settle(world)
+
+
 def _end(world: Any) -> dict[str, Any]:
     cluster = world.cluster
     created = [write for write in cluster.writes if write.startswith("create Pod")]
@@ -102,32 +140,38 @@ def _end(world: Any) -> dict[str, Any]:
     }
 
 
-async def _live(new_world: Callable[[], Any], **cut: int) -> Any:
+Life = Callable[[Any], Awaitable[None]]
+
+
+async def _live(life: Life, new_world: Callable[[], Any], **cut: int) -> Any:
     world = new_world()
     for name, call in cut.items():
         setattr(world.cluster, name, call)
-    await _life(world)
+    await life(world)
     return world
 
 
-@pytest.fixture
-def undisturbed(new_world: Callable[[], Any]) -> Any:
-    return asyncio.run(_live(new_world))
-
-
-def test_the_undisturbed_life_ends_in_success(undisturbed: Any) -> None:
+def test_the_undisturbed_life_ends_in_success(new_world: Callable[[], Any]) -> None:
+    undisturbed = asyncio.run(_live(_life, new_world))
     assert undisturbed.status()["state"] == "Succeeded"
     assert undisturbed.status()["failures"] == 1
     assert undisturbed.cluster.pods() == ["dsjob-tiny-coordinator-4"]
     assert undisturbed.cluster.calls > 100
 
 
+def test_the_undisturbed_life_of_an_elastic_job_counts_no_restart(new_world: Callable[[], Any]) -> None:
+    status = asyncio.run(_live(_elastic_life, new_world)).status()
+    assert (status["state"], status["nodes"], status["restarts"]) == ("Succeeded", 2, 0)
+
+
 @pytest.mark.parametrize("cut", ["fail_at", "lose_answer_at"])
+@pytest.mark.parametrize("life", [_life, _elastic_life])
 def test_killed_around_any_write_the_end_is_the_same(
-    undisturbed: Any, new_world: Callable[[], Any], cut: str
+    life: Life, new_world: Callable[[], Any], cut: str
 ) -> None:
     """Reads have no effect: killed at one of them is killed after the write before it."""
+    undisturbed = asyncio.run(_live(life, new_world))
     expected = _end(undisturbed)
     for call in undisturbed.cluster.write_calls:
-        world = asyncio.run(_live(new_world, **{cut: call}))
+        world = asyncio.run(_live(life, new_world, **{cut: call}))
         assert _end(world) == expected, f"{cut} call {call}"

@@ -1,0 +1,43 @@
+"""Another number of nodes is held against the rules, not against those that the run has outlived."""
+
+from typing import Any
+
+import pytest
+
+from deepseek_operator.status.size import Patience, run_of_size, size_of
+from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.rules import check_training
+
+
+@pytest.fixture
+def outdated(run: TrainingRun) -> TrainingRun:
+    """Of an older operator: with a setting that is refused today."""
+    evaluation = run.evaluation.model_copy(update={"answers": 5})
+    refused = run.model_copy(update={"evaluation": evaluation})
+    assert [problem.field for problem in check_training(refused)] == ["spec.evaluation.answers"]
+    return refused
+
+
+def test_what_was_refused_since_the_run_began_does_not_hold_it_at_its_size(
+    make_job: Any, outdated: TrainingRun, now: Any
+) -> None:
+    wanted = outdated.workers.num_nodes * 2
+    job = make_job({"workers": {"numNodes": wanted}})
+    size = size_of(job, outdated, [], now=now, patience=Patience())
+    assert (size.nodes, size.problems) == (wanted, ())
+
+
+def test_a_number_that_the_rules_refuse_is_named_alone(
+    make_job: Any, outdated: TrainingRun, now: Any
+) -> None:
+    job = make_job({"workers": {"numNodes": outdated.training.global_batch_size + 1}})
+    size = size_of(job, outdated, [], now=now, patience=Patience())
+    assert size.nodes == outdated.workers.num_nodes
+    assert [problem.field for problem in size.problems] == ["spec.training.globalBatchSize"]
+
+
+def test_nothing_but_the_workers_of_a_run_depends_on_its_size(run: TrainingRun) -> None:
+    larger = run_of_size(run, 8)
+    assert larger.workers.num_nodes == 8
+    assert larger.model_copy(update={"workers": run.workers}) == run
+    assert run_of_size(larger, run.workers.num_nodes) == run
