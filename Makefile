@@ -142,7 +142,7 @@ bench-step-time: setup ## The plan's model of step time: its error on published 
 	@$(TEST_ENV) python bench/step_time.py $(if $(SCALING),--scaling $(SCALING))
 
 bench-head-gates: setup ## Milliseconds of attention to a prompt behind gates, by how many are open, beside none
-	@$(TEST_ENV) python bench/head_gates.py
+	@$(TEST_ENV) python bench/head_gates.py $(ARGS)
 
 bench-checkpoint: setup ## Stall, GB/s and recovery with checkpoints of 1 GB in S3, against torch's DCP
 	@$(TEST_ENV) python bench/checkpoint.py $(ARGS)

@@ -9,12 +9,12 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 import torch
+from clocks import CLOCK_HELP, CLOCKS, Clock
 from process_status import status_bytes
 from report import Point, emit, say
 
@@ -26,9 +26,6 @@ RUNS = 5
 LENGTHS = (512, 1024, 2048, 4096, 8192, 16384)
 WINDOW = 512
 DENSE = "gqa"
-CLOCKS: Mapping[str, Callable[[], float]] = MappingProxyType(
-    {"wall": time.perf_counter, "cpu": time.process_time}
-)
 _SEED = 17
 _TOKENS = 4096  # of a run, at least: a short pass alone is shorter than what disturbs it
 _MAIN = "import json, sys; from attention import peak; print(json.dumps(peak(sys.argv[1], int(sys.argv[2]))))"
@@ -67,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help=CLOCK_HELP)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for length in arguments.lengths:
@@ -78,7 +75,7 @@ def main() -> None:
             _report(kind, length, "MiB", [memory[kind]], [memory[DENSE]])
 
 
-def times(length: int, *, runs: int, clock: Callable[[], float]) -> dict[str, list[float]]:
+def times(length: int, *, runs: int, clock: Clock) -> dict[str, list[float]]:
     """Milliseconds of a pass, by kind; a run measures each kind, one after another."""
     passes = {kind: a_pass(architecture, length) for kind, architecture in KINDS.items()}
     repeats = max(1, _TOKENS // length)

@@ -1,13 +1,15 @@
-"""What closed heads save: attention to a prompt behind gates, at several shares of open ones, beside the same
-layer without gates.
+"""`make bench-head-gates`: what closed heads save in attention to a prompt, by the share of open ones.
 
-One JSON line for each share: milliseconds of ours and of the plain layer, interleaved, one thread.
+One JSON line for each share: milliseconds of the layer with gates and of the same one without, in turns, on
+one thread.
 """
 
-import time
+import argparse
 from collections.abc import Callable
+from functools import partial
 
 import torch
+from clocks import CLOCK_HELP, CLOCKS, Clock
 from report import Point, emit
 from torch import Tensor, nn
 
@@ -21,8 +23,14 @@ _PAIRS, _LENGTH, _PRESET = 5, 2048, "deepseek-v3-128m"
 _SHARES = (1.0, 0.5, 0.25, 0.0)
 
 
-@torch.inference_mode()
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help=CLOCK_HELP)
+    measure(CLOCKS[parser.parse_args().clock])
+
+
+@torch.inference_mode()
+def measure(clock: Clock) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(1)
     plain_architecture = PRESETS[_PRESET]
@@ -38,7 +46,7 @@ def main() -> None:
     for share in _SHARES:
         gated.head_gate.bias.copy_(_bias(logits, share) - 2.0)  # what the gates add themselves
         runs = [
-            (_milliseconds(lambda: gated(hidden, rotation)), _milliseconds(lambda: plain(hidden, rotation)))
+            [_milliseconds(partial(layer, hidden, rotation), clock) for layer in (gated, plain)]
             for _ in range(_PAIRS + 1)
         ]
         ours, peer = zip(*runs[1:], strict=True)
@@ -53,10 +61,10 @@ def _bias(logits: Tensor, share: float) -> Tensor:
     return -logits[0].quantile(1 - share, dim=0)
 
 
-def _milliseconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _milliseconds(call: Callable[[], object], clock: Clock) -> float:
+    start = clock()
     call()
-    return (time.perf_counter() - start) * 1000
+    return (clock() - start) * 1000
 
 
 if __name__ == "__main__":

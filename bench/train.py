@@ -6,12 +6,10 @@ the machine's measured peak. Memory is of processes of their own (`peak_memory`)
 """
 
 import argparse
-import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch
+from clocks import CLOCK_HELP, CLOCKS, Clock
 from peak_memory import measure as measure_memory
 from report import Point, emit, say
 from roofline import good_dtypes
@@ -24,8 +22,6 @@ LENGTHS = (512, 2048)
 TOKENS = 2048  # of a step
 FASTER, OF_PEAK, LESS_MEMORY = 2.0, 0.7, 1 / 0.6  # the goals
 _TRIAL_TOKENS = 128
-Clock = Callable[[], float]
-CLOCKS: Mapping[str, Clock] = MappingProxyType({"wall": time.perf_counter, "cpu": time.process_time})
 _HOPELESS = 3.0  # times the fastest in a short trial: not tried at full size
 
 
@@ -58,8 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--points", help="of all, such as 8M-512-fp32,60M-2048-bf16")
-    clocks = "cpu: processor time, for a machine that others use too"
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help=clocks)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help=CLOCK_HELP)
     return parser.parse_args()
 
 
