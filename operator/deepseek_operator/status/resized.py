@@ -25,8 +25,8 @@ def resized(view: View) -> Draft | None:
     wanted = view.resource.spec.workers.num_nodes
     if size.nodes < wanted:
         message = (
-            f"the run goes on with {size.nodes} of {wanted} nodes (spec.workers.minNodes): there was none "
-            "for the others; standby pods look for them, and it goes on with those that they find"
+            f"the run goes on with {size.nodes} of {wanted} nodes (spec.workers.minNodes) until standby pods "
+            "have found nodes for more; they are created from time to time"
         )
         return Draft(RESIZED, "False", NODES_MISSING, message)
     if view.earlier(RESIZED) is None:
