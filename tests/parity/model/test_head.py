@@ -12,6 +12,7 @@ _HIDDEN, _VOCABULARY = 12, 40
 @pytest.fixture(params=[1, 7, 21, 1000], ids="rows={}".format)
 def rows_in_a_chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(head, "LOSS_CHUNK_ELEMENTS", {False: request.param * _VOCABULARY})
+    monkeypatch.setattr(head, "_IN_CACHE", 3 * _VOCABULARY)
     return int(request.param)
 
 

@@ -36,7 +36,7 @@ def test_attention_in_chunks(
     length: int, at_a_time: int, value_width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunked_attention, "_BLOCK", 8)
-    monkeypatch.setattr(chunked_attention, "_ELEMENTS", at_a_time)
+    monkeypatch.setattr(chunked_attention, "_BYTES", at_a_time)
 
     def plain(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=0.3)

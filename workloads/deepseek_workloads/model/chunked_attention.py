@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 _BLOCK = 128  # queries: smaller ones leave products too thin, larger ones compute more of what is masked
-_ELEMENTS = 2**20  # weights at a time: what stays in a core's caches
+_BYTES = 2**20  # of weights at a time: what a core's second-level cache holds
 
 
 def attend_in_chunks(
@@ -59,7 +59,7 @@ class _ChunkedAttention(torch.autograd.Function):
 def _blocks(queries: Tensor, window: int | None) -> Iterator[tuple[slice, slice, slice]]:
     """Heads, rows, and the columns that any of those rows sees."""
     heads, length = queries.shape[:2]
-    at_a_time = max(1, _ELEMENTS // (min(_BLOCK, length) * length))
+    at_a_time = max(1, _BYTES // (min(_BLOCK, length) * length * queries.element_size()))
     for head in range(0, heads, at_a_time):
         for row in range(0, length, _BLOCK):
             end = min(row + _BLOCK, length)

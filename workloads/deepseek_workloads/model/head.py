@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from deepseek_workloads.plan.memory import LOSS_CHUNK_ELEMENTS
 
+_IN_CACHE = 2**18  # logits of a CPU's core between two products: its second-level cache holds them in float32
 IGNORED = -100  # a label that is not predicted: padding, a prompt, a repeated row (`data.rows` has the same)
 
 
@@ -54,22 +55,22 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         # The mean's divisor comes in with the backward pass: float16 has no room for so small numbers.
         mean = counted.sum().clamp(min=1).to(exact).reciprocal()
         ones = counted.to(exact).unsqueeze(1)
-        labels = labels.where(counted, 0)
-        rows = max(1, LOSS_CHUNK_ELEMENTS[hidden.device.type == "cuda"] // weight.shape[0])
+        expected = labels.where(counted, 0).unsqueeze(1)
+        on_gpu = hidden.device.type == "cuda"
+        rows = max(1, LOSS_CHUNK_ELEMENTS[on_gpu] // weight.shape[0])
+        at_a_time = rows if on_gpu else max(1, _IN_CACHE // weight.shape[0])
+        logits = hidden.new_empty(min(rows, hidden.shape[0]), weight.shape[0])
         for start in range(0, hidden.shape[0], rows):
-            part, expected = hidden[start : start + rows], labels[start : start + rows, None]
-            weights = ones[start : start + rows]
-            logits = (part @ weight.t()).to(exact)
-            largest, of_expected = logits.amax(-1, keepdim=True), logits.gather(1, expected)
-            probabilities = logits.softmax(-1)
-            # The largest probability is exp(largest - logsumexp) and at least 1/V: the fused softmax is
-            # enough, and logsumexp needs no second pass of exponentials.
-            normaliser = largest - probabilities.amax(-1, keepdim=True).log()
-            total += ((normaliser - of_expected) * weights).sum()
+            end = min(start + rows, hidden.shape[0])
+            part, gradient = hidden[start:end], logits[: end - start]
+            torch.mm(part, weight.t(), out=gradient)
+            for first in range(start, end, at_a_time):
+                last = min(first + at_a_time, end)
+                of_rows = gradient[first - start : last - start]
+                total += _replace_by_gradient(of_rows, expected[first:last], ones[first:last])
             if of_hidden is None or of_weight is None:
                 continue
-            gradient = probabilities.mul_(weights).scatter_add_(1, expected, -weights).to(hidden.dtype)
-            torch.mm(gradient, weight, out=of_hidden[start : start + rows])
+            torch.mm(gradient, weight, out=of_hidden[start:end])
             _accumulate_product(of_weight, gradient.t(), part)
         # Not yet a mean, a sum can be too large for float16; other numbers are kept as they will be given.
         if of_weight is not None and weight.dtype != torch.float16:
@@ -83,6 +84,19 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         of_hidden, of_weight, mean = ctx.saved_tensors
         scale = gradients[0] * mean
         return of_hidden * scale.to(of_hidden.dtype), (of_weight * scale).to(ctx.weight_dtype), None
+
+
+def _replace_by_gradient(logits: Tensor, expected: Tensor, ones: Tensor) -> Tensor:
+    """`logits` [n, V] become the gradient of the sum of the rows' losses, which is returned; int64 `expected`
+    [n, 1], `ones` [n, 1] with 0 where a row does not count, in the dtype to compute in."""
+    exact = logits.to(ones.dtype)
+    largest, of_expected = exact.amax(-1, keepdim=True), exact.gather(1, expected)
+    probabilities = exact.softmax(-1)
+    # The largest probability is exp(largest - logsumexp) and at least 1/V: the fused softmax is enough, and
+    # logsumexp needs no second pass of exponentials.
+    normaliser = largest - probabilities.amax(-1, keepdim=True).log()
+    logits.copy_(probabilities.mul_(ones).scatter_add_(1, expected, -ones))
+    return ((normaliser - of_expected) * ones).sum()
 
 
 def _accumulate_product(total: Tensor, left: Tensor, right: Tensor) -> None:

@@ -200,9 +200,10 @@ def _moments(architecture: Architecture, layout: Layout, optimizer: str) -> int:
 
 
 def _logits(architecture: Architecture, tokens: int, compute: int, *, gpu: bool) -> int:
-    """A chunk's logits and their softmax, of which a lower precision has a copy; and the head's gradient,
-    which the forward pass makes, with a product that is added to it where the dtypes differ."""
+    """A chunk's logits, and on a GPU, where it is not taken row by row, two copies of at least float32; the
+    head's gradient, which the forward pass makes, with a product that is added where the dtypes differ."""
     chunk = min(tokens * architecture.vocab_size, max(LOSS_CHUNK_ELEMENTS[gpu], architecture.vocab_size))
     head = architecture.vocab_size * architecture.hidden_size
-    lower = compute if compute < MASTER_BYTES else 0
-    return MASTER_BYTES * (2 * chunk + head) + lower * (chunk + head)
+    added = compute * head if compute < MASTER_BYTES else 0
+    copies = 2 * MASTER_BYTES * chunk if gpu else 0
+    return MASTER_BYTES * head + added + compute * chunk + copies
