@@ -61,7 +61,8 @@ def test_gradients_of_weights_are_of_rounded_activations_alone() -> None:
     """That of `down` is an outer product in full: all that is rounded is what the first product made."""
     inputs, gate_up, down = rows(6, 32), rows(2, 32, 32, seed=1), rows(2, 32, 16, seed=2)
     counts, parts = torch.tensor([4, 2]), [gate_up.requires_grad_(), down.requires_grad_()]
-    grouped_network(inputs, gate_up, down, counts, float8_grouped_linear).sum().backward()
+    outputs = grouped_network(inputs, torch.ones(6), (gate_up, down), counts, linear=float8_grouped_linear)
+    outputs.sum().backward()
     inner = float8_grouped_linear(inputs, gate_up.detach().transpose(1, 2), counts)
     gate, up = inner.chunk(2, dim=-1)
     activated = nn.functional.silu(gate) * up

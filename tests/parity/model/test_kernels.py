@@ -106,15 +106,17 @@ def test_networks_of_which_some_get_no_rows(
 ) -> None:
     monkeypatch.setattr(grouped_network, "_multiple", lambda _: multiple)
 
-    def plain(rows: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    def plain(rows: Tensor, factors: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
         outputs = []
         for part, first, second in zip(rows.split(counts), gate_up, down, strict=True):
             gate, up = (part @ first.t()).chunk(2, dim=-1)
             outputs.append((F.silu(gate) * up) @ second.t())
-        return torch.cat(outputs)
+        return torch.cat(outputs) * factors.unsqueeze(1)
 
     assert_equal(
-        lambda *parts: grouped_network.grouped_network(*parts, torch.tensor(counts)),
+        lambda rows, factors, *matrices: grouped_network.grouped_network(
+            rows, factors, matrices, torch.tensor(counts)
+        ),
         plain,
-        [draw(sum(counts), 6), draw(5, 14, 6), draw(5, 6, 7)],
+        [draw(sum(counts), 6), draw(sum(counts)), draw(5, 14, 6), draw(5, 6, 7)],
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from deepseek_workloads.contract.architecture import MoE
-from deepseek_workloads.model.grouped_network import GroupedLinear, grouped_network
+from deepseek_workloads.model.grouped_network import GroupedLinear, Sorting, grouped_network
 
 Work = Callable[[], None]
 
@@ -42,28 +42,40 @@ class RoutedExperts(nn.Module):
         `chosen` sends to expert E goes to none. `meanwhile` is called once: where ranks share experts, while
         tokens are on their way to them."""
         dtype = _compute_dtype(tokens)
-        order = chosen.flatten().argsort(stable=True)
-        back = torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device=order.device))
-        grouped: Tensor = _Dispatch.apply(tokens.to(dtype), order, back, chosen.shape[1])  # type: ignore[no-untyped-call]
-        returned = permuted(self._outputs(grouped, counts, meanwhile), back, order)
-        returned = returned.view(*chosen.shape, -1)
-        return torch.bmm(weights.to(dtype).unsqueeze(1), returned).squeeze(1).to(tokens.dtype)
+        sorting = Sorting.of(chosen)
+        factors = permuted(weights.to(dtype).flatten(), sorting.order, sorting.back)
+        outputs = self._outputs(tokens.to(dtype), factors, counts, sorting, meanwhile)
+        mixed: Tensor = _Collect.apply(outputs, *sorting, tokens.shape[0])  # type: ignore[no-untyped-call]
+        return mixed.to(tokens.dtype)
 
-    def _outputs(self, grouped: Tensor, counts: Tensor, meanwhile: Work) -> Tensor:
-        """[M, H] sorted by expert -> [M, H]; zeros for the last rows, which `counts` leaves out."""
-        rows = grouped.shape[0]
-        limited = self.limited and self.training
-        if limited:
-            grouped = grouped[: int(counts.sum())]
-        outputs = self._products(grouped, counts, meanwhile)
-        return F.pad(outputs, (0, 0, 0, rows - outputs.shape[0])) if limited else outputs
+    def _outputs(
+        self, tokens: Tensor, factors: Tensor, counts: Tensor, sorting: Sorting, meanwhile: Work
+    ) -> Tensor:
+        """[N, H], [M] -> [M, H] sorted by expert; zeros for the last rows, which `counts` leaves out."""
+        if not (self.limited and self.training):
+            return self._products(tokens, factors, counts, sorting, meanwhile)
+        room = int(counts.sum())
+        outputs = self._products(spread(tokens, sorting)[:room], factors[:room], counts, None, meanwhile)
+        return F.pad(outputs, (0, 0, 0, factors.numel() - room))
 
-    def _products(self, grouped: Tensor, counts: Tensor, meanwhile: Work) -> Tensor:
-        """[M, H] sorted by expert -> [M, H]."""
-        gate_up, down = (_local(part).to(grouped.dtype) for part in (self.gate_up_proj, self.down_proj))
-        outputs = grouped_network(grouped, gate_up, down, counts, self.linear)
+    def _products(
+        self, rows: Tensor, factors: Tensor, counts: Tensor, sorting: Sorting | None, meanwhile: Work
+    ) -> Tensor:
+        """`rows` [M, H] sorted by expert, or tokens [N, H] whose `sorting` is given -> [M, H]."""
+        matrices = self._in_dtype(self.gate_up_proj, rows), self._in_dtype(self.down_proj, rows)
+        outputs = grouped_network(rows, factors, matrices, counts, sorting=sorting, linear=self.linear)
         meanwhile()
         return outputs
+
+    @staticmethod
+    def _in_dtype(matrices: Tensor, rows: Tensor) -> Tensor:
+        return _local(matrices).to(rows.dtype)
+
+
+def spread(tokens: Tensor, sorting: Sorting) -> Tensor:
+    """[N, H] -> each token once for each of its choices, sorted by expert."""
+    rows: Tensor = _Spread.apply(tokens, *sorting)  # type: ignore[no-untyped-call]
+    return rows
 
 
 def permuted(rows: Tensor, forth: Tensor, back: Tensor) -> Tensor:
@@ -83,21 +95,27 @@ def _compute_dtype(tokens: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tokens.dtype
 
 
-class _Dispatch(torch.autograd.Function):
-    """Each token K times, sorted by expert. The gradient is gathered, so that it never depends on the order
-    of additions (an index_add on a GPU does)."""
+class _Spread(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, order: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(order, back)
+        ctx.tokens = tokens.shape[0]
+        return Sorting(order, back).spread(tokens)
 
     @staticmethod
-    def forward(ctx: Any, tokens: Tensor, order: Tensor, back: Tensor, choices: int) -> Tensor:
-        ctx.save_for_backward(back)
-        ctx.choices = choices
-        return tokens.index_select(0, order // choices)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return Sorting(*ctx.saved_tensors).collect(gradients[0], ctx.tokens), None, None
+
+
+class _Collect(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, order: Tensor, back: Tensor, tokens: int) -> Tensor:
+        ctx.save_for_backward(order, back)
+        return Sorting(order, back).collect(rows, tokens)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        (back,) = ctx.saved_tensors
-        per_choice = gradients[0].index_select(0, back)
-        return per_choice.view(-1, ctx.choices, per_choice.shape[-1]).sum(1), None, None, None
+        return Sorting(*ctx.saved_tensors).spread(gradients[0]), None, None, None
 
 
 class _Permute(torch.autograd.Function):

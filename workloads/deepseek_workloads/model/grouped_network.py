@@ -1,11 +1,12 @@
 """Gated feed-forward networks for rows that are sorted by network: two grouped products and the gate.
 
 On a GPU one kernel makes a grouped product; on a CPU, where sizes are at hand, it is a loop of products.
-The backward pass keeps the rows and what the first product made; the gate is made again.
+The backward pass keeps what the first product made; the gate is made again. It knows rows and groups, not why
+a row is in one.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,41 +22,97 @@ _ROWS = 32
 GroupedLinear = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
+class Sorting(NamedTuple):
+    """Of the choices of N tokens by group: int64 [N * choices] each."""
+
+    order: Tensor  # of each sorted row, which choice it is; its token is this // choices
+    back: Tensor  # the inverse: of each choice, where it lies
+
+    @classmethod
+    def of(cls, chosen: Tensor) -> "Sorting":
+        """`chosen` int64 [N, choices]: the group of each."""
+        order = chosen.flatten().argsort(stable=True)
+        places = torch.arange(order.numel(), device=order.device)
+        return cls(order, torch.empty_like(order).scatter_(0, order, places))
+
+    def spread(self, tokens: Tensor) -> Tensor:
+        """[N, H] -> [N * choices, H], sorted."""
+        return tokens.index_select(0, self.order // (self.order.numel() // tokens.shape[0]))
+
+    def collect(self, rows: Tensor, tokens: int) -> Tensor:
+        """[N * choices, H], sorted -> [N, H]: the sum of each token's. Gathered, so that it never depends on
+        the order of additions (an index_add on a GPU does)."""
+        return rows.index_select(0, self.back).view(tokens, -1, rows.shape[-1]).sum(1)
+
+
 def grouped_network(
-    rows: Tensor, gate_up: Tensor, down: Tensor, counts: Tensor, linear: GroupedLinear | None = None
+    rows: Tensor,
+    factors: Tensor,
+    matrices: tuple[Tensor, Tensor],
+    counts: Tensor,
+    *,
+    sorting: Sorting | None = None,
+    linear: GroupedLinear | None = None,
 ) -> Tensor:
-    """`rows` [M, H] of which the first counts[0] pass network 0 and so on, `gate_up` [E, 2I, H], `down`
-    [E, H, I], `counts` int64 [E] with the sum M -> [M, H]. One dtype. `linear`: what makes the products of
+    """`rows` [M, H] of which the first counts[0] pass network 0 and so on, `factors` [M] of what they become,
+    `matrices` gate_up [E, 2I, H] and down [E, H, I], `counts` int64 [E] with the sum M -> [M, H]. One dtype.
+
+    `sorting`: `rows` are tokens [N, H] that are still to be spread. `linear`: what makes the products of
     activations and of their gradients in place of `grouped_linear`; those of weights stay as they are."""
-    outputs: Tensor = _GroupedNetwork.apply(rows, gate_up, down, counts, linear or grouped_linear)  # type: ignore[no-untyped-call]
+    order = sorting or (None, None)
+    outputs: Tensor = _GroupedNetwork.apply(
+        rows, factors, *matrices, counts, *order, linear or grouped_linear
+    )  # type: ignore[no-untyped-call]
     return outputs
 
 
 class _GroupedNetwork(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, gate_up: Tensor, down: Tensor, counts: Tensor, linear: GroupedLinear
-    ) -> Tensor:
-        ctx.linear = linear
-        inner = linear(rows, gate_up.transpose(1, 2), counts)
-        gate, up = inner.chunk(2, dim=-1)
-        ctx.save_for_backward(rows, gate_up, down, counts, inner)
-        return linear(F.silu(gate).mul_(up), down.transpose(1, 2), counts)
+    """Factors come before the second product: their gradient is then at hand without its result. Spread rows
+    are as large as results; they are spread again."""
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        rows, gate_up, down, counts, inner = ctx.saved_tensors
-        gradient = gradients[0].contiguous()
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        factors: Tensor,
+        gate_up: Tensor,
+        down: Tensor,
+        counts: Tensor,
+        order: Tensor | None,
+        back: Tensor | None,
+        linear: GroupedLinear,
+    ) -> Tensor:
+        ctx.linear = linear
+        inner = linear(_spread(rows, order, back), gate_up.transpose(1, 2), counts)
         gate, up = inner.chunk(2, dim=-1)
-        activated = F.silu(gate)
-        of_down = grouped_outer(gradient, activated * up, counts)
+        ctx.save_for_backward(rows, factors, gate_up, down, counts, order, back, inner)
+        activated = F.silu(gate).mul_(up).mul_(factors.unsqueeze(1))
+        return linear(activated, down.transpose(1, 2), counts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        rows, factors, gate_up, down, counts, order, back, inner = ctx.saved_tensors
+        gradient, factor = gradients[0].contiguous(), factors.unsqueeze(1)
+        gate, up = inner.chunk(2, dim=-1)
+        opened = F.silu(gate)
+        activated = opened * up
         of_product = ctx.linear(gradient, down, counts)
+        of_factors = (of_product * activated).sum(-1)
+        of_down = grouped_outer(gradient, activated.mul_(factor), counts)
+        of_product.mul_(factor)
         of_inner = torch.empty_like(inner)
         of_gate, of_up = of_inner.chunk(2, dim=-1)
-        torch.mul(of_product, activated, out=of_up)
+        torch.mul(of_product, opened, out=of_up)
         torch.ops.aten.silu_backward.grad_input(of_product.mul_(up), gate, grad_input=of_gate)
-        of_gate_up = grouped_outer(of_inner, rows, counts)
-        return ctx.linear(of_inner, gate_up, counts), of_gate_up, of_down, None, None
+        of_gate_up = grouped_outer(of_inner, _spread(rows, order, back), counts)
+        of_rows = ctx.linear(of_inner, gate_up, counts)
+        if order is not None:
+            of_rows = Sorting(order, back).collect(of_rows, rows.shape[0])
+        return of_rows, of_factors, of_gate_up, of_down, None, None, None, None
+
+
+def _spread(rows: Tensor, order: Tensor | None, back: Tensor | None) -> Tensor:
+    return rows if order is None or back is None else Sorting(order, back).spread(rows)
 
 
 def grouped_linear(rows: Tensor, matrices: Tensor, counts: Tensor) -> Tensor:

@@ -43,10 +43,15 @@ class Kept:
 
 
 @lru_cache(maxsize=256)
-def kept_per_token(a: Architecture, *, length: int, gpu: bool = False, recompute: bool = False) -> Kept:
-    """`length` of a sequence; `recompute`: layers keep their input only, and run again one by one."""
+def kept_per_token(
+    a: Architecture, *, length: int, gpu: bool = False, recompute: bool = False, experts_shared: bool = False
+) -> Kept:
+    """`length` of a sequence; `recompute`: layers keep their input only, and run again one by one;
+    `experts_shared`: tokens travel to experts of other ranks, and as many come."""
     modules = a.num_nextn_predict_layers
     layers = [_layer(a, index, length, gpu=gpu) for index in range(a.num_hidden_layers + modules)]
+    if experts_shared or (a.moe is not None and a.moe.expert_capacity_factor is not None):
+        layers = [layer + _spread(a, index) for index, layer in enumerate(layers)]
     # A module for more than the next token: two more norms, what they are joined to, a last norm of its own.
     kept = _last(a)
     for _ in range(modules):
@@ -139,7 +144,13 @@ def _rounds(a: Architecture) -> Kept:
 
 def _mixture(moe: MoE, hidden: int) -> Kept:
     gated = 3 * moe.moe_intermediate_size
-    # What goes in and comes out is kept too; gate and up, of which the product is made again.
-    routed = moe.num_experts_per_tok * 2 * (hidden + moe.moe_intermediate_size)
+    # Gate and up, of which the product is made again, and a factor; tokens are spread again.
+    routed = moe.num_experts_per_tok * (2 * moe.moe_intermediate_size + 1)
     router = Kept(raised=hidden, exact=4 * moe.n_routed_experts)
     return router + Kept(computed=routed + moe.n_shared_experts * gated)
+
+
+def _spread(a: Architecture, index: int) -> Kept:
+    """Rows of experts, where they are not at hand as tokens."""
+    moe = a.mixture_of(index)
+    return Kept() if moe is None else Kept(computed=moe.num_experts_per_tok * a.hidden_size)

@@ -92,7 +92,13 @@ def estimate_memory(
     tokens = micro_batch_size * sequence_length // layout.context
     optimizer_bytes = round(trained * MASTER_BYTES * _moments(architecture, layout, optimizer))
     stored_bytes = MASTER_BYTES * _stored(architecture, layout)
-    kept = kept_per_token(architecture, length=sequence_length, gpu=gpu, recompute=recompute)
+    kept = kept_per_token(
+        architecture,
+        length=sequence_length,
+        gpu=gpu,
+        recompute=recompute,
+        experts_shared=layout.expert > 1,
+    )
     memory = MemoryEstimate(
         weights=_weights(architecture, zero_stage, layout, compute),
         gradients=round(trained * _gradients(architecture, zero_stage, layout, compute)),

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import Shard, distribute_tensor
 
 from deepseek_workloads.model.block import MixtureOfExperts
-from deepseek_workloads.model.experts import RoutedExperts, Work, nothing, permuted
+from deepseek_workloads.model.experts import RoutedExperts, Work, nothing, permuted, spread
+from deepseek_workloads.model.grouped_network import Sorting
 from deepseek_workloads.plan.layout import Layout
 from deepseek_workloads.train.parallel.collectives import all_rows, exchanged, own_rows
 from deepseek_workloads.train.parallel.gradients import own_part
@@ -63,19 +64,24 @@ class SharedExperts(RoutedExperts):
         mixed = super().forward(*own, own_counts, meanwhile)
         return all_rows(mixed, group, rows=tokens.shape[0])
 
-    def _products(self, grouped: Tensor, counts: Tensor, meanwhile: Work) -> Tensor:
+    def _products(
+        self, rows: Tensor, factors: Tensor, counts: Tensor, sorting: Sorting | None, meanwhile: Work
+    ) -> Tensor:
         group = self._expert_group
         if group.size() == 1:
-            return super()._products(grouped, counts, meanwhile)
+            return super()._products(rows, factors, counts, sorting, meanwhile)
+        grouped = rows if sorting is None else spread(rows, sorting)
         to, of, received = _agreed(counts, group)
+        arrived_factors = exchanged(factors, to=to, of=of, group=group)
         arrived = exchanged(grouped, to=to, of=of, group=group, meanwhile=meanwhile)
         # They come by sender, and by expert within: the products want them by expert.
         local = received.shape[1]
         experts = torch.arange(local, device=counts.device).repeat(group.size())
-        order = experts.repeat_interleave(received.flatten(), output_size=sum(of)).argsort(stable=True)
-        back = torch.empty_like(order).scatter_(0, order, torch.arange(order.numel(), device=order.device))
-        outputs = super()._products(permuted(arrived, order, back), received.sum(0), nothing)
-        return exchanged(permuted(outputs, back, order), to=of, of=to, group=group)
+        by_expert = Sorting.of(experts.repeat_interleave(received.flatten(), output_size=sum(of)))
+        sorted_rows, sorted_factors = (permuted(part, *by_expert) for part in (arrived, arrived_factors))
+        outputs = super()._products(sorted_rows, sorted_factors, received.sum(0), None, nothing)
+        returned = permuted(outputs, by_expert.back, by_expert.order)
+        return exchanged(returned, to=of, of=to, group=group)
 
 
 def _agreed(counts: Tensor, group: dist.ProcessGroup) -> tuple[list[int], list[int], Tensor]:
