@@ -22,12 +22,13 @@ COMPUTE_BYTES = {
     "fp16": 2,
     "fp8": 2,
 }  # float8 is of operands, while they are multiplied
-# What a CPU's process holds beside tensors at its peak, of those that come and go and in all: the allocator
-# (glibc) cannot give back what lies between blocks that are still kept, and products in low precision bring
-# generated code and copies of their operands (oneDNN). Measured by bench/memory.py; a GPU's caching allocator
-# fills such gaps.
-_HELD_SHARE = {"fp32": 0.3, "bf16": 0.6, "fp16": 0.6, "fp8": 0.6}
-_HELD_BYTES = {"fp32": 40_000_000, "bf16": 110_000_000, "fp16": 110_000_000, "fp8": 110_000_000}
+# What a CPU's process holds beside tensors at its peak, of those that come and go, of those that stay, and
+# in all: the allocator (glibc) cannot give back what lies between blocks that are still kept, and products in
+# low precision bring generated code and copies of their operands (oneDNN). Fitted to what bench/memory.py
+# measures; a GPU's caching allocator fills such gaps.
+_HELD_SHARE = {"fp32": 0.45, "bf16": 0.7, "fp16": 0.7, "fp8": 0.7}
+_HELD_OF_STATES = {"fp32": 0.025, "bf16": 0.065, "fp16": 0.065, "fp8": 0.065}
+_HELD_BYTES = {"fp32": 0, "bf16": 104_000_000, "fp16": 104_000_000, "fp8": 104_000_000}
 # Logits in memory at a time (`model.head` cuts the tokens by it), by whether there is a GPU: a CPU's caches
 # want few, a GPU's many units want many.
 LOSS_CHUNK_ELEMENTS = {False: 2**22, True: 2**27}
@@ -132,7 +133,8 @@ def _offloaded(memory: MemoryEstimate, *, weights: int, gradients: int) -> Memor
 def _held_beside(memory: MemoryEstimate, precision: str) -> int:
     """Bytes that a CPU's process has beyond its tensors."""
     moving = memory.tensors - memory.states + memory.gradients
-    return round(_HELD_SHARE[precision] * moving) + _HELD_BYTES[precision]
+    stays = _HELD_OF_STATES[precision] * memory.states
+    return round(_HELD_SHARE[precision] * moving + stays) + _HELD_BYTES[precision]
 
 
 def estimate_staged(
