@@ -4,7 +4,7 @@ It knows the model and the held-out split, not when it is asked.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.held_out import HeldOutBatch, HeldOutReader, baseline
 from deepseek_workloads.model.head import IGNORED
-from deepseek_workloads.model.trainable import TrainableModel
 from deepseek_workloads.plan.memory import LOSS_CHUNK_ELEMENTS
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.images import images_of
@@ -32,9 +31,6 @@ def evaluate(
     """A collective. Empty when the sources have no held-out text. Raises the StoreErrors of reading."""
     model.module.eval()
     sums = torch.zeros(3, dtype=torch.float64, device=group.device)  # nats, tokens, of which are foreseen
-    # Elsewhere a rank sees a part of the positions or of the vocabulary only, or not the last layer.
-    layout = model.layout
-    countable = layout.pipeline * layout.context * layout.tensor == 1
     batches = held_out.batches(
         rank=model.layout.data_rank(group.rank),
         world_size=model.layout.data,
@@ -50,7 +46,7 @@ def evaluate(
             _inputs_of(model.plain.lm_head) as read,
         ):
             loss = model.loss(ids[:, :-1], labels)
-            foreseen = _foreseen(model.plain, read[0], labels) if countable else labels.new_zeros(())
+            foreseen = _foreseen(model, read, labels)
         tokens = (labels != IGNORED).sum().double()
         sums += torch.stack([loss.double() * tokens, tokens, foreseen.double()])
     model.release()
@@ -58,7 +54,7 @@ def evaluate(
     if not tokens_seen:
         return {}
     figures = _figures(nats / tokens_seen, held_out.plan, max_samples=max_samples)
-    return {**figures, "accuracy": right / tokens_seen} if countable else figures
+    return {**figures, "accuracy": right / tokens_seen}
 
 
 @contextmanager
@@ -72,16 +68,22 @@ def _inputs_of(head: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def _foreseen(model: TrainableModel, hidden: Tensor, labels: Tensor) -> Tensor:
-    """How many labels that count are the most probable token. `hidden` [b, T, H]; logits a chunk each, by the
-    head's own way, which may see other weights than it keeps."""
-    rows, expected = hidden.flatten(0, 1), labels.flatten()
-    chunk = max(1, LOSS_CHUNK_ELEMENTS[hidden.is_cuda] // model.architecture.vocab_size)
-    right = expected.new_zeros(())
+def _foreseen(model: ParallelModel, read: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """How many labels that count are the most probable token, as a mean over the ranks that share the batch.
+    `read`: what the head was called with on this rank, first [b, T, H], or of this rank's positions; nothing
+    where another has the last stage. Logits a chunk each, by the head's own way, which may see other weights
+    than it has."""
+    right = labels.new_zeros(())
+    if not read:
+        return right
+    if model.context is not None:
+        labels = labels[:, model.context.own_positions(labels.shape[1], labels.device)]
+    rows, expected = read[0].flatten(0, 1), labels.flatten()
+    chunk = max(1, LOSS_CHUNK_ELEMENTS[rows.is_cuda] // model.plain.architecture.vocab_size)
     for start in range(0, len(expected), chunk):
-        best = model.lm_head(rows[start : start + chunk]).argmax(-1)
+        best = model.plain.lm_head(rows[start : start + chunk]).argmax(-1)
         right += (best == expected[start : start + chunk]).sum()
-    return right
+    return right * (model.layout.context * model.layout.pipeline)
 
 
 def _labels(batch: HeldOutBatch) -> Tensor:

@@ -11,14 +11,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor
-from training_cases import train_alone
+from training_cases import run_config, train_alone
 
 from deepseek_workloads.contract.architecture import Architecture, MoE
 from deepseek_workloads.contract.optimization import Optimizer
 from deepseek_workloads.contract.run_config import Parallelism, TrainingRun
+from deepseek_workloads.data.cursor import SamplePlan
+from deepseek_workloads.data.held_out import HeldOutReader
+from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.data.rows import Rows
 from deepseek_workloads.data.stream import Batch
+from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.adapt import checkpoint_activations
+from deepseek_workloads.train.evaluate import evaluate
 from deepseek_workloads.train.group import torch_group
 from deepseek_workloads.train.loss_scale import LossScale
 from deepseek_workloads.train.optimizers.build import build_optimizer
@@ -52,6 +57,7 @@ ARCHITECTURE = Architecture(
     ),
 )
 
+AHEAD = ARCHITECTURE.model_copy(update={"num_nextn_predict_layers": 1})
 _ALONE = Parallelism()
 
 
@@ -137,6 +143,26 @@ def _batches(model: ParallelModel, rank: int, step: int, steps: Steps) -> list[B
         mine = Rows(rows[start:end], rows[start:end, 1:])
         batches.append(Batch(mine, ids, ids[0], end == first + size))
     return batches
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model that has learnt nothing, on held-out text."""
+
+    dataset: str  # URI
+    parallelism: Parallelism = _ALONE
+    samples: int = 31  # of 16 tokens
+
+
+def measured(rank: int, ranks: int, wanted: Measured) -> dict[str, float]:
+    group = torch_group(rank, ranks, torch.device("cpu"))
+    data = run_config("file:///unused", wanted.dataset).data
+    store = open_store(data.sources[0].storage, environ={})
+    reader = HeldOutReader(SamplePlan(data, [load_manifest(store, None)]), [store])
+    with _default_dtype(torch.float64):
+        model = parallelise(AHEAD, wanted.parallelism, precision="fp32", group=group)
+        model.plain.init_weights(3)
+        return evaluate(model, group, held_out=reader, micro_batch_size=2, max_samples=wanted.samples)
 
 
 @dataclass(frozen=True)
