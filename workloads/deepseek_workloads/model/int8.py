@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepseek_workloads.model.experts import RoutedExperts, Work, nothing
+from deepseek_workloads.model.experts import RoutedExperts, Work
+from deepseek_workloads.model.grouped_network import Sorting
 from deepseek_workloads.model.integers import Int8, widened
 
 _FOLDED: Final = ".kv_b_proj"  # attention takes its matrix apart (`attention._up`): it is widened once
@@ -65,15 +66,18 @@ class Int8Experts(RoutedExperts):
         self.limited = False  # which is about training
         self.gate_up, self.down = Int8Matrices(gate_up), Int8Matrices(down)
 
-    def _products(self, grouped: Tensor, counts: Tensor, meanwhile: Work = nothing) -> Tensor:
-        """[M, H] sorted by expert -> [M, H]."""
+    def _products(
+        self, rows: Tensor, factors: Tensor, counts: Tensor, sorting: Sorting | None, meanwhile: Work
+    ) -> Tensor:
+        grouped = rows if sorting is None else sorting.spread(rows)
         outputs = torch.zeros_like(grouped)
         start = 0
         for expert, size in enumerate(counts.tolist()):
             if size:
                 part = slice(start, start + size)
                 gate, up = self.gate_up.product(grouped[part], expert).chunk(2, dim=-1)
-                outputs[part] = self.down.product(F.silu(gate) * up, expert)
+                opened = F.silu(gate) * up * factors[part].unsqueeze(1)
+                outputs[part] = self.down.product(opened, expert)
             start += size
         meanwhile()
         return outputs
