@@ -123,8 +123,12 @@ bench-recovery: setup ## Seconds from a kill to the next step, by what was kille
 bench-serve: setup ## Milliseconds a token of 1 and 8 requests at once, against Hugging Face generate
 	@$(TEST_ENV) python bench/serve.py
 
-bench-train: setup ## Tokens a second and memory of training on one thread, against Hugging Face's model
-	@$(TEST_ENV) python bench/train.py
+# What is compared with has an environment of its own: its dependencies are not ours.
+PEERS_TRAIN := $(CACHE)/peers-train/bin/python
+bench-train: setup ## Tokens a second and memory of training on one thread, against Hugging Face's model and torchtitan's
+	@test -x $(PEERS_TRAIN) || uv venv --quiet --python 3.11 $(CACHE)/peers-train
+	@uv pip sync --quiet --require-hashes --python $(PEERS_TRAIN) bench/peers/train.txt
+	@$(TEST_ENV) python bench/train.py --torchtitan-python $(PEERS_TRAIN) $(ARGS)
 
 bench-memory: setup ## Peak memory of training, a parameter and a token, against the plan's estimate
 	@$(TEST_ENV) python bench/memory.py
@@ -150,7 +154,6 @@ bench-checkpoint: setup ## Stall, GB/s and recovery with checkpoints of 1 GB in 
 bench-prepare: setup ## MB/s a core of preparing text, and how well near-duplicates are found, against datatrove
 	@$(TEST_ENV) python bench/prepare.py $(ARGS)
 
-# What is compared with has an environment of its own: its dependencies are not ours.
 PEERS_STREAM := $(CACHE)/peers-stream/bin/python
 bench-stream: setup ## Tokens a second from S3 to batches, against mosaicml-streaming and litdata; resume, memory
 	@test -x $(PEERS_STREAM) || uv venv --quiet --python 3.11 $(CACHE)/peers-stream

@@ -21,6 +21,7 @@ from deepseek_workloads.train.float8 import use_float8
 from deepseek_workloads.train.optimizers.build import build_optimizer
 
 CLIP_NORM = 1.0
+OPTIMIZER = Optimizer(learning_rate=1e-4)
 SEED = 17
 Step = Callable[[Tensor], Tensor]  # int64 [B, T+1] -> the detached loss before the update
 
@@ -76,7 +77,7 @@ def our_step(
     model = our_model(architecture, device=device)
     if float8:
         use_float8(model, [], device=torch.device(device))
-    optimizer = build_optimizer(model, Optimizer(learning_rate=1e-4))
+    optimizer = build_optimizer(model, OPTIMIZER)
     parameters = list(model.parameters())
 
     def step(ids: Tensor) -> Tensor:
@@ -96,7 +97,7 @@ def peer_step(
 ) -> Step:
     """With the same weights, optimizer and clipping. The peer has no update of the router's biases."""
     model = peer_model(architecture, setting, device=device)
-    optimizer = build_optimizer(model, Optimizer(learning_rate=1e-4))
+    optimizer = build_optimizer(model, OPTIMIZER)
     parameters = list(model.parameters())
 
     def step(ids: Tensor) -> Tensor:
