@@ -1,10 +1,10 @@
 """torchtitan's deepseek_v3 in the peer's environment (train.txt): loads a model, times each step.
 
 Its own parts: the layers of its registry, its adapter of Hugging Face's weights, its loss (in chunks, as its
-configs have it), its container of optimizers and its clipping. Told by us: attention is its
-`ScaledDotProductAttention`, as its registry's flex_attention has no backward pass on a CPU and varlen is of
-CUDA; bf16 is autocast, as on the other sides; its experts, always bf16, are float32 in float32. Its update of
-the router's biases needs a mesh of its device, which is never a CPU, and is left out.
+configs have it), its container of optimizers, its update of the router's biases and its clipping. Told by us:
+attention is its `ScaledDotProductAttention`, as its registry's flex_attention has no backward pass on a CPU
+and varlen is of CUDA; bf16 is autocast, as on the other sides; its experts, always bf16, are float32 in
+float32.
 
 A request is a line of JSON on standard input, an answer a line on standard output. It does not know who asks.
 """
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -23,7 +24,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 from torchtitan.components.loss import ChunkedLossWrapper, CrossEntropyLoss
-from torchtitan.components.optimizer import OptimizersContainer, ParamGroupConfig
+from torchtitan.components.optimizer import (
+    OptimizersContainer,
+    ParamGroupConfig,
+    register_moe_load_balancing_hook,
+)
 from torchtitan.distributed.utils import clip_grad_norm_
 from torchtitan.models.common import ComplexRoPE, Embedding, Linear, RMSNorm
 from torchtitan.models.common.attention import ScaledDotProductAttention
@@ -37,6 +42,8 @@ _OURS: Mapping[str, Any] = {  # weights are loaded: nothing is initialized
     "depth_init": lambda _layer: {},
     "depth_experts_init": lambda _layer: {},
 }
+# In place of its ParallelDims, whose meshes are of an accelerator: one process, nothing to reduce over.
+_ALONE = SimpleNamespace(ep_enabled=False, get_optional_mesh=lambda _axis: None)
 Answer = Mapping[str, Any]
 
 
@@ -104,6 +111,7 @@ def load(request: Mapping[str, Any]) -> Callable[[], Answer]:
         for pattern, decay in ((r"norm", 0.0), (r".*", adamw["weight_decay"]))
     ]
     optimizers = OptimizersContainer.Config(param_groups=groups).build(model_parts=[model])
+    register_moe_load_balancing_hook(optimizers, [model], _ALONE)
     parameters = list(model.parameters())
     ids = load_file(request["batch"])["ids"]
     inputs, labels = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
