@@ -67,6 +67,8 @@ ARG UV_VERSION
 COPY --from=requirements /requirements/install /requirements/worker-heavy.txt /opt/requirements/
 RUN --mount=type=secret,id=ca-bundle --mount=type=cache,target=/var/cache/uv \
     /opt/requirements/install /opt/requirements/worker-heavy.txt
+COPY docker/install-compiler /opt/requirements/
+RUN /opt/requirements/install-compiler
 
 FROM worker-heavy AS worker-dependencies
 ARG UV_VERSION
@@ -83,7 +85,7 @@ COPY --from=worker-code /opt/deepseek /opt/deepseek
 USER 1000:1000
 ENTRYPOINT ["python", "-m", "deepseek_workloads.supervise"]
 
-# Horovod is an extra: no other image depends on these stages. The compiler stays in the first one.
+# Horovod is an extra: no other image depends on these stages. What builds it stays in the first one.
 FROM ${HOROVOD_BUILD_IMAGE} AS horovod-wheel
 ARG UV_VERSION
 ARG HOROVOD_GPU_OPERATIONS=

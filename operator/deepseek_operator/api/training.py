@@ -181,6 +181,11 @@ class Training(SpecModel):
         description="Less memory for more computation. full: layers are computed twice; selective: all but "
         "their products and attention.",
     )
+    compile: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="Whether layers run as kernels that torch.compile makes of them in the first steps. "
+        "auto: on GPUs, where nothing is in the way; a CPU gains too little.",
+    )
     parallelism: Parallelism = Field(
         default=Parallelism(), description="How the model is laid out over the processes."
     )

@@ -27,12 +27,12 @@ def attend_causally(queries: Tensor, keys: Tensor, values: Tensor, *, scale: flo
     query, key, value = (
         F.pad(part, (0, padded - part.shape[-1])).transpose(1, 2) for part in (queries, keys, values)
     )
-    mask = None
-    if 1 < new < seen:
+    mask, whole = None, False
+    if new == seen:  # a branch, as no kernel takes what a compiler has in place of sizes for an answer
+        whole = True
+    elif new > 1:
         mask = torch.ones(new, seen, dtype=torch.bool, device=queries.device).tril(seen - new)
-    attended = F.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, is_causal=new == seen, scale=scale
-    )
+    attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=whole, scale=scale)
     return attended.transpose(1, 2)[..., :width]
 
 

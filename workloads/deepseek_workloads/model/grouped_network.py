@@ -100,10 +100,7 @@ class _GroupedNetwork(torch.autograd.Function):
         of_factors = (of_product * activated).sum(-1)
         of_down = grouped_outer(gradient, activated.mul_(factor), counts)
         of_product.mul_(factor)
-        of_inner = torch.empty_like(inner)
-        of_gate, of_up = of_inner.chunk(2, dim=-1)
-        torch.mul(of_product, opened, out=of_up)
-        torch.ops.aten.silu_backward.grad_input(of_product.mul_(up), gate, grad_input=of_gate)
+        of_inner = _of_gate_and_up(of_product, opened, gate, up)
         of_gate_up = grouped_outer(of_inner, _spread(rows, order, back), counts)
         of_rows = ctx.linear(of_inner, gate_up, counts)
         if order is not None:
@@ -113,6 +110,18 @@ class _GroupedNetwork(torch.autograd.Function):
 
 def _spread(rows: Tensor, order: Tensor | None, back: Tensor | None) -> Tensor:
     return rows if order is None or back is None else Sorting(order, back).spread(rows)
+
+
+def _of_gate_and_up(of_product: Tensor, opened: Tensor, gate: Tensor, up: Tensor) -> Tensor:
+    """The gradients of both, side by side, of silu(gate) * up. `opened`: silu(gate). `of_product`: lost."""
+    if torch.compiler.is_compiling():  # parts of a tensor as outputs cannot be traced, and one kernel joins
+        of_gate = torch.ops.aten.silu_backward(of_product * up, gate)
+        return torch.cat([of_gate, of_product * opened], dim=-1)
+    both = of_product.new_empty(*of_product.shape[:-1], 2 * of_product.shape[-1])
+    of_gate, of_up = both.chunk(2, dim=-1)
+    torch.mul(of_product, opened, out=of_up)
+    torch.ops.aten.silu_backward.grad_input(of_product.mul_(up), gate, grad_input=of_gate)
+    return both
 
 
 def grouped_linear(rows: Tensor, matrices: Tensor, counts: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.plan import (
     architecture_rules,
     batch_rules,
+    compile_rules,
     data_rules,
     distillation_rules,
     effect_rules,
@@ -51,6 +52,7 @@ _RULES = (
     module_rules.quantisation,
     module_rules.pruning,
     training_rules.undivided,
+    compile_rules.compiled,
     entrypoint_rules.entrypoint,
     training_rules.own_loss,
     distillation_rules.one_teacher,

@@ -61,6 +61,8 @@ def train(run: TrainingRun, context: TrainContext) -> Verdict:
         if reporter is not None:
             for found in long_conversations(setup.data.plan):
                 reporter.long_conversations(found)
+            for warning in setup.warnings:
+                reporter.warn(warning)
         return TrainingLoop(setup, context, reporter, watch).run()
 
 

@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.train.adapt import DTYPES, adapt_model, checkpoint_activations
+from deepseek_workloads.train.compile import compile_layers, configure_compiler
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.parallelise import ParallelModel, parallelise, parallelise_whole
 from deepseek_workloads.train.refused import SettingRefused
@@ -14,8 +16,9 @@ from deepseek_workloads.train.registered import MODEL_FIELD, ModelConfig, Regist
 from deepseek_workloads.train.user_code import load_model
 
 
-def model_of(run: TrainingRun, group: Group) -> ParallelModel:
-    """A collective. Ours has no values yet, a user's has its first ones. Raises SettingRefused."""
+def model_of(run: TrainingRun, group: Group, *, compiled: bool = False) -> ParallelModel:
+    """A collective. Ours has no values yet, a user's has its first ones. `compiled`: the layers of ours are.
+    Raises SettingRefused."""
     training = run.training
     if run.model_function is not None:
         model = _registered(run, run.model_function)
@@ -25,9 +28,17 @@ def model_of(run: TrainingRun, group: Group) -> ParallelModel:
         training.parallelism,
         precision=training.precision,
         group=group,
-        adapt=partial(adapt_model, training=training, device=group.device),
+        adapt=partial(_adapt, run=run, device=group.device, compiled=compiled),
         precision_varies=bool(training.precision_overrides),
     )
+
+
+def _adapt(model: DeepseekV3ForCausalLM, *, run: TrainingRun, device: torch.device, compiled: bool) -> None:
+    training = run.training
+    adapt_model(model, training, device=device)
+    if compiled:
+        configure_compiler(run)
+        compile_layers(model.layers(), shared_experts=training.parallelism.expert_parallel_degree > 1)
 
 
 def _registered(run: TrainingRun, function: str) -> RegisteredModel:

@@ -18,6 +18,7 @@ from deepseek_workloads.plan.estimate import choose_micro_batch_size
 from deepseek_workloads.train import checkpoint
 from deepseek_workloads.train.adapt import DTYPES
 from deepseek_workloads.train.anchor import Anchor, make_anchor
+from deepseek_workloads.train.compile import whether_compiled
 from deepseek_workloads.train.context import TrainContext
 from deepseek_workloads.train.distil import Distillation
 from deepseek_workloads.train.group import Group
@@ -46,13 +47,15 @@ class Setup(Opened):
     idle_experts: IdleExperts | None  # of a mixture of ours
     micro_batch_size: int
     loaded: checkpoint.Loaded
+    warnings: tuple[str, ...] = ()  # of what the run goes without
 
 
 def set_up(run: TrainingRun, context: TrainContext) -> Setup:
     """A collective. Raises Fenced, StoreErrors, DatasetError and ExportError."""
     opened = open_run(run, context)
     group, training = opened.group, run.training
-    model = model_of(run, group)
+    compiled, warning = whether_compiled(run, group.device)
+    model = model_of(run, group, compiled=compiled)
     optimizer = build_optimizer(model.plain, training.optimizer)
     loss_scale = loss_scale_for(training)
     pruning = ChannelPruning(model.deepseek, training.pruning) if training.pruning else None
@@ -90,6 +93,7 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
         idle_experts=idle_experts,
         micro_batch_size=choose_micro_batch_size(run),
         loaded=loaded,
+        warnings=() if warning is None else (warning,),
     )
 
 
