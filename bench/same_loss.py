@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-# Of the loss, before any update and after one. An update moves it by about 1 %; what is left is the order of
-# sums, and the router's biases, which move on one side only.
-TOLERANCES = {"fp32": (1e-5, 1e-4), "bf16": (5e-4, 1e-3)}
+# Of the loss, before any update and after one. An update moves it by 1 to 3 %; what is left is the order of
+# sums, tokens that it turns to another expert, and biases of a router that move on one side only.
+TOLERANCES = {"fp32": (1e-5, 5e-4), "bf16": (5e-4, 2e-3)}
 
 
 def require_same_loss(ours: Sequence[float], theirs: Sequence[float], *, dtype: str, peer: str) -> None:
