@@ -21,8 +21,10 @@ from deepseek_workloads.data.held_out import HeldOutReader
 from deepseek_workloads.data.manifest import load_manifest
 from deepseek_workloads.data.rows import Rows
 from deepseek_workloads.data.stream import Batch
+from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.adapt import checkpoint_activations
+from deepseek_workloads.train.compile import compile_layers
 from deepseek_workloads.train.evaluate import evaluate
 from deepseek_workloads.train.group import torch_group
 from deepseek_workloads.train.loss_scale import LossScale
@@ -76,6 +78,7 @@ class Steps:
     unreachable: tuple[int, ...] = ()  # experts that no token chooses
     recomputed: Literal["none", "selective", "full"] = "none"
     scaled: bool = False  # the loss, and its gradients back
+    compiler: str | None = None  # torch.compile's backend
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def take_steps(rank: int, ranks: int, steps: Steps) -> Observed | None:
             steps.parallelism,
             precision=steps.precision,
             group=group,
-            adapt=lambda model: checkpoint_activations(model.layers(), steps.recomputed),
+            adapt=lambda model: _adapt(model, steps),
         )
     model.plain.init_weights(3)
     for mixture in model.plain.mixtures():
@@ -122,6 +125,13 @@ def take_steps(rank: int, ranks: int, steps: Steps) -> Observed | None:
         for step in range(1, steps.steps + 1)
     ]
     return _observed(model, results)
+
+
+def _adapt(model: DeepseekV3ForCausalLM, steps: Steps) -> None:
+    checkpoint_activations(model.layers(), steps.recomputed)
+    if steps.compiler is not None:
+        shared = steps.parallelism.expert_parallel_degree > 1
+        compile_layers(model.layers(), shared_experts=shared, backend=steps.compiler)
 
 
 def train_run(rank: int, ranks: int, document: bytes) -> bytes:
