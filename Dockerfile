@@ -91,6 +91,7 @@ ARG UV_VERSION
 ARG HOROVOD_GPU_OPERATIONS=
 COPY --from=requirements /requirements/install /requirements/worker-heavy.txt /requirements/worker.txt \
      /requirements/horovod-build.txt /opt/requirements/
+COPY docker/install-compiler /opt/requirements/
 COPY docker/horovod /opt/horovod
 RUN --mount=type=secret,id=ca-bundle --mount=type=cache,target=/var/cache/uv --mount=type=cache,target=/var/cache/horovod \
     /opt/horovod/build-in-image
