@@ -58,7 +58,7 @@ OBJECTIVES = {
     "pruning": Pruning(sparsity=0.5, at_step=1),
     "quantisation": Quantisation(),
 }
-NOT_OF_THE_WEIGHTS = {"horovod", "micro_batch_size", "find_micro_batch_size"}
+NOT_OF_THE_WEIGHTS = {"horovod", "micro_batch_size", "find_micro_batch_size", "compile"}
 
 
 def run_of(**training: object) -> TrainingRun:
