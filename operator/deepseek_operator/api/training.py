@@ -182,7 +182,7 @@ class Training(SpecModel):
         "their products and attention.",
     )
     compile: Literal["auto", "always", "never"] = Field(
-        default="auto",
+        default="never",
         description="Whether layers run as kernels that torch.compile makes of them in the first steps. "
         "auto: on GPUs, where nothing is in the way; a CPU gains too little.",
     )

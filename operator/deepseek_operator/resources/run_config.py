@@ -252,7 +252,7 @@ def _training(spec: TrainingJobSpec, teacher: InitialExport | None) -> Values:
         "distillation": _distillation(spec, teacher),
         "steps": steps_of(spec),
         "precision": _precision(spec),
-        "compile": None if spec.training.compile == "auto" else spec.training.compile,
+        "compile": None if spec.training.compile == "never" else spec.training.compile,
         "parallelism": {"zero_stage": 0 if spec.backend == "horovod" else 2} | parallelism,
     }
 

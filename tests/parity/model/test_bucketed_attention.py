@@ -36,7 +36,7 @@ def test_a_query_sees_the_newest_keys_of_its_bucket_and_itself_in_each_round(
     buckets: int, new: int, seen: int, budget: int, at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bucketed_attention, "_BLOCK", 8)
-    monkeypatch.setattr(bucketed_attention, "_ELEMENTS", at_a_time)
+    monkeypatch.setattr(bucketed_attention, "_ELEMENTS", {False: at_a_time})
     generator = torch.Generator().manual_seed(buckets)
     parts = [
         torch.randn(ROWS, length, HEADS, 6, generator=generator, dtype=torch.float64).requires_grad_()

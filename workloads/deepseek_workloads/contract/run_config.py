@@ -125,7 +125,7 @@ class Training(WireModel):
     precision: Literal["fp32", "bf16", "fp16", "fp8"] = "fp32"  # the spec's `auto` is resolved before
     precision_overrides: list[PrecisionOverride] = Field(default_factory=list, max_length=16)
     activation_checkpointing: Literal["none", "selective", "full"] = "none"
-    compile: Literal["always", "never"] | None = None  # of layers; None: the spec's `auto`
+    compile: Literal["auto", "always"] | None = None  # of layers; None: never
     parallelism: Parallelism = Parallelism()
     gradient_clip_norm: float = Field(default=1.0, gt=0)
     deterministic: bool = False

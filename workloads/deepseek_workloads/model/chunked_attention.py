@@ -59,7 +59,9 @@ class _ChunkedAttention(torch.autograd.Function):
 def _blocks(queries: Tensor, window: int | None) -> Iterator[tuple[slice, slice, slice]]:
     """Heads, rows, and the columns that any of those rows sees."""
     heads, length = queries.shape[:2]
-    at_a_time = max(1, _BYTES // (min(_BLOCK, length) * length * queries.element_size()))
+    rows = min(_BLOCK, length)
+    widest = length if window is None else min(length, window + rows)
+    at_a_time = max(1, _BYTES // (rows * widest * queries.element_size()))
     for head in range(0, heads, at_a_time):
         for row in range(0, length, _BLOCK):
             end = min(row + _BLOCK, length)

@@ -25,9 +25,9 @@ def compiled(run: TrainingRun) -> Iterator[Problem]:
 
 
 def is_compiled(run: TrainingRun, *, gpu: bool) -> bool:
-    """Unless told: on GPUs, where nothing is in the way; a CPU gains little (docs/training-speed.md)."""
+    """`auto`: on GPUs, where nothing is in the way; a CPU gains little (docs/training-speed.md)."""
     wanted = run.training.compile
-    if wanted is None:
+    if wanted == "auto":
         return gpu and not any(True for _ in _obstacles(run))
     return wanted == "always"
 

@@ -36,7 +36,7 @@ def whether_compiled(run: TrainingRun, device: torch.device) -> tuple[bool, str 
     missing = missing_compiler(device)
     if missing is None:
         return True, None
-    found = f"{COMPILE_FIELD}: {run.training.compile or 'auto'}: the image has no {missing}"
+    found = f"{COMPILE_FIELD}: {run.training.compile}: the image has no {missing}"
     if run.training.compile == "always":
         raise SettingRefused(f"{found}: use an image with it, such as the project's worker image, or never")
     return False, f"{found}: layers are not compiled: use an image with it, or set never"
@@ -67,7 +67,7 @@ def configure_compiler(run: TrainingRun) -> None:
     torch._inductor.config.deterministic = run.training.deterministic
     torch._dynamo.config.recompile_limit = _MOST_VARIANTS
     # Unless it must, what the compiler cannot do runs as it is, and torch's log says so.
-    torch._dynamo.config.suppress_errors = run.training.compile is None
+    torch._dynamo.config.suppress_errors = run.training.compile == "auto"
 
 
 def compile_layers(

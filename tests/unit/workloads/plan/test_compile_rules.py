@@ -51,7 +51,7 @@ IN_THE_WAY = {
 
 
 @pytest.mark.parametrize(
-    ("wanted", "on_gpus", "on_cpus"), [(None, True, False), ("always", True, True), ("never", False, False)]
+    ("wanted", "on_gpus", "on_cpus"), [("auto", True, False), ("always", True, True), (None, False, False)]
 )
 def test_auto_is_for_gpus_and_always_for_all(wanted: str | None, on_gpus: bool, on_cpus: bool) -> None:
     assert is_compiled(run(wanted), gpu=True) == on_gpus
@@ -62,14 +62,14 @@ def test_auto_is_for_gpus_and_always_for_all(wanted: str | None, on_gpus: bool, 
 def test_what_is_in_the_way_is_named_and_auto_does_without(name: str, changes: dict[str, object]) -> None:
     refused = [p for p in check_training(run("always", **changes)) if p.field == COMPILE_FIELD]
     assert [name in problem.rule for problem in refused] == [True]
-    assert not is_compiled(run(None, **changes), gpu=True)
-    assert COMPILE_FIELD not in [p.field for p in check_training(run(None, **changes))]
+    assert not is_compiled(run("auto", **changes), gpu=True)
+    assert COMPILE_FIELD not in [p.field for p in check_training(run("auto", **changes))]
 
 
 def test_masks_of_dropout_would_be_compiled_anew_in_each_step() -> None:
     refused = [p for p in check_training(dropping("always")) if p.field == COMPILE_FIELD]
     assert ["dropout" in problem.rule for problem in refused] == [True]
-    assert not is_compiled(dropping(None), gpu=True)
+    assert not is_compiled(dropping("auto"), gpu=True)
 
 
 @pytest.mark.parametrize(
