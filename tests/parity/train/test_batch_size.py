@@ -4,7 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_cases import MonitorAt, final_curve, metric_lines, run_config, train_alone, write_dataset
+from training_cases import (
+    Killed,
+    MonitorAt,
+    final_curve,
+    metric_lines,
+    run_config,
+    train_alone,
+    write_dataset,
+)
 
 from deepseek_workloads.contract.messages import Control
 from deepseek_workloads.train.reporting import Reporter
@@ -61,3 +69,27 @@ def test_a_restart_takes_what_was_found_and_one_with_other_memory_measures_anew(
         (2, 8, False),
         (3, 1, True),
     ]
+
+
+def kill(_monitor: MonitorAt) -> None:
+    raise Killed
+
+
+def test_a_start_that_was_killed_before_it_wrote_a_checkpoint_has_not_shown_that_its_size_fits(
+    tmp_path: Path,
+) -> None:
+    storage = f"file://{tmp_path}/run"
+    settings = {"find_micro_batch_size": True, "memory_bytes": 2**40, "checkpoint_every": 10}
+    run = run_config(storage, write_dataset(tmp_path), steps=9, **settings)
+    assert train_alone(run, monitor=MonitorAt(1, stop)).outcome == "Stopped"
+    with pytest.raises(Killed):
+        train_alone(run, monitor=MonitorAt(3, kill))
+    assert train_alone(run, monitor=MonitorAt(4, stop)).outcome == "Stopped"
+    assert train_alone(run).outcome == "Succeeded"
+    lines = [line for line in metric_lines(storage) if "microBatchSize" in line]
+    assert {line["epoch"]: line["measured"] for line in lines if line["epoch"] != 2} == {
+        1: True,
+        3: True,
+        4: False,
+    }
+    assert {line["microBatchSize"] for line in lines} == {8}

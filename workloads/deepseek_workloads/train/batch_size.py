@@ -3,7 +3,7 @@
 Passes over one and over two made-up sequences tell what a sequence costs, since what is kept grows by it; the
 larger pass is not tried where twice the smaller one might not fit. So nothing ever runs out of memory here.
 Gradient accumulation keeps the global batch as it was. What was found holds for restarts too, as long as the
-group and its memory are the same.
+group, its memory and the program are the same, and the start before wrote a checkpoint with it.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from deepseek_workloads.data.rows import RowImages, Rows
 from deepseek_workloads.data.stream import Batch
 from deepseek_workloads.data.top_k import TopK
 from deepseek_workloads.plan.estimate import estimate
-from deepseek_workloads.train.found_batch_size import Conditions, Found, keep, recalled
+from deepseek_workloads.train.found_batch_size import Conditions, Found, keep, program_digest, recalled
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.setup import Setup
 from deepseek_workloads.train.trainer import Trainer
@@ -88,29 +88,36 @@ def fitting(measured: Measured, *, most: int) -> int:
 
 def find_micro_batch_size(setup: Setup, trainer: Trainer) -> Found:
     """A collective: the same on every rank. Raises StoreErrors."""
-    run, group, plan = setup.run, setup.group, setup.data.plan
-    meter = _meter(run, group.device)
+    group = setup.group
+    meter = _meter(setup.run, group.device)
     conditions = Conditions(
         run_config_digest=setup.epoch.run_config_digest,
         world_size=group.world_size,
         memory_bytes=_least(meter.limit, group),
         device=_product(group.device),
+        torch=torch.__version__,
+        program=program_digest(),
     )
-    known = group.on_rank_zero(lambda: recalled(setup.store, conditions))
-    if known is not None:
-        return Found(known, measured=False)
+    checkpoint = setup.loaded.entry.index if setup.loaded.entry is not None else 0
+    known = group.on_rank_zero(lambda: recalled(setup.store, conditions, checkpoint=checkpoint))
+    sequences = known if known is not None else _measured(setup, trainer, meter)
+    warning = group.on_rank_zero(lambda: keep(setup.store, conditions, sequences, checkpoint=checkpoint))
+    return Found(sequences, measured=known is None, warning=warning)
+
+
+def _measured(setup: Setup, trainer: Trainer, meter: Meter) -> int:
+    """Sequences."""
+    run, plan = setup.run, setup.data.plan
     top_k = setup.top_k.top_k if setup.top_k is not None else None
-    sequences = measure(
+    return measure(
         lambda sequences: trainer.rehearse(
             made_up(plan, sequences, vocabulary=run.architecture.vocab_size, top_k=top_k)
         ),
         meter,
-        group,
+        setup.group,
         to_come=_to_come(setup),
         most=run.training.global_batch_size // setup.model.layout.data,
     )
-    warning = group.on_rank_zero(lambda: keep(setup.store, conditions, sequences))
-    return Found(sequences, measured=True, warning=warning)
 
 
 def _product(device: torch.device) -> str:
