@@ -65,12 +65,22 @@ ON_FOUR_RANKS: dict[str, dict[str, Any]] = {
     "zero 2 on 4": {"parallelism": {"zero_stage": 2}},
     "zero 3 on 2 -> zero 0 on 4": {"parallelism": {"zero_stage": 0}},
     "alone -> zero 3 on 4": {"parallelism": {"zero_stage": 3}},
+    "muon alone -> zero 3 on 4": {**ALONE["muon"], "parallelism": {"zero_stage": 3}},
+    "amf alone -> zero 3 on 4": {**ALONE["amf"], "parallelism": {"zero_stage": 3}},
+}
+ALONE_AGAIN: dict[str, dict[str, Any]] = {
+    "zero 3 on 2 -> alone": {},
+    "zero 0 on 2 -> alone": {},
+    "muon, zero 3 on 2 -> alone": ALONE["muon"],
 }
 CONTINUED = {
     "zero 3 on 2 -> zero 0 on 4": "zero 3",
     "alone -> zero 3 on 4": "plain",
     "zero 3 on 2 -> alone": "zero 3",
     "zero 0 on 2 -> alone": "zero 0",
+    "muon alone -> zero 3 on 4": "muon",
+    "amf alone -> zero 3 on 4": "amf",
+    "muon, zero 3 on 2 -> alone": "zero 3, muon",
 }
 
 
@@ -99,8 +109,8 @@ def verdicts(folder: Path) -> dict[str, Verdict]:
         runs = [config(name, world_size, changes) for name, changes in cases.items()]
         results = train_group(runs, folder / f"ranks-{world_size}")
         done |= dict(zip(cases, results, strict=True))
-    for name in ("zero 3 on 2 -> alone", "zero 0 on 2 -> alone"):
-        done[name] = train_alone(config(name, 1, {}))
+    for name, changes in ALONE_AGAIN.items():
+        done[name] = train_alone(config(name, 1, changes))
     return done
 
 
@@ -123,7 +133,7 @@ def tolerance_of(name: str) -> float:
     return HALF_TOLERANCE if "bf16" in name or "fp16" in name or "fp8" in name else LOSS_TOLERANCE
 
 
-NAMES = [*ON_TWO_RANKS, *ON_FOUR_RANKS, *(name for name in CONTINUED if name.endswith("alone"))]
+NAMES = [*ON_TWO_RANKS, *ON_FOUR_RANKS, *ALONE_AGAIN]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -78,8 +78,9 @@ def flops_per_token(architecture: Architecture, *, sequence_length: int) -> int:
     layers = a.num_hidden_layers + modules
     seen = attended_positions(a, sequence_length)
     attention = a.num_attention_heads * attention_width(a) * seen
-    if a.indexer is not None:  # scores everything
-        attention += a.indexer.index_n_heads * a.indexer.index_head_dim * sequence_length / 2
+    if a.indexer is not None:  # scores everything, and learns from attention's scores: forward only, a third
+        scores = a.num_attention_heads * (a.qk_nope_head_dim + a.qk_rope_head_dim) / 3
+        attention += (a.indexer.index_n_heads * a.indexer.index_head_dim + scores) * sequence_length / 2
     return round(3 * (2 * products + 2 * layers * attention))
 
 
@@ -111,11 +112,11 @@ def attention_width(a: Architecture) -> int:
 
 
 def attended_positions(a: Architecture, sequence_length: int) -> float:
-    """That a token of a sequence sees on average; more than there are where lsh sees some twice."""
+    """That a token of a sequence meets on average; more than there are where lsh meets some twice. With an
+    indexer those that it has not chosen are computed, too, and hidden by a mask (`model.sparse_latent`)."""
     kind, length = a.attention.kind, sequence_length
-    if kind == "slidingWindow" or (a.indexer is not None and not a.warming_up):
-        limit = a.attention.sliding_window if a.indexer is None else a.indexer.index_topk
-        window = min(limit, length)
+    if kind == "slidingWindow":
+        window = min(a.attention.sliding_window, length)
         return window * (1 - window / (2 * length))
     if kind == "lsh":
         return a.attention.num_hashes * lsh_budget(a.attention, length)

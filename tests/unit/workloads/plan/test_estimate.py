@@ -73,6 +73,13 @@ def test_flops_of_deepseek_v3_agree_with_its_report() -> None:
     assert utilisation / 989e12 == pytest.approx(0.39, abs=0.01)
 
 
+def test_an_indexer_saves_no_products_for_what_it_has_not_chosen_is_hidden_by_a_mask() -> None:
+    sparse = PRESETS["deepseek-v32"]
+    dense = sparse.model_copy(update={"indexer": None})
+    ours, plain = (flops_per_token(each, sequence_length=65536) for each in (sparse, dense))
+    assert ours > plain
+
+
 def test_an_untied_embedding_costs_no_products_and_a_tied_one_those_of_the_head() -> None:
     tiny = PRESETS["deepseek-v3-tiny"]
     tied = tiny.model_copy(update={"tie_word_embeddings": True})

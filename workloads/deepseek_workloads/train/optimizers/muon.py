@@ -39,6 +39,11 @@ class Muon(torch.optim.AdamW):
         ]
         super().__init__(groups, **adamw)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Loading ends here. AdamW's own renews what old versions of torch have pickled, and asks each state
+        for a step, which that of an orthogonal matrix has none of."""
+        torch.optim.Optimizer.__setstate__(self, state)
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         if closure is not None:

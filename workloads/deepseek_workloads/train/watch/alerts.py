@@ -134,17 +134,19 @@ def _above(kind: AlertKind, what: str, value: float | None, rule: AlertRule) -> 
 
 
 def _collapse(step: Measured, rule: ExpertLoadRule) -> Alert | None:
-    """The first of what is said of a layer's experts."""
+    """The first of what is said of a layer's experts. Idle ones are seen over many steps: to leave out the
+    last of them would change nothing, and end the run after all had been left out."""
     idle = f"share of a layer's experts with next to no tokens in {WINDOW_STEPS} steps"
+    of_idle: AlertAction = "warn" if rule.action == "skip" else rule.action
     figures = (
-        ("load of an expert, over the mean", step.expert_load, rule.threshold),
-        ("share of its layer's tokens that an expert takes", step.token_share, rule.token_share),
-        (idle, step.idle_share, rule.idle_share),
+        ("load of an expert, over the mean", step.expert_load, rule.threshold, rule.action),
+        ("share of its layer's tokens that an expert takes", step.token_share, rule.token_share, rule.action),
+        (idle, step.idle_share, rule.idle_share, of_idle),
     )
-    for what, value, limit in figures:
+    for what, value, limit, action in figures:
         if limit is None:
             continue
-        alert = _above("ExpertCollapse", what, value, AlertRule(threshold=limit, action=rule.action))
+        alert = _above("ExpertCollapse", what, value, AlertRule(threshold=limit, action=action))
         if alert is not None:
             return alert
     return None
