@@ -88,7 +88,8 @@ def test_experts_that_get_no_tokens_are_a_collapse_though_the_others_share_alike
 
 def test_idle_experts_skip_no_steps_for_each_would_leave_them_as_they_are() -> None:
     rules = Alerts(expert_load=ExpertLoadRule(threshold=10, action="skip", token_share=0.75, idle_share=0.25))
-    idle, busy = Measured(2.0, 1.0, idle_share=0.5), Measured(2.0, 1.0, token_share=0.9, idle_share=0.5)
+    idle = Measured(2.0, 1.0, expert_load=2.0, idle_share=0.5)
+    busy = Measured(2.0, 1.0, expert_load=2.0, token_share=0.9, idle_share=0.5)
     assert [alert.action for alert in watch().judge(idle, rules)] == ["warn"]
     assert [alert.action for alert in watch().judge(busy, rules)] == ["skip"]
 
