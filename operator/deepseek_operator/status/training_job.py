@@ -44,6 +44,8 @@ def compute_status(job: DeepSeekTrainingJob, observed: Observed) -> TrainingJobS
     fields = common_fields(view, _CONDITIONS) | _from_run(job, observed)
     if observed.progress is not None:
         fields |= _from_progress(observed.progress, training=view.phase == "Training")
+    if view.coordinator is not None and observed.outdated(view.coordinator):
+        fields |= {"micro_batch_size": None}  # found for another number of processes
     if view.phase is None and conditions.silence(view) is not conditions.Silence.BRIEF:
         fields |= {"eta": ""}
     if verdict is not None:
@@ -105,7 +107,9 @@ def _from_run(job: DeepSeekTrainingJob, observed: Observed) -> dict[str, Any]:
         and job.status.run_config_digest == observed.run_config_digest
         and plan.world_size == run.workers.world_size
     )
+    resized = plan is not None and plan.world_size != run.workers.world_size
     return {
+        **({"micro_batch_size": None} if resized else {}),
         "nodes": run.workers.num_nodes,
         "plan": plan if same and plan is not None else build_plan(run),
         "total_steps": run.training.steps,

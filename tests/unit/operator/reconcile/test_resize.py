@@ -70,6 +70,43 @@ async def test_a_running_job_writes_a_checkpoint_and_goes_on_with_another_number
     assert (told.count("Resizing"), told.count("Resized"), told.count("Interrupted")) == (1, 1, 0)
 
 
+def _measured(world: Any, ip: str, size: int | None) -> None:
+    answer = world.coordinators.answers[ip]
+    world.coordinators.answers[ip] = answer.model_copy(update={"micro_batch_size": size})
+
+
+async def test_a_micro_batch_size_that_was_found_is_not_told_of_another_number_of_nodes(world: Any) -> None:
+    world.add_job()
+    await world.start()
+    _measured(world, "10.0.0.1", 4)
+    await world.settle()
+    assert world.status()["microBatchSize"] == 4
+    _resize(world, 4)
+    await world.settle()
+    assert "microBatchSize" not in world.status()
+    await _stop(world)
+    world.cluster.start_pod("dsjob-tiny-coordinator-2", ip="10.0.0.2")
+    world.coordinators.answers["10.0.0.2"] = Progress(phase="WaitingForWorkers", epoch=2)
+    await world.settle()
+    assert "microBatchSize" not in world.status()
+    _measured(world, "10.0.0.2", 2)
+    await world.settle()
+    assert world.status()["microBatchSize"] == 2
+
+
+async def test_nor_is_it_told_where_the_number_was_changed_during_a_suspension(world: Any) -> None:
+    world.add_job()
+    await world.start()
+    _measured(world, "10.0.0.1", 4)
+    await world.settle()
+    world.cluster.edit_spec(TRAINING_JOB, "tiny", suspend=True)
+    await _stop(world)
+    assert world.status()["microBatchSize"] == 4
+    _resize(world, 4)
+    await world.settle()
+    assert "microBatchSize" not in world.status()
+
+
 async def test_back_at_its_first_number_a_job_reads_its_first_run_config(world: Any) -> None:
     world.add_job()
     await world.start()
