@@ -119,6 +119,26 @@ def test_a_finished_part_that_was_damaged_is_computed_again(
     assert f"{PARTS - 2} of {PARTS} parts were finished before, and are kept" in said
 
 
+def test_the_process_that_ends_last_publishes_no_damaged_part_of_another(
+    tmp_path: Path, dataset: str, teacher: str, undisturbed: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its size is as it was."""
+    first, last = (
+        parse(words(tmp_path, dataset, teacher, "shared"), {"RANK": rank, "WORLD_SIZE": "2"}) for rank in "01"
+    )
+    assert run(first)["missingParts"] == PARTS // 2
+    store = open_store(Storage(uri=f"file://{tmp_path}/shared"), environ={})
+    damaged, *_ = files(tmp_path, "shared")
+    intact = store.read(damaged)
+    store.put(damaged, bytes(len(intact)))
+    capsys.readouterr()
+
+    assert run(last)["digest"] == undisturbed
+
+    assert store.read(damaged) == intact
+    assert capsys.readouterr().err.count("its file is damaged or gone: computed again") == 1
+
+
 def test_what_is_published_is_told_again_and_never_replaced(
     folder: Path,
     dataset: str,

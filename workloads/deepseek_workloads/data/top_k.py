@@ -24,7 +24,11 @@ from deepseek_workloads.store.interface import ObjectChanged, ObjectStore
 
 # Of each record the xxh3-64 of it, and of the tokens that it is of, and how many positions it has.
 INDEX_ROW = np.dtype([("record", "<u8"), ("tokens", "<u8"), ("positions", "<u8")])
-REMEDY = "compute them again (python -m deepseek_workloads.train.teacher_logits), or use distillation.teacher"
+# Published logits are never replaced.
+REMEDY = (
+    "compute them again under a fresh prefix (python -m deepseek_workloads.train.teacher_logits), or use "
+    "distillation.teacher"
+)
 
 
 @dataclass(frozen=True)

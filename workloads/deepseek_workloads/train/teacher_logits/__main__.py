@@ -6,14 +6,14 @@
 Of each position it keeps the k most probable tokens, their probabilities at the temperature, and the mass
 of all others. Several processes, with RANK and WORLD_SIZE as torchrun sets them, or --rank and --world-size,
 each compute their share of the parts, and need not know each other nor run at the same time: the one that
-ends last publishes all by one conditional write, and prints the digest, which
+ends last checks what the others stored, publishes all by one conditional write, and prints the digest, which
 `training.distillation.teacherLogits` names. Started again, each goes on where it was. It takes a GPU where
 there is one.
 """
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.run_config import Data, Source, Storage
-from deepseek_workloads.contract.teacher_logits import TeacherLogits, TopKSource
+from deepseek_workloads.contract.teacher_logits import TeacherLogits, TopKFile, TopKSource
 from deepseek_workloads.data.conversations import conversation_starts
 from deepseek_workloads.data.cursor import SamplePlan
 from deepseek_workloads.data.manifest import DatasetError, PinnedManifest, pin_manifest
@@ -39,7 +39,7 @@ from deepseek_workloads.train.adapt import DTYPES
 from deepseek_workloads.train.json_lines import json_line
 from deepseek_workloads.train.teacher_logits.arguments import Asked, parse
 from deepseek_workloads.train.teacher_logits.computing import Teacher, compute_share
-from deepseek_workloads.train.teacher_logits.parts import plan_parts, share_of
+from deepseek_workloads.train.teacher_logits.parts import Part, plan_parts, share_of
 from deepseek_workloads.train.teacher_logits.storing import Published, StoredParts
 from deepseek_workloads.train.teacher_logits.texts import Texts
 
@@ -64,17 +64,22 @@ def run(asked: Asked, open_store: Callable[[Storage], ObjectStore] = open_store)
             return _told(asked, found)
         texts = Texts(plan, stores)
         parts = plan_parts(texts.most_positions(), most=positions)
-        compute_share(
-            share_of(parts, rank=asked.rank, world_size=asked.world_size),
-            stored,
-            texts,
-            partial(_load, asked, export),
-            partial(_report, asked),
-        )
-        missing = stored.missing(parts)
-        if missing:
-            return {"uri": asked.uri, "parts": len(parts), "missingParts": len(missing)}
-        return _told(asked, stored.publish(parts))
+        load, report = partial(_load, asked, export), partial(_report, asked)
+        share = share_of(parts, rank=asked.rank, world_size=asked.world_size)
+        compute_share(share, stored, texts, load, report)
+        others = [part for part in parts if part not in share]
+        if others and not _missing(parts, stored.finished()):
+            report("all parts are finished: those of others are checked before they are published")
+            compute_share(others, stored, texts, load, report)
+        finished = stored.finished()  # another that ends last may have begun one again
+        if missing := _missing(parts, finished):
+            return {"uri": asked.uri, "parts": len(parts), "missingParts": missing}
+        return _told(asked, stored.publish(parts, finished))
+
+
+def _missing(parts: Sequence[Part], finished: Mapping[int, TopKFile]) -> int:
+    """How many."""
+    return sum(part.number not in finished for part in parts)
 
 
 def _wanted(asked: Asked, export: ExportReader, pinned: Sequence[PinnedManifest]) -> TeacherLogits:

@@ -4,7 +4,7 @@ Files are named by their content, and a part's record comes after them, so that 
 that compute the same part, do no harm. It does not know teachers, nor who computes which part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -104,21 +104,9 @@ class StoredParts:
             )
         return Published(digest, sum(source.records for source in found.sources))
 
-    def missing(self, parts: Sequence[Part]) -> list[Part]:
-        """Without a record, or without files of its sizes."""
-        finished = self.finished()
-        sizes = {info.key: info.size for info in self._store.list(self._files)}
-        return [
-            part
-            for part in parts
-            if (file := finished.get(part.number)) is None
-            or sizes.get(file.key) != file.size
-            or file.index_key not in sizes
-        ]
-
-    def publish(self, parts: Sequence[Part]) -> Published:
-        """`parts`: all, which are finished. Returns what is there now, by whichever process."""
-        finished = self.finished()
+    def publish(self, parts: Sequence[Part], finished: Mapping[int, TopKFile]) -> Published:
+        """`parts`: all, each of which `finished` names, as it was found. Returns what is there now, by
+        whichever process."""
         sources = [
             source.model_copy(
                 update={"files": [finished[part.number] for part in parts if part.source == number]}
