@@ -24,7 +24,7 @@ from deepseek_operator.resources.run_config import alerts_of, retention_of
 from deepseek_operator.status.conditions import RUNNING
 from deepseek_operator.status.observed import Observed, PodFacts
 from deepseek_operator.status.outcome import Outcome, RunResource, coordinator_of, outcome_of
-from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_WORKER
+from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_STANDBY, ROLE_WORKER
 from deepseek_workloads.contract.messages import Control
 
 # For the last checkpoint of a run that is being suspended: longer than its coordinator gives it (15 minutes).
@@ -124,6 +124,13 @@ def _running(resource: RunResource, observed: Observed, intervals: Intervals) ->
 def without_creation(plan: Plan) -> Plan:
     """When the cluster refused the new pods, the old ones stay: they carry incarnation and failures."""
     return replace(plan, pods=PodChanges(after=plan.pods.after))
+
+
+def without_standbys(plan: Plan) -> Plan:
+    """When the cluster refused standby pods, those that they would have replaced stay, as above."""
+    refused = {pod.index for pod in plan.pods.create if pod.role == ROLE_STANDBY}
+    gone = (pod for pod in plan.pods.delete if pod.role != ROLE_STANDBY or pod.index not in refused)
+    return replace(plan, pods=replace(plan.pods, delete=tuple(gone)))
 
 
 def used_incarnations(pods: PodSetStatus | None, left: Iterable[PodFacts] = ()) -> dict[tuple[str, int], int]:

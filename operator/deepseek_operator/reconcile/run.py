@@ -8,7 +8,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -22,7 +22,7 @@ from deepseek_operator.reconcile.events import tell
 from deepseek_operator.reconcile.inputs import Inputs
 from deepseek_operator.reconcile.key import Key
 from deepseek_operator.reconcile.model_revision import Recorded
-from deepseek_operator.reconcile.plan import Plan, plan_run, without_creation
+from deepseek_operator.reconcile.plan import Plan, plan_run, without_creation, without_standbys
 from deepseek_operator.reconcile.pod_changes import coordinator_incarnation, is_active
 from deepseek_operator.reconcile.pods import create_pods, delete_pods, observe_pods
 from deepseek_operator.reconcile.run_objects import (
@@ -44,6 +44,7 @@ from deepseek_operator.status.events import events_between
 from deepseek_operator.status.observed import Observed, PodFacts
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED, RunResource, coordinator_of, outcome_of
 from deepseek_operator.status.size import run_of_size, size_of
+from deepseek_workloads.contract.environment import ROLE_STANDBY
 from deepseek_workloads.contract.messages import Progress, Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 
@@ -65,6 +66,17 @@ class RunKind(Generic[R]):
     revision: Callable[[R], str]  # recorded earlier
 
 
+@dataclass(frozen=True)
+class Refused:
+    """Why the cluster refused what the plan creates, in words; empty where it did not."""
+
+    run: str = ""  # pods of the run, or what they need
+    standbys: str = ""  # without which the run goes on
+
+
+NOTHING_REFUSED: Final = Refused()
+
+
 async def reconcile_run(context: Context, kind: RunKind[R], key: Key) -> float | None:
     """Seconds until the next look. Raises ClusterError: the pass is then repeated from the start."""
     document = await context.cluster.get(kind.kind, name=key.name, namespace=key.namespace)
@@ -82,11 +94,17 @@ async def reconcile_run(context: Context, kind: RunKind[R], key: Key) -> float |
     plan = plan_run(resource, status, observed, intervals=context.intervals)
     refused = await _create(context, resource, observed, plan, key)
     control_refused = await _push(context, resource, observed, plan)
-    if refused or control_refused:
-        observed = replace(observed, refused=refused, control_refused=control_refused)
+    if refused != NOTHING_REFUSED or control_refused:
+        observed = replace(
+            observed,
+            refused=refused.run,
+            standbys_refused=refused.standbys,
+            control_refused=control_refused,
+        )
         status = kind.compute_status(resource, observed)
         plan = plan_run(resource, status, observed, intervals=context.intervals)
-        plan = without_creation(plan) if refused else plan
+        plan = without_creation(plan) if refused.run else plan
+        plan = without_standbys(plan) if refused.standbys else plan
     await _publish(context, kind, resource, status, document)
     await delete_pods(context.cluster, resource_name(resource), pods=plan.pods.delete)
     return plan.after
@@ -157,11 +175,11 @@ async def _record(context: Context, kind: RunKind[R], resource: R, observed: Obs
     return replace(observed, revision=recorded.revision, revision_refused=recorded.refused)
 
 
-async def _create(context: Context, resource: R, observed: Observed, plan: Plan, key: Key) -> str:
-    """Why the cluster refused what the plan creates, in words; empty when it did not."""
+async def _create(context: Context, resource: R, observed: Observed, plan: Plan, key: Key) -> Refused:
+    """The pods of the run before those that only wait for nodes beside it."""
     due = plan.objects and bool(observed.pods) and context.resync.due(key, now=observed.now)
     if observed.run is None or not (plan.pods.create or due):
-        return ""
+        return NOTHING_REFUSED
     incarnation = coordinator_incarnation(observed.pods, plan.pods.create)
     name, nodes = resource_name(resource), observed.size.other_than_pinned if observed.size else None
     config_map = name.run_config_map if nodes is None else name.run_config_map_of(nodes)
@@ -173,10 +191,16 @@ async def _create(context: Context, resource: R, observed: Observed, plan: Plan,
                 await ensure_sized_run(context.cluster, name, observed.run, nodes=nodes)
         await ensure_network_objects(context.cluster, pod_set, incarnation=incarnation)
         context.resync.done(key, now=observed.now)
-        await create_pods(context.cluster, pod_set, new=plan.pods.create)
+        members = [pod for pod in plan.pods.create if pod.role != ROLE_STANDBY]
+        await create_pods(context.cluster, pod_set, new=members)
     except (NameTaken, RunConfigLost, EndpointUnusable, Forbidden, Rejected) as refused:
-        return str(refused)
-    return ""
+        return Refused(run=str(refused))
+    try:
+        standbys = [pod for pod in plan.pods.create if pod.role == ROLE_STANDBY]
+        await create_pods(context.cluster, pod_set, new=standbys)
+    except (NameTaken, Forbidden, Rejected) as refused:
+        return Refused(standbys=str(refused))
+    return NOTHING_REFUSED
 
 
 async def _publish(

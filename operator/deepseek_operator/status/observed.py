@@ -84,6 +84,7 @@ class Observed:
     waiting: tuple[str, ...] = ()  # what the run config waits for, in words
     conflict: str = ""  # an object that is not the resource's own has a name it needs, in words
     refused: str = ""  # the API server refused an object (quota, admission), in words
+    standbys_refused: str = ""  # it refused a pod that only waits for a node: the run goes on, in words
     progress: Progress | None = None  # the newest answer of the current coordinator
     control_refused: str = ""  # the coordinator refused what the operator asked of it, in words
     revision: str = ""  # the recorded DeepSeekModelRevision

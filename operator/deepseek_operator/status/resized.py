@@ -22,11 +22,12 @@ def resized(view: View) -> Draft | None:
         before = f" in place of {coordinator.nodes or size.pinned}" if coordinator is not None else ""
         message = f"a checkpoint is written, then the run goes on with {size.nodes} nodes{before}"
         return Draft(RESIZED, "False", RESIZING, message)
-    wanted = view.resource.spec.workers.num_nodes
+    wanted, refused = view.resource.spec.workers.num_nodes, view.observed.standbys_refused
     if size.nodes < wanted:
         message = (
             f"the run goes on with {size.nodes} of {wanted} nodes (spec.workers.minNodes) until standby pods "
-            "have found nodes for more; they are created from time to time"
+            "have found nodes for more; they are "
+            + (f"refused: {refused}" if refused else "created from time to time")
         )
         return Draft(RESIZED, "False", NODES_MISSING, message)
     if view.earlier(RESIZED) is None:

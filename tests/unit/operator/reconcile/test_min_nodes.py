@@ -1,9 +1,11 @@
 """A job with minNodes goes on with the nodes that there are, and grows again when there are more."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from deepseek_operator.cluster.interface import Forbidden
 from deepseek_operator.cluster.kinds import TRAINING_JOB
 from deepseek_operator.status.size import Patience
 from deepseek_workloads.contract.messages import Progress, Verdict
@@ -93,6 +95,54 @@ async def test_it_looks_for_nodes_by_pods_that_wait_and_grows_when_they_have_the
     assert world.condition("Resized") == ("True", "Resized")
     assert (world.status()["nodes"], world.status()["restarts"]) == (4, 0)
     assert not [name for name in world.cluster.pods() if "standby" in name]
+
+
+def _quota(world: Any, *names: str) -> Callable[[], None]:
+    """Pods of these names are refused; the answer lifts it."""
+    create = world.cluster.create
+
+    async def refuse(kind: Any, document: Any) -> Any:
+        if document["metadata"]["name"].removeprefix("dsjob-tiny-") in names:
+            raise Forbidden("exceeded quota: pods=3")
+        return await create(kind, document)
+
+    def lift() -> None:
+        world.cluster.create = create
+
+    world.cluster.create = refuse
+    return lift
+
+
+async def test_a_standby_pod_that_is_refused_stops_nothing(shrunken: Any) -> None:
+    world = shrunken
+    lift = _quota(world, "standby-3-1", "standby-3-2")
+    await _wait(world, PATIENCE.grow)
+    assert world.condition("Resized") == ("False", "NodesMissing")
+    assert "exceeded quota" in world.cluster.condition(TRAINING_JOB, "tiny", "Resized")["message"]
+    assert [world.condition(kind)[0] for kind in ("PodsReady", "Running", "Progressing")] == ["True"] * 3
+    assert world.status()["state"] == "Training"
+    world.cluster.remove_pod("dsjob-tiny-worker-1-2")
+    await world.settle()
+    assert "dsjob-tiny-worker-1-3" in world.cluster.active_pods(), "it holds up no worker"
+    world.cluster.start_pod("dsjob-tiny-worker-1-3", node="node-2")
+    await world.settle()
+    lift()
+    await world.settle()
+    assert "dsjob-tiny-standby-3-1" in world.cluster.active_pods()
+    assert "quota" not in world.cluster.condition(TRAINING_JOB, "tiny", "Resized")["message"]
+
+
+async def test_a_standby_pod_stays_until_its_replacement_is_not_refused(shrunken: Any) -> None:
+    world = shrunken
+    await _wait(world, PATIENCE.grow)
+    lift = _quota(world, "standby-3-2")
+    world.cluster.finish_pod("dsjob-tiny-standby-3-1", exit_code=1)
+    await world.settle()
+    assert "dsjob-tiny-standby-3-1" in world.cluster.pods()
+    lift()
+    await world.settle()
+    assert "dsjob-tiny-standby-3-2" in world.cluster.pods()
+    assert "dsjob-tiny-standby-3-1" not in world.cluster.pods()
 
 
 async def test_a_standby_pod_is_no_member_of_the_run(shrunken: Any) -> None:
