@@ -15,6 +15,7 @@ from deepseek_workloads.contract.run_config import InitialExport, Storage, Train
 from deepseek_workloads.plan.architecture import ArchitectureRefused, resolve
 from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
 from deepseek_workloads.plan.rules import check_training
+from deepseek_workloads.plan.size_rules import check_min_nodes
 
 NO_IMAGE: Final = "NoImage"
 # Stand for an export or a dataset that is not ready yet: what it will be changes no rule.
@@ -33,7 +34,7 @@ def validate_training_job(job: DeepSeekTrainingJob, *, worker_image: str) -> lis
         return problems
     waiting = job.spec.dataset_names
     run = _rendered(job, architecture, dict.fromkeys(waiting, _ANY_DATASET), problems)
-    return problems if run is None else check_training(run)
+    return problems if run is None else check_training(run) or check_min_nodes(run)
 
 
 def training_run_of(

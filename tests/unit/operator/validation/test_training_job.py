@@ -28,6 +28,7 @@ def _tiny(**moe: Any) -> dict[str, Any]:
             "spec.training.parallelism",
             "tensorParallelDegree",
         ),
+        ({"workers": {"numNodes": 4, "minNodes": 3}}, "spec.workers.minNodes", "use at most 2"),
         ({"storage": {"uri": "s3:///x"}}, "spec.storage.uri", "must name a bucket"),
         ({"model": {"vision": {"imageTokenId": 999_999}}}, "spec.model.vision.imageTokenId", "manifest"),
         ({"training": {"freeze": ["projector"]}}, "spec.training.freeze", "leave freeze away"),
