@@ -81,6 +81,11 @@ class TrainingJobStatus(RunStatus):
         description="Worker pods that the run has or is being given; other than spec.workers.numNodes where "
         "condition Resized says why.",
     )
+    reduced: bool = Field(
+        default=False,
+        description="Nodes were missing, so that the run has fewer than spec.workers.numNodes "
+        "(spec.workers.minNodes); more are looked for.",
+    )
     step: int = Field(default=0, description="Steps done.")
     total_steps: int = Field(default=0, description="Steps of the whole run.")
     progress: ShortText = Field(default="", description="Share of the steps done, for instance 37%.")

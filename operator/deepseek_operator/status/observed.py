@@ -59,6 +59,7 @@ class Size:
     nodes: int  # worker pods that the run is to have
     pinned: int  # of the pinned run config
     problems: tuple[Problem, ...] = ()  # why they are not as many as the spec asks for
+    reduced: bool = False  # nodes were missing, so that they are fewer than the spec asks for
     standbys: int = 0  # pods that wait for the nodes that are missing
 
     @property

@@ -14,14 +14,14 @@ def resized(view: View) -> Draft | None:
     size, coordinator = view.observed.size, view.coordinator
     if size is None:
         return None
-    if size.problems:
-        why = "; ".join(str(problem) for problem in size.problems)
-        message = f"{why}; until then the run has {size.nodes} nodes as before"
-        return Draft(RESIZED, "False", RESIZE_REFUSED, message)
     if view.resizing:
         before = f" in place of {coordinator.nodes or size.pinned}" if coordinator is not None else ""
         message = f"a checkpoint is written, then the run goes on with {size.nodes} nodes{before}"
         return Draft(RESIZED, "False", RESIZING, message)
+    if size.problems:
+        why = "; ".join(str(problem) for problem in size.problems)
+        message = f"{why}; until then the run has {size.nodes} nodes as before"
+        return Draft(RESIZED, "False", RESIZE_REFUSED, message)
     wanted, refused = view.resource.spec.workers.num_nodes, view.observed.standbys_refused
     if size.nodes < wanted:
         message = (

@@ -41,25 +41,22 @@ def size_of(
 ) -> Size:
     """What the spec asks for, or what minNodes lets it be. A number that the rules refuse changes nothing."""
     workers, began = job.spec.workers, pinned.workers.num_nodes
-    size = Size(job.status.nodes or began, pinned=began)
-    least = workers.min_nodes or workers.num_nodes
-    reduced = least <= size.nodes < workers.num_nodes and not job.spec.suspend and _was_reduced(job)
-    if size.nodes == workers.num_nodes or reduced:
+    nodes, wanted = job.status.nodes or began, workers.num_nodes
+    size = Size(
+        nodes,
+        pinned=began,
+        problems=() if nodes == wanted else _Rules(pinned, nodes).problems(wanted),
+        reduced=job.status.reduced and (workers.min_nodes or wanted) <= nodes < wanted,
+    )
+    if not job.spec.suspend and (nodes == wanted or size.reduced):
         return _elastic(size, job, pinned, list(pods), now=now, patience=patience)
-    problems = _Rules(pinned, size.nodes).problems(workers.num_nodes)
-    return replace(size, nodes=size.nodes if problems else workers.num_nodes, problems=problems)
+    return size if size.problems else replace(size, nodes=wanted, reduced=False)
 
 
 def run_of_size(pinned: TrainingRun, nodes: int) -> TrainingRun:
     """The same run on so many nodes: nothing else of it depends on them."""
     sized = {"num_nodes": nodes, "min_nodes": min(pinned.workers.min_nodes, nodes)}
     return pinned.model_copy(update={"workers": pinned.workers.model_copy(update=sized)})
-
-
-def _was_reduced(job: DeepSeekTrainingJob) -> bool:
-    """Nodes were missing, so that fewer than numNodes were decided on, not by the user."""
-    condition = next((each for each in job.status.conditions if each.type == RESIZED), None)
-    return condition is not None and condition.reason in (RESIZING, NODES_MISSING)
 
 
 def _elastic(
@@ -81,17 +78,19 @@ def _elastic(
     workers = [pod for pod in active if pod.role == ROLE_WORKER]
     placed = sum(bool(pod.node) for pod in workers)
     if any(_waited(pod, now) >= patience.shrink for pod in workers):
-        return replace(size, nodes=_largest(pinned, size.nodes, range(placed, least - 1, -1)))
+        fewer = _largest(pinned, size.nodes, range(placed, least - 1, -1))
+        return replace(size, nodes=fewer, reduced=fewer < wanted)
+    most = _largest(pinned, size.nodes, range(wanted, size.nodes, -1))
     age = (now - coordinator.created_at).total_seconds()
-    if size.nodes == wanted or placed < size.nodes or age < patience.grow:
+    if most == size.nodes or placed < size.nodes or age < patience.grow:
         return size
     standbys = [pod for pod in active if pod.role == ROLE_STANDBY]
     found = sum(bool(pod.node) for pod in standbys)
     if found and all(pod.node or pod.unschedulable for pod in standbys):
-        grown = _largest(pinned, size.nodes, range(min(wanted, size.nodes + found), size.nodes, -1))
+        grown = _largest(pinned, size.nodes, range(min(most, size.nodes + found), size.nodes, -1))
         if grown != size.nodes:
-            return replace(size, nodes=grown)
-    return replace(size, standbys=wanted - size.nodes)
+            return replace(size, nodes=grown, reduced=grown < wanted)
+    return replace(size, standbys=most - size.nodes)
 
 
 def _waited(pod: PodFacts, now: datetime) -> float:

@@ -111,6 +111,7 @@ def _from_run(job: DeepSeekTrainingJob, observed: Observed) -> dict[str, Any]:
     return {
         **({"micro_batch_size": None} if resized else {}),
         "nodes": run.workers.num_nodes,
+        "reduced": observed.size is not None and observed.size.reduced,
         "plan": plan if same and plan is not None else build_plan(run),
         "total_steps": run.training.steps,
         "datasets": [

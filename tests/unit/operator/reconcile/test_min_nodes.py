@@ -190,6 +190,58 @@ async def test_a_number_below_the_present_one_is_taken_at_once(shrunken: Any) ->
     assert (shrunken.status()["state"], shrunken.status()["nodes"]) == ("Resizing", 1)
 
 
+def _want(world: Any, nodes: int) -> None:
+    workers = world.cluster.objects[("DeepSeekTrainingJob", "research", "tiny")]["spec"]["workers"]
+    world.cluster.edit_spec(TRAINING_JOB, "tiny", workers={**workers, "numNodes": nodes})
+
+
+@pytest.mark.parametrize("wanted", [3, 5])
+async def test_a_number_that_the_rules_refuse_is_refused_of_a_smaller_run_too(
+    shrunken: Any, wanted: int
+) -> None:
+    _want(shrunken, wanted)
+    await shrunken.settle()
+    assert shrunken.condition("Resized") == ("False", "ResizeRefused")
+    message = shrunken.cluster.condition(TRAINING_JOB, "tiny", "Resized")["message"]
+    assert "globalBatchSize: 8" in message
+    assert "2 nodes as before" in message
+    assert (shrunken.status()["state"], shrunken.status()["nodes"]) == ("Training", 2)
+    _want(shrunken, 4)
+    await shrunken.settle()
+    assert shrunken.condition("Resized") == ("False", "NodesMissing")
+    assert (shrunken.status()["state"], shrunken.status()["nodes"]) == ("Training", 2)
+
+
+@pytest.mark.parametrize(("wanted", "standbys"), [(3, []), (5, ["standby-2-1", "standby-3-1"])])
+async def test_standby_pods_wait_only_for_nodes_that_could_be_used(
+    shrunken: Any, wanted: int, standbys: list[str]
+) -> None:
+    _want(shrunken, wanted)
+    await _wait(shrunken, PATIENCE.grow)
+    names = [name.removeprefix("dsjob-tiny-") for name in shrunken.cluster.active_pods()]
+    assert names == ["coordinator-2", *standbys, "worker-0-2", "worker-1-2"]
+    for index, name in enumerate(standbys):
+        shrunken.cluster.start_pod(f"dsjob-tiny-{name}", node=f"node-{index + 8}")
+    await shrunken.settle()
+    assert shrunken.status()["nodes"] == 2 + len(standbys)
+
+
+async def test_a_number_that_the_user_lowers_and_withdraws_while_the_run_stops_lets_it_go_on(
+    world: Any,
+) -> None:
+    world.add_job(workers={"numNodes": 4, "minNodes": 1, "resources": {"cpu": "1", "memory": "3Gi"}})
+    await world.settle()
+    await _start(world, 1, workers=[f"worker-{index}-1" for index in range(4)])
+    _want(world, 2)
+    await world.settle()
+    assert (world.status()["state"], world.status()["nodes"]) == ("Resizing", 2)
+    _want(world, 4)
+    await world.settle()
+    assert [control.desired_state for _, control, _ in world.coordinators.pushed] == ["Stopped", "Running"]
+    assert (world.status()["state"], world.status()["nodes"]) == ("Training", 4)
+    assert len(world.cluster.active_pods()) == 5
+
+
 async def test_after_a_suspension_it_begins_with_all_nodes_again(shrunken: Any) -> None:
     shrunken.cluster.edit_spec(TRAINING_JOB, "tiny", suspend=True)
     await shrunken.settle()

@@ -145,6 +145,19 @@ async def test_an_impossible_number_is_refused_by_name_and_the_run_goes_on(world
     assert world.condition("Resized") == ("True", "Resized")
 
 
+async def test_a_number_that_is_refused_while_the_run_stops_for_another_is_told_after_it(world: Any) -> None:
+    world.add_job()
+    await world.start()
+    _resize(world, 4)
+    await world.settle()
+    _resize(world, 3)
+    await _stop(world)
+    assert world.condition("Resized") == ("False", "ResizeRefused")
+    message = world.cluster.condition(TRAINING_JOB, "tiny", "Resized")["message"]
+    assert "4 nodes as before" in message
+    assert (world.status()["nodes"], world.status()["restarts"]) == (4, 0)
+
+
 async def test_a_number_that_is_withdrawn_while_the_run_stops_lets_it_go_on(world: Any) -> None:
     world.add_job()
     await world.start()
