@@ -106,7 +106,7 @@ def _largest(pinned: TrainingRun, present: int, candidates: Iterable[int]) -> in
 
 class _Rules:
     """Those that the present number fails, too, have become stricter since the run began, and do not stand
-    against another."""
+    against another that needs no more."""
 
     def __init__(self, pinned: TrainingRun, present: int) -> None:
         self._pinned = pinned
@@ -115,4 +115,10 @@ class _Rules:
     def problems(self, nodes: int) -> tuple[Problem, ...]:
         """Why the run cannot have so many nodes."""
         found = check_training(run_of_size(self._pinned, nodes))
-        return tuple(each for each in found if each not in self._accepted)
+        return tuple(each for each in found if not any(_no_worse(each, known) for known in self._accepted))
+
+
+def _no_worse(problem: Problem, known: Problem) -> bool:
+    """The same problem, or the same lack of memory where less is needed, or as much."""
+    same = (problem.field, problem.reason) == (known.field, known.reason)
+    return problem == known or (same and 0 < problem.needed <= known.needed)

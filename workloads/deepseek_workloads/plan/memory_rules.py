@@ -55,6 +55,7 @@ def _pod(run: TrainingRun, memory: MemoryEstimate, beside: int) -> Iterator[Prob
                 f"or a smaller {'teacher' if beside else 'model'}"
             ),
             reason=INSUFFICIENT_MEMORY,
+            needed=needed,
         )
 
 
@@ -75,6 +76,7 @@ def _gpu(run: TrainingRun, memory: MemoryEstimate, beside: int) -> Iterator[Prob
             remedy="use more nodes with zeroStage 3, expertParallelDegree or pipelineParallelDegree, "
             f"cpuOffload, or a smaller {'teacher' if beside else 'model'}",
             reason=INSUFFICIENT_MEMORY,
+            needed=needed,
         )
 
 
@@ -90,6 +92,7 @@ def _host(run: TrainingRun, memory: MemoryEstimate) -> Iterator[Problem]:
             rule=f"replicas of checkpoints alone need {_gibibytes(kept)} of a worker",
             remedy="give workers more memory, use fewer replicas, or more nodes",
             reason=INSUFFICIENT_MEMORY,
+            needed=kept,
         )
         return
     yield Problem(
@@ -99,6 +102,7 @@ def _host(run: TrainingRun, memory: MemoryEstimate) -> Iterator[Problem]:
         f"{_gibibytes(shards + kept)}",
         remedy="give each worker more, use more nodes, or leave cpuOffload away",
         reason=INSUFFICIENT_MEMORY,
+        needed=shards + kept,
     )
 
 

@@ -12,6 +12,7 @@ class Problem:
     rule: str  # what must hold
     remedy: str  # what to do, with the nearest valid values where there are any
     reason: str = "InvalidSpec"  # CamelCase, becomes the condition's reason
+    needed: int = 0  # bytes, of a rule about memory: two of the same field can be compared
 
     def __str__(self) -> str:
         return f"{self.field}: {self.value}: {self.rule}; {self.remedy}"

@@ -6,6 +6,7 @@ import pytest
 
 from deepseek_operator.status.size import Patience, run_of_size, size_of
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.memory_rules import INSUFFICIENT_MEMORY
 from deepseek_workloads.plan.rules import check_training
 
 
@@ -34,6 +35,35 @@ def test_a_number_that_the_rules_refuse_is_named_alone(
     size = size_of(job, outdated, [], now=now, patience=Patience())
     assert size.nodes == outdated.workers.num_nodes
     assert [problem.field for problem in size.problems] == ["spec.training.globalBatchSize"]
+
+
+@pytest.fixture
+def crowded(run: TrainingRun) -> TrainingRun:
+    """Of an operator with another estimate: its shards need more memory than its pods have."""
+    layout = run.training.parallelism.model_copy(update={"zero_stage": 3})
+    training = run.training.model_copy(update={"parallelism": layout})
+    workers = run.workers.model_copy(update={"memory_bytes": 2**20})
+    refused = run.model_copy(update={"training": training, "workers": workers})
+    assert [problem.reason for problem in check_training(refused)] == [INSUFFICIENT_MEMORY]
+    return refused
+
+
+def test_pods_that_need_less_memory_than_now_are_not_refused_for_it(
+    make_job: Any, crowded: TrainingRun, now: Any
+) -> None:
+    wanted = crowded.workers.num_nodes * 2
+    job = make_job({"workers": {"numNodes": wanted}})
+    size = size_of(job, crowded, [], now=now, patience=Patience())
+    assert (size.nodes, size.problems) == (wanted, ())
+
+
+def test_pods_that_need_more_memory_than_now_are_refused_for_it(
+    make_job: Any, crowded: TrainingRun, now: Any
+) -> None:
+    job = make_job({"workers": {"numNodes": 1}})
+    size = size_of(job, crowded, [], now=now, patience=Patience())
+    assert size.nodes == crowded.workers.num_nodes
+    assert [problem.reason for problem in size.problems] == [INSUFFICIENT_MEMORY]
 
 
 def test_nothing_but_the_workers_of_a_run_depends_on_its_size(run: TrainingRun) -> None:
