@@ -10,7 +10,8 @@ RESIZE_REFUSED: Final = "ResizeRefused"
 
 
 def resized(view: View) -> Draft | None:
-    """Whether the run has the number of nodes that the spec asks for; None where it always had."""
+    """Whether the run has the number of nodes that the spec asks for; None where it always had,
+    and where it is suspended: what was said before stays."""
     size, coordinator = view.observed.size, view.coordinator
     if size is None:
         return None
@@ -22,6 +23,9 @@ def resized(view: View) -> Draft | None:
         why = "; ".join(str(problem) for problem in size.problems)
         message = f"{why}; until then the run has {size.nodes} nodes as before"
         return Draft(RESIZED, "False", RESIZE_REFUSED, message)
+    earlier, suspended = view.earlier(RESIZED), view.resource.spec.suspend
+    if suspended and earlier is not None and earlier.reason != RESIZE_REFUSED:
+        return None
     wanted, refused = view.resource.spec.workers.num_nodes, view.observed.standbys_refused
     if size.nodes < wanted:
         message = (
@@ -30,6 +34,7 @@ def resized(view: View) -> Draft | None:
             + (f"refused: {refused}" if refused else "created from time to time")
         )
         return Draft(RESIZED, "False", NODES_MISSING, message)
-    if view.earlier(RESIZED) is None:
+    if earlier is None:
         return None
-    return Draft(RESIZED, "True", RESIZED, f"the run has the {size.nodes} nodes of spec.workers.numNodes")
+    what = "goes on with" if suspended else "has"
+    return Draft(RESIZED, "True", RESIZED, f"the run {what} the {size.nodes} nodes of spec.workers.numNodes")

@@ -246,9 +246,11 @@ async def test_after_a_suspension_it_begins_with_all_nodes_again(shrunken: Any) 
     shrunken.cluster.edit_spec(TRAINING_JOB, "tiny", suspend=True)
     await shrunken.settle()
     await _stop(shrunken, 2)
+    assert shrunken.condition("Resized") == ("False", "NodesMissing"), "no pod runs that it could have"
     shrunken.cluster.edit_spec(TRAINING_JOB, "tiny", suspend=False)
     await shrunken.settle()
     shrunken.cluster.start_pod("dsjob-tiny-coordinator-3", ip="10.0.0.3")
     await shrunken.settle()
     assert len(shrunken.cluster.active_pods()) == 5
     assert (shrunken.status()["nodes"], shrunken.status()["restarts"]) == (4, 0)
+    assert shrunken.condition("Resized") == ("True", "Resized")
