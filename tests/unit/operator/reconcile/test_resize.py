@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from deepseek_operator.cluster.kinds import TRAINING_JOB
+from deepseek_operator.resources.names import ANNOTATION_NODES
 from deepseek_workloads.contract.messages import Progress, Verdict
 from deepseek_workloads.contract.run_config import TrainingRun, parse_run
 
@@ -185,6 +186,47 @@ async def test_a_suspended_job_takes_the_new_number_when_it_goes_on(world: Any) 
     await world.settle()
     assert len(world.cluster.active_pods()) == 5
     assert world.status()["restarts"] == 0
+
+
+async def test_a_suspended_job_whose_number_was_refused_says_that_another_is_taken(world: Any) -> None:
+    world.add_job()
+    await world.start()
+    _resize(world, 3)
+    await world.settle()
+    world.cluster.edit_spec(TRAINING_JOB, "tiny", suspend=True)
+    await _stop(world)
+    assert world.condition("Resized") == ("False", "ResizeRefused")
+    _resize(world, 4)
+    await world.settle()
+    assert world.condition("Resized") == ("True", "Resized")
+    message = world.cluster.condition(TRAINING_JOB, "tiny", "Resized")["message"]
+    assert message == "the run goes on with the 4 nodes of spec.workers.numNodes"
+
+
+async def test_a_run_of_an_operator_that_knew_no_sizes_goes_on_and_can_be_resized(world: Any) -> None:
+    world.add_job()
+    await world.start()
+    pods = world.cluster.pods()
+    for name in pods:
+        del world.cluster.pod(name)["metadata"]["annotations"][ANNOTATION_NODES]
+    for field in ("nodes", "reduced"):
+        del world.status()[field]
+    written = len(world.cluster.writes)
+    world.new_leader()
+    await world.settle()
+    assert not [each for each in world.cluster.writes[written:] if " Pod " in each]
+    assert world.cluster.active_pods() == pods
+    assert (world.status()["state"], world.status()["nodes"], world.condition("Resized")[0]) == (
+        "Training",
+        2,
+        "",
+    )
+    _resize(world, 4)
+    await _stop(world)
+    world.cluster.start_pod("dsjob-tiny-coordinator-2", ip="10.0.0.2")
+    await world.settle()
+    assert len(world.cluster.active_pods()) == 5
+    assert (world.status()["nodes"], world.status()["restarts"]) == (4, 0)
 
 
 async def test_a_job_whose_pods_wait_for_nodes_takes_the_new_number_at_once(world: Any) -> None:
