@@ -1,7 +1,7 @@
 """What to do with the pods of one run now, given its new status. Pure.
 
-The status says whether the run is refused, over, suspended or wanted; this says which pods and which control
-follow from that, and when to look again.
+The status says whether the run is refused, over, suspended or wanted, and of which size; this says which pods
+and which control follow from that, and when to look again.
 """
 
 from collections.abc import Iterable
@@ -27,8 +27,8 @@ from deepseek_operator.status.outcome import Outcome, RunResource, coordinator_o
 from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_STANDBY, ROLE_WORKER
 from deepseek_workloads.contract.messages import Control
 
-# For the last checkpoint of a run that is being suspended: longer than its coordinator gives it (15 minutes).
-# Then the pods are deleted, which asks once more.
+# For the last checkpoint of a run that is being suspended or resized: longer than its coordinator gives it
+# (15 minutes). Then the pods are deleted, which asks once more.
 STOP_PATIENCE: Final = timedelta(seconds=960)
 
 
