@@ -23,8 +23,8 @@ class Settings(BaseModel):
     horovod_worker_image: str = ""  # the same, of jobs with backend horovod
     gpu_resource: str = "nvidia.com/gpu"  # the extended resource of the device plugin
     node_lost_seconds: int = Field(default=15, ge=0)  # from a node's being marked lost to new pods
-    # Of jobs with minNodes: that a worker waits for a node before its run goes on without it, and that a run
-    # goes on with fewer nodes before it looks for more.
+    # Of jobs with minNodes: that a worker waits for a node before its run goes on without it, as a standby
+    # pod does before it is deleted, and that a run goes on with fewer nodes before it looks for more.
     shrink_after_seconds: float = Field(default=300.0, gt=0)
     grow_after_seconds: float = Field(default=600.0, gt=0)
     storage_ports: tuple[int, ...] = ()  # that pods may reach S3 on, besides the ports of endpoint URLs

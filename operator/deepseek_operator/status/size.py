@@ -27,8 +27,15 @@ NODES_MISSING: Final = "NodesMissing"  # its reason while the run has fewer than
 class Patience:
     """Seconds, of a job with minNodes. Together they bound how often it is resized."""
 
-    shrink: float = 300.0  # that a worker waits for a node before the run goes on without it
+    shrink: float = (
+        300.0  # that a worker waits for a node before the run goes on without it, and standby pods
+    )
     grow: float = 600.0  # that a coordinator leads a run of fewer nodes before more are looked for
+
+    def looks(self, age: float) -> bool:
+        """Whether standby pods wait for nodes now, so many seconds after the coordinator was created. They
+        come again and again: what they hold in vain is free for others between."""
+        return age % (self.grow + self.shrink) >= self.grow
 
 
 def size_of(
@@ -82,7 +89,7 @@ def _elastic(
         return replace(size, nodes=fewer, reduced=fewer < wanted)
     most = _largest(pinned, size.nodes, range(wanted, size.nodes, -1))
     age = (now - coordinator.created_at).total_seconds()
-    if most == size.nodes or placed < size.nodes or age < patience.grow:
+    if most == size.nodes or placed < size.nodes or not patience.looks(age):
         return size
     standbys = [pod for pod in active if pod.role == ROLE_STANDBY]
     found = sum(bool(pod.node) for pod in standbys)

@@ -81,7 +81,7 @@ async def test_it_looks_for_nodes_by_pods_that_wait_and_grows_when_they_have_the
     assert world.cluster.active_pods()[1:3] == standbys
     for name in standbys:
         world.cluster.unschedulable_pod(name, TOO_FEW)
-    await _wait(world, 10 * PATIENCE.shrink)
+    await _wait(world, PATIENCE.shrink - 1)
     assert world.status()["state"] == "Training"
     world.cluster.start_pod(standbys[0], node="node-8")
     await world.settle()
@@ -145,12 +145,31 @@ async def test_a_standby_pod_stays_until_its_replacement_is_not_refused(shrunken
     assert "dsjob-tiny-standby-3-1" not in world.cluster.pods()
 
 
+async def test_nodes_that_are_too_few_to_be_used_are_given_back_and_asked_for_again(shrunken: Any) -> None:
+    world = shrunken
+    await _wait(world, PATIENCE.grow)
+    world.cluster.start_pod("dsjob-tiny-standby-2-1", node="node-8")
+    world.cluster.unschedulable_pod("dsjob-tiny-standby-3-1", TOO_FEW)
+    await _wait(world, PATIENCE.shrink - 1)
+    assert len(world.cluster.active_pods()) == 5
+    await _wait(world, 1)
+    world.cluster.let_go_terminating()
+    assert world.cluster.pods() == [
+        f"dsjob-tiny-{name}" for name in ("coordinator-2", "worker-0-2", "worker-1-2")
+    ]
+    await _wait(world, PATIENCE.grow - 1)
+    assert len(world.cluster.active_pods()) == 3
+    await _wait(world, 1)
+    assert len(world.cluster.active_pods()) == 5
+    assert (world.status()["state"], world.status()["nodes"]) == ("Training", 2)
+
+
 async def test_a_standby_pod_is_no_member_of_the_run(shrunken: Any) -> None:
     world = shrunken
     await _wait(world, PATIENCE.grow)
     world.cluster.wait_pod("dsjob-tiny-standby-2-1", reason="ErrImagePull", message="no such image")
     world.cluster.finish_pod("dsjob-tiny-standby-3-1", exit_code=1)
-    await _wait(world, 3600)
+    await _wait(world, PATIENCE.shrink - 1)
     status = world.status()
     assert (status["state"], status["failures"], status.get("lastFailure", "")) == ("Training", 0, "")
     assert status["pods"]["ready"] == status["pods"]["desired"] == 2
