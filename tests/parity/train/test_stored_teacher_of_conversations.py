@@ -109,6 +109,20 @@ def test_of_long_conversations_the_beginning_is_taught(
     )
 
 
+def test_long_conversations_that_are_dropped_leave_the_records_of_the_others_in_their_places(
+    folder: Path, chats: str, teacher: str, of_cut: dict[str, Any]
+) -> None:
+    """The records are of all conversations."""
+    from_stored = cut(student(folder, chats, "drop-stored", of_cut), "drop")
+    assert_learns_the_same(
+        from_stored, cut(student(folder, chats, "drop-beside", {"teacher": {"uri": teacher}}), "drop")
+    )
+    lines = metric_lines(from_stored.storage.uri)
+    (long,) = [line["longConversations"] for line in lines if "longConversations" in line]
+    assert long["dropped"]
+    assert 0 < long["long"] < long["conversations"]
+
+
 def test_a_micro_batch_size_is_found_for_stored_logits_too(
     folder: Path, chats: str, of_rows: dict[str, Any]
 ) -> None:

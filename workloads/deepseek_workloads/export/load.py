@@ -209,9 +209,9 @@ def load_export(
     device: str = "cpu",
     int8: bool = False,
 ) -> LoadedExport:
-    """The model in `dtype` on `device`, in evaluation mode and without modules for more than the next token,
-    with its tokenizer. `int8`: matrices that are stored so stay so in memory, which is for inference; else
-    they are widened. See `open_export`."""
+    """The model in `dtype` on `device` but for router biases, in evaluation mode and without modules for more
+    than the next token, with its tokenizer. `int8`: matrices that are stored so stay so in memory, which is
+    for inference; else they are widened. See `open_export`."""
     reader = open_export(store, digest, recorded=recorded)
     architecture = reader.architecture().model_copy(update={"num_nextn_predict_layers": 0})
     with torch.device("meta"):
@@ -225,7 +225,7 @@ def load_export(
         raise ExportError(f"{uri}: the weights are not those of {CONFIG}: {error}") from error
     eos: int | None = reader.document(CONFIG).get("eos_token_id")
     return LoadedExport(
-        model=model.to(device, dtype).eval(),
+        model=_cast(model, dtype).to(device).eval(),
         tokenizer=reader.tokenizer(),
         manifest=reader.manifest,
         digest=reader.digest,
@@ -233,3 +233,13 @@ def load_export(
         tokenizer_config=reader.document(TOKENIZER_CONFIG) if reader.has(TOKENIZER_CONFIG) else {},
         held_out=reader.held_out(),
     )
+
+
+def _cast(model: DeepseekV3ForCausalLM, dtype: torch.dtype) -> DeepseekV3ForCausalLM:
+    """Router biases stay float32, as exports have them: in bf16 some would be equal, and other experts be chosen."""
+    gates = [mixture.gate for mixture in model.mixtures() if mixture.gate.biased]
+    exact = [gate.e_score_correction_bias.float() for gate in gates]
+    model.to(dtype)
+    for gate, bias in zip(gates, exact, strict=True):
+        gate.e_score_correction_bias = bias
+    return model

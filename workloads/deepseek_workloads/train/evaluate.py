@@ -71,11 +71,16 @@ def _inputs_of(head: nn.Module) -> Iterator[list[Tensor]]:
 def _foreseen(model: ParallelModel, read: Sequence[Tensor], labels: Tensor) -> Tensor:
     """How many labels that count are the most probable token, as a mean over the ranks that share the batch.
     `read`: what the head was called with on this rank, first [b, T, H], or of this rank's positions; nothing
-    where another has the last stage. Logits a chunk each, by the head's own way, which may see other weights
-    than it has."""
+    where another has the last stage of a pipeline. Logits a chunk each, by the head's own way, which may see
+    other weights than it has. Raises RuntimeError where nobody else has the head."""
     right = labels.new_zeros(())
-    if not read:
+    if not read and model.pipeline is not None:
         return right
+    if not read:
+        raise RuntimeError(
+            f"{type(model.plain).__name__}: its loss was computed without a call of its lm_head, of which the "
+            "accuracy is: call the module, not a method of it"
+        )
     if model.context is not None:
         labels = labels[:, model.context.own_positions(labels.shape[1], labels.device)]
     rows, expected = read[0].flatten(0, 1), labels.flatten()

@@ -175,6 +175,16 @@ def measured(rank: int, ranks: int, wanted: Measured) -> dict[str, float]:
         return evaluate(model, group, held_out=reader, micro_batch_size=2, max_samples=wanted.samples)
 
 
+def measured_without_a_call_of_the_head(rank: int, ranks: int, wanted: Measured) -> dict[str, float]:
+    """A loss that is computed from the head's weight alone."""
+
+    def passed_by(_model: ParallelModel, _ids: Tensor, _labels: Tensor) -> Tensor:
+        return torch.zeros(())
+
+    with patch.object(ParallelModel, "loss", passed_by):
+        return measured(rank, ranks, wanted)
+
+
 @dataclass(frozen=True)
 class Asked:
     """Prompts of a model that has learnt nothing."""

@@ -11,12 +11,22 @@ from deepseek_workloads.contract.run_config import Parallelism
 # Of several lengths, one without tokens, one that leaves two positions free; the last round is not full.
 PROMPTS = ((5, 9, 2), (7, 7, 1, 30, 8, 12), (), tuple(range(1, 63)), (40, 41))
 
-LAYOUTS: dict[str, dict[str, Any]] = {
-    "replicas": {"zero_stage": 0},
-    "shards": {"zero_stage": 3},
-    "experts": {"zero_stage": 3, "expert_parallel_degree": 2},
-    "tensor slices": {"tensor_parallel_degree": 2},
-    "stages": {"pipeline_parallel_degree": 2},
+LAYOUTS: dict[str, tuple[int, dict[str, Any]]] = {
+    "replicas": (2, {"zero_stage": 0}),
+    "shards": (2, {"zero_stage": 3}),
+    "experts": (2, {"zero_stage": 3, "expert_parallel_degree": 2}),
+    "tensor slices": (2, {"tensor_parallel_degree": 2}),
+    "shared sequences": (2, {"context_parallel_degree": 2}),
+    "stages": (2, {"pipeline_parallel_degree": 2}),
+    "experts beside shared sequences": (
+        4,
+        {"zero_stage": 3, "expert_parallel_degree": 2, "context_parallel_degree": 2},
+    ),
+    "experts beside tensor slices": (
+        4,
+        {"zero_stage": 3, "expert_parallel_degree": 2, "tensor_parallel_degree": 2},
+    ),
+    "experts in stages": (4, {"pipeline_parallel_degree": 2, "expert_parallel_degree": 2}),
 }
 
 
@@ -38,9 +48,9 @@ def ask(pool: RankPool, asked: Asked, *, ranks: int) -> Answered:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_rank_knows_the_answers_of_one_process(pool: RankPool, layout: str, alone: Answered) -> None:
-    asked = Asked(PROMPTS, Parallelism(**LAYOUTS[layout]))
-    found = ask(pool, asked, ranks=2)
-    assert found.of_ranks == alone.of_ranks * 2
+    ranks, degrees = LAYOUTS[layout]
+    found = ask(pool, Asked(PROMPTS, Parallelism(**degrees)), ranks=ranks)
+    assert found.of_ranks == alone.of_ranks * ranks
     assert [len(answer) for answer in found.of_ranks[0]] == [6, 6, 0, 2, 6]
 
 
@@ -48,10 +58,10 @@ def test_every_rank_knows_the_answers_of_one_process(pool: RankPool, layout: str
 def test_answers_that_end_sooner_do_not_hold_up_the_others(
     pool: RankPool, layout: str, ending: int, alone: Answered
 ) -> None:
-    asked = Asked(PROMPTS, Parallelism(**LAYOUTS[layout]), eos_token_id=ending)
-    found = ask(pool, asked, ranks=2)
+    ranks, degrees = LAYOUTS[layout]
+    found = ask(pool, Asked(PROMPTS, Parallelism(**degrees), eos_token_id=ending), ranks=ranks)
     cut = [answer[: answer.index(ending)] if ending in answer else answer for answer in alone.of_ranks[0]]
-    assert found.of_ranks == [cut] * 2
+    assert found.of_ranks == [cut] * ranks
     assert len(cut[0]) < len(cut[1]), "the other rank goes on"
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from cases import Measured, measured
+from cases import Measured, measured, measured_without_a_call_of_the_head
 from rank_pool import RankPool
 from training_cases import write_dataset
 
@@ -39,3 +39,8 @@ def test_figures_are_those_of_one_process(
     ranks, degrees = LAYOUTS[layout]
     found = pool.run(measured, ranks=ranks, argument=Measured(dataset, Parallelism(**degrees)))
     assert found == pytest.approx(alone, rel=1e-9)
+
+
+def test_an_accuracy_without_a_call_of_the_head_is_an_error_and_not_0(pool: RankPool, dataset: str) -> None:
+    with pytest.raises(AssertionError, match="without a call of its lm_head, of which the accuracy is"):
+        pool.run(measured_without_a_call_of_the_head, ranks=1, argument=Measured(dataset))

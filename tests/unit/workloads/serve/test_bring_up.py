@@ -11,6 +11,7 @@ from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.records import Provenance
 from deepseek_workloads.contract.run_config import (
     CheckBaseline,
+    Engine,
     Owner,
     ServedRevision,
     ServingCheck,
@@ -98,6 +99,39 @@ def test_an_int8_export_stays_int8_and_answers_as_what_it_stands_for(
             assert prefill.advance() is not None
             runner.join(prefill)
     torch.testing.assert_close(*(runner.decode([40, 41]) for runner in runners), atol=1e-4, rtol=1e-4)
+
+
+def test_in_bf16_the_biases_that_choose_experts_stay_float32(
+    model: DeepseekV3ForCausalLM, tokenizer: Tokenizer, provenance: Provenance, tmp_path: Path
+) -> None:
+    """Experts whose biases are equal in bf16 are still told apart."""
+    router_bias = torch.tensor([1.0, 1.001, 1.002, 1.003])
+    assert len(set(router_bias.bfloat16().tolist())) == 1
+    state = model.state_dict()
+    state |= {name: router_bias for name in state if name.endswith("e_score_correction_bias")}
+    export = export_model(
+        open_store(Storage(uri=tmp_path.as_uri()), environ={}),
+        state=state,
+        architecture=model.architecture,
+        tokenizer=ExportTokenizer(tokenizer.to_str().encode(), eos_token_id=1),
+        provenance=provenance,
+        evaluation={},
+        dtype=torch.bfloat16,
+    )
+    revision = ServedRevision(
+        name="chat-1", uid="uid-1", storage=Storage(uri=export.uri), digest=export.digest
+    )
+    run = run_with_baseline(export.uri).model_copy(
+        update={"revision": revision, "check": ServingCheck(), "engine": Engine(precision="bf16")}
+    )
+
+    served = load_model(run, open_store=open_store, device="cpu").export.model
+
+    assert {weight.dtype for weight in served.parameters()} == {torch.bfloat16}
+    biases = [mixture.gate.e_score_correction_bias for mixture in served.mixtures()]
+    assert biases
+    assert all(torch.equal(bias, router_bias) for bias in biases)
+    assert served(torch.tensor([[5, 9, 30]])).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "manifest.json"])
