@@ -13,6 +13,7 @@ from deepseek_operator.validation.storage import GivenUri, check_account, check_
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import InitialExport, Storage, TrainingRun
 from deepseek_workloads.plan.architecture import ArchitectureRefused, resolve
+from deepseek_workloads.plan.architecture_rules import served_by_no_engine
 from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
 from deepseek_workloads.plan.rules import check_training
 from deepseek_workloads.plan.size_rules import check_min_nodes
@@ -30,6 +31,8 @@ def validate_training_job(job: DeepSeekTrainingJob, *, worker_image: str) -> lis
     """
     problems = [*_fields(job, worker_image)]
     architecture = _architecture(job, problems)
+    if architecture is not None and job.spec.rollout is not None:
+        problems += _not_served(architecture)
     if problems or architecture is None:
         return problems
     waiting = job.spec.dataset_names
@@ -138,6 +141,18 @@ def _nothing_to_serve(function: str) -> Problem:
         remedy="leave spec.rollout away: the export has the weights by the module's own names",
         reason=INVALID_TRAINING,
     )
+
+
+def _not_served(architecture: Architecture) -> Iterator[Problem]:
+    """What the service's preflight would tell when all steps are paid for."""
+    for why in served_by_no_engine(architecture):
+        yield Problem(
+            field="spec.rollout",
+            value="given",
+            rule=f"wants a model that can be served, and this one's {why}",
+            remedy="use another attention.kind, or leave spec.rollout away: the export has a modelling file",
+            reason=INVALID_TRAINING,
+        )
 
 
 def _architecture(job: DeepSeekTrainingJob, problems: list[Problem]) -> Architecture | None:

@@ -75,7 +75,8 @@ def _check_export(
 
 def _not_served(config: bytes) -> Iterator[str]:
     try:
-        yield from served_by_no_engine(architecture_of(json.loads(config)))
+        for why in served_by_no_engine(architecture_of(json.loads(config))):
+            yield f"{why}: serve a model of another kind, or use this one through its own modelling file"
     except ValueError as error:
         yield f"{error}: export the model again"
 

@@ -213,7 +213,4 @@ def room_to_look_ahead(run: TrainingRun) -> Iterator[Problem]:
 def served_by_no_engine(a: Architecture) -> Iterator[str]:
     """Why the serving engine cannot answer with such a model."""
     if a.attention.kind == "lsh":
-        yield (
-            "attention.kind is lsh, which the serving engine does not decode: serve a model of another kind, "
-            "or use this one through its own modelling file"
-        )
+        yield "attention.kind is lsh, which the serving engine does not decode"

@@ -87,6 +87,17 @@ def _tiny(**moe: Any) -> dict[str, Any]:
         ),
         (
             {
+                "model": {
+                    "preset": "transformer-5m",
+                    "architecture": {"attention": {"kind": "lsh", "numBuckets": 8, "numHashes": 2}},
+                },
+                "rollout": {"serviceRef": {"name": "chat"}},
+            },
+            "spec.rollout",
+            "attention.kind is lsh, which the serving engine does not decode",
+        ),
+        (
+            {
                 "model": {"function": "my.code:build"},
                 "training": {"parallelism": {"expertParallelDegree": 2}},
             },
