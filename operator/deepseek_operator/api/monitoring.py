@@ -35,7 +35,7 @@ class ActivationRangeAlert(SpecModel):
 class MemoryAlert(SpecModel):
     """The memory of a process, of its GPU or of its pod's limit."""
 
-    threshold: Decimal = Field(default="0.9", description="Largest share that is well.")
+    threshold: Decimal = Field(default="0.9", description="Largest share that is well, at most 1.")
     action: Literal["ignore", "warn", "stop"] = Field(default="warn", description=_ACTION)
 
 

@@ -95,7 +95,9 @@ class Distillation(SpecModel):
     teacher_logits: TeacherLogits | None = Field(
         default=None, description="Its most probable tokens at each position of the data; docs/training.md."
     )
-    alpha: Decimal = Field(default="0.7", description="Share of the teacher in the loss; at most 1.")
+    alpha: Decimal = Field(
+        default="0.7", description="Share of the teacher in the loss, above 0 and at most 1."
+    )
     temperature: Decimal = Field(default="2", description="Softens both models' probabilities.")
 
 

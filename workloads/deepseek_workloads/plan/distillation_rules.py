@@ -20,6 +20,18 @@ def one_teacher(run: TrainingRun) -> Iterator[Problem]:
         )
 
 
+def has_effect(run: TrainingRun) -> Iterator[Problem]:
+    wanted = run.training.distillation
+    if wanted is not None and wanted.alpha == 0:
+        yield Problem(
+            "spec.training.distillation.alpha",
+            "0",
+            "must be above 0: it is the share of the teacher in the loss, which would be computed in vain",
+            "use more than 0 and at most 1, or leave distillation away",
+            INVALID_TRAINING,
+        )
+
+
 def stored_logits(run: TrainingRun) -> Iterator[Problem]:
     """They are of whole windows or conversations, as the teacher was shown them."""
     wanted = run.training.distillation

@@ -91,6 +91,26 @@ def activation_alert(run: TrainingRun) -> Iterator[Problem]:
         )
 
 
+def alert_shares(run: TrainingRun) -> Iterator[Problem]:
+    """Shares that nothing measured is ever above."""
+    alerts = run.alerts
+    shares = {
+        "memory.threshold": alerts.memory.threshold,
+        "expertLoad.tokenShare": alerts.expert_load.token_share,
+        "expertLoad.idleShare": alerts.expert_load.idle_share,
+    }
+    for setting, share in shares.items():
+        if share is not None and share > 1:
+            percent = f": {share:g} % is {share / 100:g}" if share <= 100 else ""
+            yield Problem(
+                f"spec.alerts.{setting}",
+                f"{share:g}",
+                "must be at most 1: it is a share, and nothing that is measured is above it",
+                f"use a number from 0 to 1{percent}",
+                INVALID_TRAINING,
+            )
+
+
 def keep_best(run: TrainingRun) -> Iterator[Problem]:
     """Whether checkpoints have the figure. Of an entrypoint it is whatever that reports."""
     wanted, evaluate_every = run.checkpoint.keep_best, run.evaluation.every_steps

@@ -82,7 +82,9 @@ _OF_A_NEW_RUN = (
     effect_rules.of_another,
     effect_rules.beyond_the_end,
     effect_rules.activation_alert,
+    effect_rules.alert_shares,
     effect_rules.keep_best,
+    distillation_rules.has_effect,
 )
 
 _OF_ARCHITECTURE = (

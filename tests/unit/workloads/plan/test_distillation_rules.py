@@ -58,6 +58,16 @@ def test_there_is_exactly_one_teacher(given: Distillation) -> None:
     assert (problem.field, problem.reason) == ("spec.training.distillation", "InvalidTraining")
 
 
+@pytest.mark.parametrize("given", [STORED, BESIDE], ids=["stored", "beside"])
+def test_a_teacher_without_a_share_of_the_loss_is_refused_and_the_least_share_is_not(
+    given: Distillation,
+) -> None:
+    assert check_training(run(given.model_copy(update={"alpha": 1e-3}))) == []
+    (problem,) = check_training(run(given.model_copy(update={"alpha": 0.0})))
+    assert (problem.field, problem.value) == ("spec.training.distillation.alpha", "0")
+    assert "leave distillation away" in problem.remedy
+
+
 def test_they_go_with_documents_that_are_kept_apart() -> None:
     masked = run(STORED).data.model_copy(update={"document_mask": True})
     assert check_training(run(STORED).model_copy(update={"data": masked})) == []

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepseek_workloads.contract.monitoring import AlertRule, Alerts, Monitoring
+from deepseek_workloads.contract.monitoring import AlertRule, Alerts, ExpertLoadRule, Monitoring
 from deepseek_workloads.contract.objective import CurriculumStage
 from deepseek_workloads.contract.optimization import Optimizer, Schedule
 from deepseek_workloads.contract.retention import KeepBest
@@ -159,3 +159,29 @@ def test_a_loop_of_the_users_own_takes_what_is_there_unasked_and_keeps_by_any_fi
         }
     )
     assert check_training(own) == []
+
+
+def shares(*, memory: float = 0.9, token: float | None = 0.75, idle: float | None = 0.25) -> TrainingRun:
+    load = ExpertLoadRule(threshold=10, token_share=token, idle_share=idle)
+    return run(alerts=Alerts(memory=AlertRule(threshold=memory), expert_load=load))
+
+
+@pytest.mark.parametrize(
+    ("given", "setting", "remedy"),
+    [
+        (shares(memory=90), "memory.threshold", "90 % is 0.9"),
+        (shares(token=5), "expertLoad.tokenShare", "5 % is 0.05"),
+        (shares(idle=2), "expertLoad.idleShare", "2 % is 0.02"),
+        (shares(memory=1e6), "memory.threshold", "from 0 to 1"),
+    ],
+    ids=["memory", "one expert's tokens", "idle experts", "no percentage"],
+)
+def test_a_share_above_one_would_never_be_reached(given: TrainingRun, setting: str, remedy: str) -> None:
+    (problem,) = check_training(given)
+    assert problem.field == f"spec.alerts.{setting}"
+    assert remedy in problem.remedy
+
+
+def test_shares_up_to_one_are_taken_and_so_are_those_that_are_not_judged() -> None:
+    assert check_training(shares(memory=1, token=1, idle=1)) == []
+    assert check_training(shares(token=None, idle=None)) == []

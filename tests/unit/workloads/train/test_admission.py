@@ -62,6 +62,10 @@ WITHOUT_EFFECT = {
         training={"curriculum": [{"untilStep": 11, "sequenceLength": 32}]}
     ),
     "evaluation.everySteps": older(training={"entrypoint": "mine:train"}, evaluation={"everySteps": 5}),
+    "alerts.memory.threshold": older(alerts={**ALERTS, "memory": {"threshold": 90.0, "action": "warn"}}),
+    "training.distillation.alpha": older(
+        training={"distillation": {"teacher": {"uri": "s3://models/large"}, "alpha": 0}}
+    ),
     "workers.resources.memory": older(workers={"numNodes": 1, "memoryBytes": 2**20}),
 }
 
