@@ -1,6 +1,7 @@
 """The words of the command."""
 
 import argparse
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,8 +54,12 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> Asked
     asked = Asked(datasets=datasets, local_rank=int(environ.get("LOCAL_RANK", "0")), **words)
     if not 0 <= asked.rank < asked.world_size:
         parser.error(f"--rank {asked.rank}: must be 0 to {asked.world_size - 1}, below --world-size")
-    if asked.temperature <= 0 or asked.sequences < 1 or asked.part_bytes < 1:
-        parser.error("--temperature must be above 0, --sequences and --part-bytes at least 1")
+    if not (asked.temperature > 0 and math.isfinite(asked.temperature)):
+        parser.error(
+            f"--temperature {asked.temperature:g}: must be a finite number above 0; use that of the runs"
+        )
+    if asked.sequences < 1 or asked.part_bytes < 1:
+        parser.error("--sequences and --part-bytes must be at least 1")
     if asked.objective == "sft" and asked.document_mask:
         parser.error("--document-mask: is of running text; conversations are apart in any case")
     return asked
