@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 import pytest
+import wandb
 from mlflow import MlflowClient
 from training_cases import run_config, train_alone, write_dataset
 from wandb.proto import wandb_internal_pb2
@@ -66,6 +67,7 @@ def test_wandb_has_the_points_by_step_and_what_the_run_is(
     tracker = WandbTracker(WeightsAndBiases(project="tiny"), run, folder=str(tmp_path))
     tracker.log([Point(step, 0.0, {"train/loss": 4.0 - step}) for step in (1, 2, 2)])
     tracker.close(finished=True)
+    wandb.teardown()  # its own process has written all by then
 
     records = read(next(tmp_path.glob("wandb/offline-run-*/*.wandb")))
     (made,) = [record.run for record in records if record.WhichOneof("record_type") == "run"]

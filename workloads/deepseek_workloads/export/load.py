@@ -236,7 +236,7 @@ def load_export(
 
 
 def _cast(model: DeepseekV3ForCausalLM, dtype: torch.dtype) -> DeepseekV3ForCausalLM:
-    """Router biases stay float32, as exports have them: in bf16 some would be equal, and other experts be chosen."""
+    """Router biases stay float32, as exports have them: in bf16 some would be equal, and others be chosen."""
     gates = [mixture.gate for mixture in model.mixtures() if mixture.gate.biased]
     exact = [gate.e_score_correction_bias.float() for gate in gates]
     model.to(dtype)

@@ -78,8 +78,8 @@ def _foreseen(model: ParallelModel, read: Sequence[Tensor], labels: Tensor) -> T
         return right
     if not read:
         raise RuntimeError(
-            f"{type(model.plain).__name__}: its loss was computed without a call of its lm_head, of which the "
-            "accuracy is: call the module, not a method of it"
+            f"{type(model.plain).__name__}: its loss was computed without a call of its lm_head, of which "
+            "the accuracy is: call the module, not a method of it"
         )
     if model.context is not None:
         labels = labels[:, model.context.own_positions(labels.shape[1], labels.device)]
