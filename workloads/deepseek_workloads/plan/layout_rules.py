@@ -39,7 +39,15 @@ def degrees(run: TrainingRun) -> Iterator[Problem]:
     """Whether the model and its sequences come out even in slices."""
     a, p = run.architecture, run.training.parallelism
     experts = a.routed_experts
-    if experts % p.expert_parallel_degree or (not experts and p.expert_parallel_degree > 1):
+    if not experts and p.expert_parallel_degree > 1:
+        yield Problem(
+            f"{_PARALLELISM}.expertParallelDegree",
+            str(p.expert_parallel_degree),
+            "must be 1 with a model that has no routed experts",
+            "use 1, or a model with spec.model.architecture.moe",
+            INVALID_PARALLELISM,
+        )
+    elif experts % p.expert_parallel_degree:
         yield _uneven(
             "expertParallelDegree", p.expert_parallel_degree, experts, f"the {experts} routed experts"
         )

@@ -1,12 +1,9 @@
 """The smallest pool is the first that fits, and a smaller GPU never needs fewer of them."""
 
-import json
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepseek_workloads.plan.__main__ import main
 from deepseek_workloads.plan.estimate import parameters
 from deepseek_workloads.plan.pool import GIB, USABLE, smallest_pool
 from deepseek_workloads.plan.presets import PRESETS
@@ -53,46 +50,6 @@ def test_a_layer_that_fits_no_gpu_has_no_pool() -> None:
     assert smallest_pool(v3, sequence_length=4096, precision="bf16", gpu_memory_bytes=8 * GIB) is None
 
 
-def test_the_command_prints_what_a_preset_costs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["deepseek-v3-1b", "--set", "numHiddenLayers=8", "--json"]) == 0
-
-    (row,) = json.loads(capsys.readouterr().out)
-    smaller = PRESETS["deepseek-v3-1b"].model_copy(update={"num_hidden_layers": 8})
-    assert row["parameters"] == parameters(smaller)
-    assert row["smallestGpuPool"] == "1 (unsharded)"
-    assert row["exportedAs"] == "DeepseekV3ForCausalLM"
-
-
-def test_the_command_estimates_the_pace_on_a_gpu_that_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    rates = []
-    for product in ("A100", "H100"):
-        main(["deepseek-v3-16b", "--gpu-product", product, "--json"])
-        rates.append(json.loads(capsys.readouterr().out)[0]["estimatedTokensPerSecondAndGpu"])
-    assert 0 < rates[0] < rates[1]
-
-
-def test_the_command_prints_a_line_for_each_preset(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 0
-
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[2:]] == list(PRESETS)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["deepseek-v4"], "spec.model.preset"),
-        (["deepseek-v3-tiny", "--set", "moe.nGroup=3"], "moe.nRoutedExperts"),
-        (["deepseek-v3-tiny", "--set", "numHiddenLayers"], "must be FIELD=VALUE"),
-    ],
-)
-def test_the_command_says_what_it_refuses(
-    arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(arguments) == 3
-    assert named in capsys.readouterr().err
-
-
 def test_experts_of_deepseek_v3_are_spread_where_one_layer_of_them_fits_no_gpu() -> None:
     pool = smallest_pool(
         PRESETS["deepseek-v3"], sequence_length=4096, precision="bf16", gpu_memory_bytes=80 * GIB
@@ -101,29 +58,3 @@ def test_experts_of_deepseek_v3_are_spread_where_one_layer_of_them_fits_no_gpu()
     assert pool is not None
     assert pool.expert > 1
     assert f"expertParallelDegree {pool.expert}" in str(pool)
-
-
-def test_the_command_shares_the_experts_of_its_layout_in_memory_and_pace(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def row(degree: int) -> dict[str, float]:
-        asked = ["deepseek-v3", "--gpus", "64", "--expert-parallel", str(degree), "--gpu-product", "H200"]
-        assert main([*asked, "--json"]) == 0
-        return json.loads(capsys.readouterr().out)[0]
-
-    assert row(8)["memoryPerRank"] < row(1)["memoryPerRank"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--gpus", "0"], "--gpus 0: must be at least 1"),
-        (["--gpus", "2", "--expert-parallel", "48"], "must divide --gpus 2"),
-        (["--gpus", "48", "--expert-parallel", "48"], "must divide the 256 routed experts; use 32 or 64"),
-    ],
-)
-def test_the_command_refuses_a_layout_that_is_none(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["deepseek-v3", *arguments]) != 0
-    assert words in capsys.readouterr().err
