@@ -1,4 +1,5 @@
 """python -m deepseek_workloads.plan [PRESET ...] [--set moe.nRoutedExperts=16] [--gpus 8 --zero-stage 3]
+python -m deepseek_workloads.plan deepseek-v3-16b --gpus 64 --tensor-parallel 2 --pipeline-parallel 4
 python -m deepseek_workloads.plan --hugging-face config.json
 
 What a model costs before anything is bought: parameters, FLOPs a token, memory of a rank in a layout, and

@@ -1,26 +1,16 @@
 """The figures of a planned run, by the functions of `status.plan`, for programs and as a table. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from deepseek_workloads.plan.accelerators import accelerator_of
 from deepseek_workloads.plan.command.arguments import DEFAULT_SEQUENCE_LENGTH, Asked
-from deepseek_workloads.plan.command.run import Planned
+from deepseek_workloads.plan.command.run import Planned, global_batch_size
 from deepseek_workloads.plan.estimate import Estimate, estimate
 from deepseek_workloads.plan.hugging_face_config import class_of
 from deepseek_workloads.plan.pool import GIB, Pool, smallest_pool
 from deepseek_workloads.plan.step_time import estimated_tokens_per_second
-
-_COLUMNS: Final = (
-    "preset",
-    "parameters",
-    "active",
-    "FLOPs/token",
-    "memory/rank",
-    "smallest pool",
-    "exported as",
-)
 
 
 @dataclass(frozen=True)
@@ -66,6 +56,7 @@ def for_programs(answer: Answer) -> dict[str, Any]:
         "flopsPerToken": answer.needed.flops_per_token,
         "flopsPerImage": answer.needed.flops_per_image,
         "memoryPerRank": answer.needed.memory.total,
+        "hostMemoryPerRank": answer.needed.memory.host,
         "insufficientMemory": answer.too_large or None,
         "smallestGpuPool": _pool(answer),
         **({} if pace is None else {"estimatedTokensPerSecondAndGpu": pace}),
@@ -87,7 +78,8 @@ def remarks(answers: Sequence[Answer], asked: Asked) -> list[str]:
 
 def table(answers: Sequence[Answer], asked: Asked) -> list[str]:
     """Lines: what all have in common, then one for each."""
-    rows = [(*_COLUMNS, *(("tokens/s/GPU",) if asked.gpu_product else ())), *map(_words, answers)]
+    columns = [_columns(answer, asked) for answer in answers]
+    rows = [list(columns[0]), *(list(words.values()) for words in columns)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         _common(asked),
@@ -99,25 +91,47 @@ def table(answers: Sequence[Answer], asked: Asked) -> list[str]:
 
 
 def _common(asked: Asked) -> str:
-    among = f", expertParallelDegree {asked.expert_parallel}" if asked.expert_parallel > 1 else ""
     return (
-        f"{asked.sequence_length or DEFAULT_SEQUENCE_LENGTH} tokens a sequence, {asked.precision}; a rank of "
-        f"{asked.gpus}, zeroStage {asked.zero_stage}{among}; GPUs of {asked.gpu_memory_bytes / GIB:g} GiB"
+        f"{asked.sequence_length or DEFAULT_SEQUENCE_LENGTH} tokens a sequence, {global_batch_size(asked)} "
+        f"sequences a step, {asked.precision}; a rank of {asked.gpus}, {', '.join(_layout(asked))}; GPUs of "
+        f"{asked.gpu_memory_bytes / GIB:g} GiB"
     )
 
 
-def _words(answer: Answer) -> tuple[str, ...]:
+def _layout(asked: Asked) -> Iterator[str]:
+    """What is not as by default, in the words of a job."""
+    yield f"zeroStage {asked.zero_stage}"
+    degrees = {
+        "dataParallelReplicateDegree": asked.data_parallel_replicate,
+        "expertParallelDegree": asked.expert_parallel,
+        "tensorParallelDegree": asked.tensor_parallel,
+        "pipelineParallelDegree": asked.pipeline_parallel,
+        "contextParallelDegree": asked.context_parallel,
+    }
+    yield from (f"{name} {degree}" for name, degree in degrees.items() if degree > 1)
+    if asked.pipeline_parallel > 1:
+        yield f"pipelineParallelSchedule {asked.pipeline_schedule}"
+    if asked.cpu_offload:
+        yield "cpuOffload"
+    yield f"optimizer {asked.optimizer}"
+    if asked.activation_checkpointing != "none":
+        yield f"activationCheckpointing {asked.activation_checkpointing}"
+
+
+def _columns(answer: Answer, asked: Asked) -> dict[str, str]:
     needed, pace = answer.needed, answer.tokens_per_second
-    return (
-        answer.name,
-        _short(needed.parameters),
-        _short(needed.active_parameters),
-        _short(needed.flops_per_token),
-        f"{needed.memory.total / GIB:.1f} GiB",
-        _pool(answer),
-        answer.exported_as,
-        *(() if pace is None else (f"{pace:,}",)),
-    )
+    host = {"host/rank": f"{needed.memory.host / GIB:.1f} GiB"} if asked.cpu_offload else {}
+    return {
+        "preset": answer.name,
+        "parameters": _short(needed.parameters),
+        "active": _short(needed.active_parameters),
+        "FLOPs/token": _short(needed.flops_per_token),
+        "memory/rank": f"{needed.memory.total / GIB:.1f} GiB",
+        **host,
+        "smallest pool": _pool(answer),
+        "exported as": answer.exported_as,
+        **({} if pace is None else {"tokens/s/GPU": f"{pace:,}"}),
+    }
 
 
 def _pool(answer: Answer) -> str:

@@ -4,8 +4,12 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Final
+from typing import Final, get_args
 
+from pydantic import BaseModel
+
+from deepseek_workloads.contract.optimization import Optimizer
+from deepseek_workloads.contract.run_config import Parallelism, PipelineSchedule, Training
 from deepseek_workloads.plan.accelerators import ACCELERATORS, accelerator_of
 from deepseek_workloads.plan.memory import COMPUTE_BYTES
 from deepseek_workloads.plan.pool import GIB, GPU_MEMORY_BYTES, MAX_GPUS
@@ -20,15 +24,29 @@ ARGUMENTS: Final = {
     "spec.data.sequenceLength": "--sequence-length",
     "spec.training.microBatchSize": "--micro-batch-size",
     "spec.training.precision": "--precision",
+    "spec.training.globalBatchSize": "--global-batch-size",
+    "spec.training.optimizer.name": "--optimizer",
+    "spec.training.activationCheckpointing": "--activation-checkpointing",
     f"{_PARALLELISM}.zeroStage": "--zero-stage",
+    f"{_PARALLELISM}.cpuOffload": "--cpu-offload",
+    f"{_PARALLELISM}.dataParallelReplicateDegree": "--data-parallel-replicate",
     f"{_PARALLELISM}.expertParallelDegree": "--expert-parallel",
+    f"{_PARALLELISM}.tensorParallelDegree": "--tensor-parallel",
+    f"{_PARALLELISM}.pipelineParallelDegree": "--pipeline-parallel",
+    f"{_PARALLELISM}.pipelineParallelSchedule": "--pipeline-schedule",
+    f"{_PARALLELISM}.contextParallelDegree": "--context-parallel",
 }
 # Least and most of each number, as the API of a job has them; of GPUs the nodes and the processes of one.
 BOUNDS: Final = {
     "--gpus": (1, MAX_GPUS),
     "--sequence-length": (2, 1_048_576),
     "--micro-batch-size": (1, 65_536),
+    "--global-batch-size": (1, 1_048_576),
+    "--data-parallel-replicate": (1, 4096),
     "--expert-parallel": (1, 4096),
+    "--tensor-parallel": (1, 4096),
+    "--pipeline-parallel": (1, 4096),
+    "--context-parallel": (1, 4096),
 }
 
 
@@ -44,7 +62,16 @@ class Asked:
     precision: str
     gpu_memory: float | None  # GiB
     gpu_product: str | None
+    data_parallel_replicate: int
     expert_parallel: int
+    tensor_parallel: int
+    pipeline_parallel: int
+    pipeline_schedule: str
+    context_parallel: int
+    cpu_offload: bool
+    optimizer: str
+    activation_checkpointing: str
+    global_batch_size: int | None  # None: of a few passes of each rank
     json: bool
 
     @property
@@ -89,7 +116,11 @@ def parse(argv: Sequence[str], *, description: str | None) -> Asked:
 
 
 def _parser(description: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="deepseek_workloads.plan", description=description)
+    parser = argparse.ArgumentParser(
+        prog="python -m deepseek_workloads.plan",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add("presets", nargs="*", metavar="PRESET", help=", ".join(PRESETS))
     add(
@@ -115,6 +146,41 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
         choices=[known.name for known in ACCELERATORS],
         help="adds estimated tokens a second",
     )
-    add("--expert-parallel", type=int, default=1, help="GPUs that share a layer's experts, of --gpus")
+    _add_parallelism(parser)
+    _add_training(parser)
     add("--json", action="store_true", help="numbers, for programs")
     return parser
+
+
+def _add_parallelism(parser: argparse.ArgumentParser) -> None:
+    degrees = parser.add_argument_group("layout", "as spec.training.parallelism: docs/parallelism.md")
+    what = {
+        "--data-parallel-replicate": "copies of the shards",
+        "--expert-parallel": "GPUs that share a layer's experts, of those of the other degrees",
+        "--tensor-parallel": "GPUs that share each matrix",
+        "--pipeline-parallel": "GPUs through which the layers are spread",
+        "--context-parallel": "GPUs that share each sequence",
+    }
+    for argument, meaning in what.items():
+        degrees.add_argument(argument, type=int, default=1, metavar="DEGREE", help=meaning)
+    schedules, schedule = get_args(PipelineSchedule), Parallelism().pipeline_parallel_schedule
+    degrees.add_argument("--pipeline-schedule", choices=schedules, default=schedule)
+    degrees.add_argument("--cpu-offload", action="store_true", help="shards lie in the host's memory")
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    training = parser.add_argument_group("training", "as spec.training: docs/training.md")
+    training.add_argument("--optimizer", choices=_choices(Optimizer, "name"), default="adamw")
+    kept = _choices(Training, "activation_checkpointing")
+    training.add_argument("--activation-checkpointing", choices=kept, default="none")
+    training.add_argument(
+        "--global-batch-size",
+        type=int,
+        metavar="SEQUENCES",
+        help="of a step; without it two passes a rank, times the degree of the pipeline",
+    )
+
+
+def _choices(model: type[BaseModel], field: str) -> tuple[str, ...]:
+    """The words that a run config takes there."""
+    return get_args(model.model_fields[field].annotation)

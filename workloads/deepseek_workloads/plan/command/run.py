@@ -17,8 +17,8 @@ from deepseek_workloads.plan.rules import check_training
 from deepseek_workloads.plan.training_rules import mixes_conversations
 
 _NOWHERE = {"uri": "s3://planned/planned"}
-# Passes of each rank in a step, for each stage of a pipeline: gradients stay from one to the next, as they do
-# in a job that accumulates, and every schedule has enough.
+# Of each rank in a step, for each rank of a pipeline: gradients stay from one to the next, as in a job
+# that accumulates, and every schedule has enough.
 _PASSES = 2
 
 
@@ -61,6 +61,14 @@ def sequence_length(architecture: Architecture, asked: Asked) -> int:
     return min(length, architecture.max_position_embeddings)
 
 
+def global_batch_size(asked: Asked) -> int:
+    """Sequences of a step."""
+    if asked.global_batch_size is not None:
+        return asked.global_batch_size
+    data = asked.gpus // (asked.tensor_parallel * asked.pipeline_parallel * asked.context_parallel)
+    return max(1, data) * asked.micro_batch_size * _PASSES * asked.pipeline_parallel
+
+
 def run_of(architecture: Architecture, asked: Asked) -> TrainingRun:
     """The training job of one step, on GPUs, whose memory and pace are asked."""
     of_node = asked.gpus if asked.gpus <= GPUS_PER_NODE else gcd(asked.gpus, GPUS_PER_NODE)
@@ -77,13 +85,12 @@ def run_of(architecture: Architecture, asked: Asked) -> TrainingRun:
             "training": {
                 "objective": "sft" if sees else "pretrain",
                 "steps": 1,
-                "global_batch_size": asked.gpus * asked.micro_batch_size * _PASSES,
+                "global_batch_size": global_batch_size(asked),
                 "micro_batch_size": asked.micro_batch_size,
                 "precision": asked.precision,
-                "parallelism": {
-                    "zero_stage": asked.zero_stage,
-                    "expert_parallel_degree": asked.expert_parallel,
-                },
+                "optimizer": {"name": asked.optimizer},
+                "activation_checkpointing": asked.activation_checkpointing,
+                "parallelism": _parallelism(asked),
             },
             "workers": {
                 "num_nodes": asked.gpus // of_node,
@@ -94,3 +101,16 @@ def run_of(architecture: Architecture, asked: Asked) -> TrainingRun:
             "storage": _NOWHERE,
         }
     )
+
+
+def _parallelism(asked: Asked) -> dict[str, object]:
+    return {
+        "zero_stage": asked.zero_stage,
+        "cpu_offload": asked.cpu_offload,
+        "data_parallel_replicate_degree": asked.data_parallel_replicate,
+        "expert_parallel_degree": asked.expert_parallel,
+        "tensor_parallel_degree": asked.tensor_parallel,
+        "pipeline_parallel_degree": asked.pipeline_parallel,
+        "pipeline_parallel_schedule": asked.pipeline_schedule,
+        "context_parallel_degree": asked.context_parallel,
+    }
