@@ -40,6 +40,7 @@ from deepseek_operator.resources.names import job_token
 from deepseek_operator.resources.pod_set import EndpointUnusable, pod_set_of, resource_name
 from deepseek_operator.resources.run_objects import RunConfigMissing
 from deepseek_operator.resources.settings import BuildSettings
+from deepseek_operator.status.conditions import refused_since
 from deepseek_operator.status.events import events_between
 from deepseek_operator.status.observed import Observed, PodFacts
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED, RunResource, coordinator_of, outcome_of
@@ -151,7 +152,14 @@ def _with_run(context: Context, resource: RunResource, observed: Observed, pinne
     observed = replace(observed, run=pinned.run, run_config_digest=pinned.digest)
     if not isinstance(resource, DeepSeekTrainingJob) or not isinstance(pinned.run, TrainingRun):
         return observed
-    size = size_of(resource, pinned.run, observed.pods, now=observed.now, patience=context.patience)
+    size = size_of(
+        resource,
+        pinned.run,
+        observed.pods,
+        now=observed.now,
+        patience=context.patience,
+        refused_since=refused_since(resource.status),
+    )
     return replace(observed, size=size, run=run_of_size(pinned.run, size.nodes))
 
 

@@ -4,10 +4,11 @@ Reasons are CamelCase words for programs; messages say what to do.
 """
 
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final, Literal
 
+from deepseek_operator.api.meta import RunStatus
 from deepseek_operator.status.draft import Draft
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED
 from deepseek_operator.status.pod_state import PodState, Trouble, classify
@@ -43,6 +44,12 @@ SILENCE_PATIENCE: Final = timedelta(seconds=30)
 
 # What stands in the way of a pod set, the worst first.
 _SEVERITY: Final = (Trouble.IMAGE, Trouble.CONFIG, Trouble.UNSCHEDULABLE)
+
+
+def refused_since(status: RunStatus) -> datetime | None:
+    """At the earliest; None where the API server did not refuse a pod that the run needs, the last time."""
+    ready = (each for each in status.conditions if each.type == PODS_READY)
+    return next((each.last_transition_time for each in ready if each.reason == REFUSED_BY_CLUSTER), None)
 
 
 class Silence(Enum):

@@ -27,10 +27,10 @@ NODES_MISSING: Final = "NodesMissing"  # its reason while the run has fewer than
 class Patience:
     """Seconds, of a job with minNodes. Together they bound how often it is resized."""
 
-    shrink: float = (
-        300.0  # that a worker waits for a node before the run goes on without it, and standby pods
-    )
-    grow: float = 600.0  # that a coordinator leads a run of fewer nodes before more are looked for
+    # That a worker waits for a node before the run goes on without it; that standby pods wait.
+    shrink: float = 300.0
+    # That a coordinator leads a run of fewer nodes before more are looked for.
+    grow: float = 600.0
 
     def looks(self, age: float) -> bool:
         """Whether standby pods wait for nodes now, so many seconds after the coordinator was created. They
@@ -45,8 +45,10 @@ def size_of(
     *,
     now: datetime,
     patience: Patience,
+    refused_since: datetime | None = None,
 ) -> Size:
-    """What the spec asks for, or what minNodes lets it be. A number that the rules refuse changes nothing."""
+    """What the spec asks for, or what minNodes lets it be. A number that the rules refuse changes nothing.
+    `refused_since`: pods that the run needs are refused by the API server (`conditions.refused_since`)."""
     workers, began = job.spec.workers, pinned.workers.num_nodes
     nodes, wanted = job.status.nodes or began, workers.num_nodes
     size = Size(
@@ -55,9 +57,9 @@ def size_of(
         problems=() if nodes == wanted else _Rules(pinned, nodes).problems(wanted),
         reduced=job.status.reduced and (workers.min_nodes or wanted) <= nodes < wanted,
     )
-    if not job.spec.suspend and (nodes == wanted or size.reduced):
-        return _elastic(size, job, pinned, list(pods), now=now, patience=patience)
-    return size if size.problems else replace(size, nodes=wanted, reduced=False)
+    if nodes != wanted and not size.problems and (job.spec.suspend or not size.reduced):
+        return replace(size, nodes=wanted, reduced=False)
+    return _elastic(size, job, pinned, list(pods), now=now, patience=patience, refused_since=refused_since)
 
 
 def run_of_size(pinned: TrainingRun, nodes: int) -> TrainingRun:
@@ -74,6 +76,7 @@ def _elastic(
     *,
     now: datetime,
     patience: Patience,
+    refused_since: datetime | None,
 ) -> Size:
     """Of a run whose pods are those of its size; while it is being resized, the decision stays."""
     wanted = job.spec.workers.num_nodes
@@ -84,7 +87,10 @@ def _elastic(
         return size
     workers = [pod for pod in active if pod.role == ROLE_WORKER]
     placed = sum(bool(pod.node) for pod in workers)
-    if any(_waited(pod, now) >= patience.shrink for pod in workers):
+    since = [pod.unschedulable_since for pod in workers]
+    if refused_since is not None and len(workers) < size.nodes:
+        since.append(max(refused_since, coordinator.created_at))
+    if any(each is not None and (now - each).total_seconds() >= patience.shrink for each in since):
         fewer = _largest(pinned, size.nodes, range(placed, least - 1, -1))
         return replace(size, nodes=fewer, reduced=fewer < wanted)
     most = _largest(pinned, size.nodes, range(wanted, size.nodes, -1))
@@ -98,11 +104,6 @@ def _elastic(
         if grown != size.nodes:
             return replace(size, nodes=grown, reduced=grown < wanted)
     return replace(size, standbys=most - size.nodes)
-
-
-def _waited(pod: PodFacts, now: datetime) -> float:
-    """Seconds without a node that the scheduler would take."""
-    return (now - pod.unschedulable_since).total_seconds() if pod.unschedulable_since else 0.0
 
 
 def _largest(pinned: TrainingRun, present: int, candidates: Iterable[int]) -> int:

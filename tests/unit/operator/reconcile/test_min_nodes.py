@@ -113,6 +113,34 @@ def _quota(world: Any, *names: str) -> Callable[[], None]:
     return lift
 
 
+async def test_a_worker_that_a_quota_refuses_has_no_node_either(world: Any) -> None:
+    _quota(world, "worker-3-1")
+    world.add_job(workers={"numNodes": 4, "minNodes": 1, "resources": {"cpu": "1", "memory": "3Gi"}})
+    await world.settle()
+    await _start(world, 1, workers=["worker-0-1", "worker-1-1", "worker-2-1"])
+    assert world.condition("PodsReady") == ("False", "RefusedByCluster")
+    await _wait(world, PATIENCE.shrink - 1)
+    assert world.status()["nodes"] == 4
+    await _wait(world, 1)
+    assert (world.status()["state"], world.status()["nodes"]) == ("Resizing", 2)
+    await _stop(world, 1)
+    await _start(world, 2, workers=["worker-0-2", "worker-1-2"])
+    assert (world.status()["state"], world.status()["nodes"]) == ("Training", 2)
+
+
+async def test_a_worker_that_is_refused_waits_from_the_start_of_its_run(world: Any) -> None:
+    _quota(world, "worker-3-1")
+    workers = {"numNodes": 4, "minNodes": 1, "resources": {"cpu": "1", "memory": "3Gi"}}
+    world.add_job(workers=workers, suspend=True)
+    await world.settle()
+    await _wait(world, 10 * PATIENCE.shrink)
+    world.cluster.edit_spec(TRAINING_JOB, "tiny", suspend=False)
+    await world.settle()
+    await _start(world, 1, workers=["worker-0-1", "worker-1-1", "worker-2-1"])
+    assert world.condition("PodsReady") == ("False", "RefusedByCluster")
+    assert world.status()["nodes"] == 4
+
+
 async def test_a_standby_pod_that_is_refused_stops_nothing(shrunken: Any) -> None:
     world = shrunken
     lift = _quota(world, "standby-3-1", "standby-3-2")
@@ -229,6 +257,21 @@ async def test_a_number_that_the_rules_refuse_is_refused_of_a_smaller_run_too(
     await shrunken.settle()
     assert shrunken.condition("Resized") == ("False", "NodesMissing")
     assert (shrunken.status()["state"], shrunken.status()["nodes"]) == ("Training", 2)
+
+
+@pytest.mark.parametrize("wanted", [3, 5])
+async def test_a_node_that_is_lost_while_a_number_is_refused_ends_no_run(world: Any, wanted: int) -> None:
+    world.add_job(workers={"numNodes": 4, "minNodes": 1, "resources": {"cpu": "1", "memory": "3Gi"}})
+    await world.settle()
+    await _start(world, 1, workers=[f"worker-{index}-1" for index in range(4)])
+    _want(world, wanted)
+    await world.settle()
+    assert world.condition("Resized") == ("False", "ResizeRefused")
+    world.cluster.remove_pod("dsjob-tiny-worker-3-1")
+    await world.settle()
+    world.cluster.unschedulable_pod("dsjob-tiny-worker-3-2", TOO_FEW)
+    await _wait(world, PATIENCE.shrink)
+    assert (world.status()["state"], world.status()["nodes"]) == ("Resizing", 2)
 
 
 @pytest.mark.parametrize(("wanted", "standbys"), [(3, []), (5, ["standby-2-1", "standby-3-1"])])
