@@ -113,9 +113,9 @@ def tear_down(pods: tuple[PodFacts, ...], *, now: datetime, keep_ended_coordinat
 
     A worker that hangs on a lost node is waited for until its grace period is over.
     """
-    workers = [pod for pod in pods if pod.role != ROLE_COORDINATOR]  # and standby pods
-    delete = [pod for pod in workers if not pod.deleting]
-    leaving = [_remaining(pod, now=now) for pod in workers if not pod.ended]
+    others = [pod for pod in pods if pod.role != ROLE_COORDINATOR]
+    delete = [pod for pod in others if not pod.deleting]
+    leaving = [_remaining(pod, now=now) for pod in others if not pod.ended]
     wait = max(leaving, default=0.0)
     if wait > 0:
         return PodChanges(delete=tuple(delete), after=wait)

@@ -44,10 +44,11 @@ from deepseek_operator.status.conditions import refused_since
 from deepseek_operator.status.events import events_between
 from deepseek_operator.status.observed import Observed, PodFacts
 from deepseek_operator.status.outcome import FAILED, SUCCEEDED, RunResource, coordinator_of, outcome_of
-from deepseek_operator.status.size import run_of_size, size_of
+from deepseek_operator.status.size import size_of
 from deepseek_workloads.contract.environment import ROLE_STANDBY
 from deepseek_workloads.contract.messages import Progress, Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.size_rules import run_of_size
 
 _LOG = logging.getLogger(__name__)
 

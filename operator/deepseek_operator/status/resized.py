@@ -3,10 +3,14 @@
 from typing import Final
 
 from deepseek_operator.status.draft import Draft
+from deepseek_operator.status.observed import newest
+from deepseek_operator.status.pod_state import Trouble, classify
 from deepseek_operator.status.size import NODES_MISSING, RESIZED, RESIZING
 from deepseek_operator.status.view import View
 
 RESIZE_REFUSED: Final = "ResizeRefused"
+
+_NEVER_READY: Final = (Trouble.IMAGE, Trouble.CONFIG)
 
 
 def resized(view: View) -> Draft | None:
@@ -26,15 +30,23 @@ def resized(view: View) -> Draft | None:
     earlier, suspended = view.earlier(RESIZED), view.resource.spec.suspend
     if suspended and earlier is not None and earlier.reason != RESIZE_REFUSED:
         return None
-    wanted, refused = view.resource.spec.workers.num_nodes, view.observed.standbys_refused
+    wanted = view.resource.spec.workers.num_nodes
     if size.nodes < wanted:
         message = (
             f"the run goes on with {size.nodes} of {wanted} nodes (spec.workers.minNodes) until standby pods "
-            "have found nodes for more; they are "
-            + (f"refused: {refused}" if refused else "created from time to time")
+            f"have found nodes for more; {_of_standbys(view)}"
         )
         return Draft(RESIZED, "False", NODES_MISSING, message)
     if earlier is None:
         return None
     what = "goes on with" if suspended else "has"
     return Draft(RESIZED, "True", RESIZED, f"the run {what} the {size.nodes} nodes of spec.workers.numNodes")
+
+
+def _of_standbys(view: View) -> str:
+    """What keeps them from standing by, where it is not only nodes that they lack."""
+    if view.observed.standbys_refused:
+        return f"they are refused: {view.observed.standbys_refused}"
+    states = (classify(pod) for pod in newest(view.observed.standbys).values())
+    ill = (state.message for state in states if state.counts or state.trouble in _NEVER_READY)
+    return next(ill, "they are created from time to time")

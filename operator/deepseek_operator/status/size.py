@@ -15,8 +15,10 @@ from deepseek_operator.status.observed import PodFacts, Size, newest
 from deepseek_operator.status.pod_state import classify
 from deepseek_workloads.contract.environment import ROLE_COORDINATOR, ROLE_STANDBY, ROLE_WORKER
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.memory_rules import check_memory
 from deepseek_workloads.plan.problem import Problem
 from deepseek_workloads.plan.rules import check_training
+from deepseek_workloads.plan.size_rules import run_of_size
 
 RESIZED: Final = "Resized"  # type of a condition
 RESIZING: Final = "Resizing"  # its reason until the pods of the new number exist
@@ -62,12 +64,6 @@ def size_of(
     return _elastic(size, job, pinned, list(pods), now=now, patience=patience, refused_since=refused_since)
 
 
-def run_of_size(pinned: TrainingRun, nodes: int) -> TrainingRun:
-    """The same run on so many nodes: nothing else of it depends on them."""
-    sized = {"num_nodes": nodes, "min_nodes": min(pinned.workers.min_nodes, nodes)}
-    return pinned.model_copy(update={"workers": pinned.workers.model_copy(update=sized)})
-
-
 def _elastic(
     size: Size,
     job: DeepSeekTrainingJob,
@@ -92,8 +88,8 @@ def _elastic(
         since.append(max(refused_since, coordinator.created_at))
     if any(each is not None and (now - each).total_seconds() >= patience.shrink for each in since):
         fewer = _largest(pinned, size.nodes, range(placed, least - 1, -1))
-        return replace(size, nodes=fewer, reduced=fewer < wanted)
-    most = _largest(pinned, size.nodes, range(wanted, size.nodes, -1))
+        return size if fewer == size.nodes else replace(size, nodes=fewer, reduced=fewer < wanted)
+    most = _largest(pinned, size.nodes, range(wanted, size.nodes, -1)) if size.reduced else size.nodes
     age = (now - coordinator.created_at).total_seconds()
     if most == size.nodes or placed < size.nodes or not patience.looks(age):
         return size
@@ -113,17 +109,24 @@ def _largest(pinned: TrainingRun, present: int, candidates: Iterable[int]) -> in
 
 
 class _Rules:
-    """Those that the present number fails, too, have become stricter since the run began, and do not stand
-    against another that needs no more."""
+    """Of a run that has begun. Those that the present number fails, too, have become stricter since, and do
+    not stand against another that needs no more."""
 
     def __init__(self, pinned: TrainingRun, present: int) -> None:
         self._pinned = pinned
-        self._accepted = check_training(run_of_size(pinned, present))
+        self._known = run_of_size(pinned, present)
 
     def problems(self, nodes: int) -> tuple[Problem, ...]:
-        """Why the run cannot have so many nodes."""
-        found = check_training(run_of_size(self._pinned, nodes))
-        return tuple(each for each in found if not any(_no_worse(each, known) for known in self._accepted))
+        """Why the run cannot have so many nodes; of its memory, where a layout of so many is possible."""
+        run = run_of_size(self._pinned, nodes)
+        known = check_training(self._known, begun=True)
+        found = _new(check_training(run, begun=True), known)
+        return found or _new(check_memory(run), check_memory(self._known))
+
+
+def _new(found: Iterable[Problem], known: Iterable[Problem]) -> tuple[Problem, ...]:
+    known = tuple(known)
+    return tuple(each for each in found if not any(_no_worse(each, other) for other in known))
 
 
 def _no_worse(problem: Problem, known: Problem) -> bool:

@@ -27,17 +27,21 @@ _ANY_DATASET: Final = PreparedDataset(storage=Storage(uri="s3://pending/pending"
 def validate_training_job(job: DeepSeekTrainingJob, *, worker_image: str) -> list[Problem]:
     """Everything that can be said before the datasets are ready. Empty: the job is possible.
 
-    `worker_image` is the installation's default for the job's backend.
+    `worker_image` is the installation's default for the job's backend. Of a job whose run config was pinned
+    before, only what can have changed since.
     """
+    begun = bool(job.status.run_config_digest)
     problems = [*_fields(job, worker_image)]
     architecture = _architecture(job, problems)
-    if architecture is not None and job.spec.rollout is not None:
+    if architecture is not None and job.spec.rollout is not None and not begun:
         problems += _not_served(architecture)
     if problems or architecture is None:
         return problems
     waiting = job.spec.dataset_names
     run = _rendered(job, architecture, dict.fromkeys(waiting, _ANY_DATASET), problems)
-    return problems if run is None else check_training(run) or check_min_nodes(run)
+    if run is None or begun:
+        return problems if run is None else check_training(run, begun=True)
+    return check_training(run) or check_min_nodes(run)
 
 
 def training_run_of(

@@ -141,7 +141,7 @@ def environment_of(admin: Kubectl, *, folder: Path) -> Mapping[str, str]:
         "DEEPSEEK_WORKER_IMAGE": "registry.example/worker:1",
         "DEEPSEEK_NODE_LOST_SECONDS": "1",
         "DEEPSEEK_RESYNC_INTERVAL_SECONDS": "2",
-        "DEEPSEEK_SHRINK_AFTER_SECONDS": "4",
+        "DEEPSEEK_SHRINK_AFTER_SECONDS": "15",
         "DEEPSEEK_GROW_AFTER_SECONDS": "2",
     }
     create_key = [sys.executable, "-m", "deepseek_operator", "create-key"]

@@ -46,7 +46,7 @@ _PLAIN: Final[dict[str, Any]] = {
     "precision_overrides": [],
     "loss_function": None,
     "activation_checkpointing": "none",
-    "compile": "never",
+    "compile": None,
 }
 
 

@@ -251,13 +251,9 @@ class Reporter:
         samples = [{"prompt": prompt, "continuation": text} for prompt, text in texts.items()]
         for sample in samples:
             self._say("sample", step=position.step, **sample)
+        line = {"epoch": self._progress.epoch, "step": position.step, "evaluation": figures}
         self._record(
-            {
-                "epoch": self._progress.epoch,
-                "step": position.step,
-                "evaluation": figures,
-                **({"samples": samples} if samples else {}),
-            },
+            line | ({"samples": samples} if samples else {}),
             step=position.step,
             scalars={f"evaluation/{name}": value for name, value in figures.items()},
         )

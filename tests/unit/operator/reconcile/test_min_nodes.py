@@ -196,6 +196,8 @@ async def test_a_standby_pod_is_no_member_of_the_run(shrunken: Any) -> None:
     world = shrunken
     await _wait(world, PATIENCE.grow)
     world.cluster.wait_pod("dsjob-tiny-standby-2-1", reason="ErrImagePull", message="no such image")
+    await world.settle()
+    assert "no such image" in world.cluster.condition(TRAINING_JOB, "tiny", "Resized")["message"]
     world.cluster.finish_pod("dsjob-tiny-standby-3-1", exit_code=1)
     await _wait(world, PATIENCE.shrink - 1)
     status = world.status()

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.status.size import Patience, run_of_size, size_of
+from deepseek_operator.status.size import Patience, size_of
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.plan.memory_rules import INSUFFICIENT_MEMORY
 from deepseek_workloads.plan.rules import check_training
+from deepseek_workloads.plan.size_rules import run_of_size
 
 
 @pytest.fixture
@@ -63,6 +64,16 @@ def test_pods_that_need_more_memory_than_now_are_refused_for_it(
     job = make_job({"workers": {"numNodes": 1}})
     size = size_of(job, crowded, [], now=now, patience=Patience())
     assert size.nodes == crowded.workers.num_nodes
+    assert [problem.reason for problem in size.problems] == [INSUFFICIENT_MEMORY]
+
+
+def test_a_rule_that_was_made_since_hides_no_lack_of_memory(
+    make_job: Any, crowded: TrainingRun, now: Any
+) -> None:
+    evaluation = crowded.evaluation.model_copy(update={"answers": 5})
+    job, both = make_job({"workers": {"numNodes": 1}}), crowded.model_copy(update={"evaluation": evaluation})
+    assert [problem.field for problem in check_training(both)] == ["spec.evaluation.answers"]
+    size = size_of(job, both, [], now=now, patience=Patience())
     assert [problem.reason for problem in size.problems] == [INSUFFICIENT_MEMORY]
 
 

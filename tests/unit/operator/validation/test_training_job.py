@@ -342,3 +342,10 @@ def test_a_preset_like_none_is_told_the_names_once(make_job: Any) -> None:
     job = make_job({"model": {"preset": "nosuch"}})
     (problem,) = validate_training_job(job, worker_image="worker")
     assert problem.remedy == "use one of them"
+
+
+def test_stricter_rules_end_no_job_whose_run_config_has_to_be_written_again(make_job: Any) -> None:
+    job = make_job({"workers": {"numNodes": 4, "minNodes": 3}, "alerts": {"memory": {"threshold": "90"}}})
+    assert validate_training_job(job, worker_image="worker:1") != []
+    status = job.status.model_copy(update={"run_config_digest": "sha256:" + "0" * 64})
+    assert validate_training_job(job.model_copy(update={"status": status}), worker_image="worker:1") == []

@@ -134,10 +134,11 @@ def _above(kind: AlertKind, what: str, value: float | None, rule: AlertRule) -> 
 
 
 def _collapse(step: Measured, rule: ExpertLoadRule) -> Alert | None:
-    """The first of what is said of a layer's experts. Idle ones are seen over many steps: to leave out the
-    last of them would change nothing, and end the run after all had been left out."""
+    """The first of what is said of a layer's experts. Idle ones are seen over many steps, which come
+    back with a checkpoint: to leave out or repeat the last of them would change nothing, and in the end stop
+    the run."""
     idle = f"share of a layer's experts with next to no tokens in {WINDOW_STEPS} steps"
-    of_idle: AlertAction = "warn" if rule.action == "skip" else rule.action
+    of_idle: AlertAction = "warn" if rule.action in ("skip", "rollback") else rule.action
     figures = (
         ("load of an expert, over the mean", step.expert_load, rule.threshold, rule.action),
         ("share of its layer's tokens that an expert takes", step.token_share, rule.token_share, rule.action),

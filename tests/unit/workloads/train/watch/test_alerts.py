@@ -86,12 +86,14 @@ def test_experts_that_get_no_tokens_are_a_collapse_though_the_others_share_alike
     assert kinds(Measured(2.0, 1.0, expert_load=2.0, token_share=0.25, idle_share=share)) == found
 
 
-def test_idle_experts_skip_no_steps_for_each_would_leave_them_as_they_are() -> None:
-    rules = Alerts(expert_load=ExpertLoadRule(threshold=10, action="skip", token_share=0.75, idle_share=0.25))
+@pytest.mark.parametrize("action", ["skip", "rollback"])
+def test_idle_experts_cost_no_steps_for_each_would_leave_them_as_they_are(action: AlertAction) -> None:
+    rule = ExpertLoadRule(threshold=10, action=action, token_share=0.75, idle_share=0.25)
+    rules = Alerts(expert_load=rule)
     idle = Measured(2.0, 1.0, expert_load=2.0, idle_share=0.5)
     busy = Measured(2.0, 1.0, expert_load=2.0, token_share=0.9, idle_share=0.5)
     assert [alert.action for alert in watch().judge(idle, rules)] == ["warn"]
-    assert [alert.action for alert in watch().judge(busy, rules)] == ["skip"]
+    assert [alert.action for alert in watch().judge(busy, rules)] == [action]
 
 
 def test_rules_of_before_know_no_share_of_idle_experts() -> None:
