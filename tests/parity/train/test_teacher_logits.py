@@ -182,7 +182,7 @@ def test_a_dataset_of_another_tokenizer_is_refused(
     ("more", "said"),
     [
         (("--rank", "2", "--world-size", "2"), "--rank 2: must be 0 to 1"),
-        (("--temperature", "0"), "--temperature must be above 0"),
+        (("--temperature", "0"), "--temperature 0: must be a finite number above 0"),
         (("--objective", "sft", "--document-mask"), "--document-mask: is of running text"),
     ],
 )
