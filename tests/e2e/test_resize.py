@@ -1,18 +1,26 @@
-"""A running job is given fewer nodes, and more again: the same samples, the same losses."""
+"""A running job is given fewer nodes, and more again: the same samples, and losses but for the order of sums.
+
+Sums have another order on other nodes. The difference grows with each step, as any rounding does: that the
+curve is the same is proven in float64 (`tests/parity`).
+"""
+
+from statistics import fmean
 
 import pytest
 from harness.kubectl import condition, conditions_in_words, is_finished
 from harness.platform import Platform
 from harness.waiting import wait_until
 
-LOSS_TOLERANCE = 2e-3  # sums in another order
+BEFORE = 25  # steps, all on the first nodes
+LOSS_TOLERANCE = 2e-3  # nats, of steps soon after
+END_TOLERANCE = 0.03  # nats, of the mean of the last steps; the loss of one batch and the next differ by 0.1
 
 
 def test_a_running_job_goes_on_with_another_number_of_nodes(
     platform: Platform, dataset: str, undisturbed: str
 ) -> None:
     name = platform.apply_job("resized", dataset)
-    platform.wait_for_step(name, 25)
+    platform.wait_for_step(name, BEFORE)
     scale(platform, name, nodes=1)
     resumed = platform.get("dsjob", name)["status"]["step"]
     platform.wait_for_step(name, resumed + 5)
@@ -24,7 +32,17 @@ def test_a_running_job_goes_on_with_another_number_of_nodes(
     assert job["status"]["restarts"] == 0
     history, expected = platform.history(name), platform.history(undisturbed)
     assert history.sample_ids() == expected.sample_ids()
-    assert history.losses() == pytest.approx(expected.losses(), abs=LOSS_TOLERANCE)
+    losses, others = history.losses(), expected.losses()
+    assert list(losses) == list(others)
+    for step in range(1, BEFORE + 1):
+        assert losses[step] == others[step]
+    for step in range(BEFORE + 1, resumed + 6):
+        assert losses[step] == pytest.approx(others[step], abs=LOSS_TOLERANCE)
+    assert _end(losses) == pytest.approx(_end(others), abs=END_TOLERANCE)
+
+
+def _end(losses: dict[int, float]) -> float:
+    return fmean(list(losses.values())[-20:])
 
 
 def scale(platform: Platform, name: str, *, nodes: int) -> None:
