@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 from small_architectures import BASE
+from torch import nn
 
 from deepseek_workloads.contract.architecture import Initialization
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
+from deepseek_workloads.model.initialize import initialize
 
 
 def state(seed: int, *, on_meta_first: bool = False) -> dict[str, torch.Tensor]:
@@ -76,6 +78,27 @@ def test_matrices_that_match_are_drawn_by_their_scheme_and_others_as_ever(
     if scheme.endswith("Uniform"):
         assert float(experts.abs().max()) <= math.sqrt(3) * deviation
     torch.testing.assert_close(weights["model.embed_tokens.weight"], state(1)["model.embed_tokens.weight"])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "deviation"),
+    [("xavierNormal", math.sqrt(2 / (24 + 32))), ("kaimingNormal", math.sqrt(2 / 32))],
+)
+def test_gate_and_up_of_an_expert_are_a_matrix_each(scheme: str, deviation: float) -> None:
+    experts = drawn(scheme, pattern="*.gate_up_proj")["model.layers.1.mlp.experts.gate_up_proj"]
+    assert experts.shape[1:] == (2 * 24, 32)
+    assert float(experts.std()) == pytest.approx(deviation, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "deviation"),
+    [("xavierNormal", math.sqrt(2 / (64 + 48))), ("kaimingNormal", math.sqrt(2 / 48))],
+)
+def test_a_convolution_is_a_product_over_its_patch(scheme: str, deviation: float) -> None:
+    rule = Initialization.model_validate({"pattern": "projection.weight", "scheme": scheme})
+    model = nn.ModuleDict({"projection": nn.Conv2d(3, 64, kernel_size=4)})
+    initialize(model, BASE.model_copy(update={"initialization": (rule,)}), seed=1)
+    assert float(model["projection"].weight.detach().std()) == pytest.approx(deviation, rel=0.05)
 
 
 def test_norms_are_one_whatever_matches() -> None:

@@ -34,7 +34,7 @@ def _first_value(name: str, shape: torch.Size, *, seed: int, architecture: Archi
     stream = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(stream[:8], "little", signed=True))
     scheme = _scheme(name, architecture)
-    std = _standard_deviation(scheme, shape, architecture)
+    std = _standard_deviation(scheme, _sides(name, shape), architecture)
     if scheme.endswith("Uniform"):
         bound = math.sqrt(3) * std
         return torch.empty(shape).uniform_(-bound, bound, generator=generator)
@@ -46,14 +46,23 @@ def _scheme(name: str, architecture: Architecture) -> str:
     return next((rule.scheme for rule in rules if fnmatchcase(name, rule.pattern)), "normal")
 
 
-def _standard_deviation(scheme: str, shape: torch.Size, architecture: Architecture) -> float:
-    """`shape` [..., out, in]: each matrix of fused experts by itself."""
+def _sides(name: str, shape: torch.Size) -> tuple[int, int]:
+    """(out, in) of each matrix of a tensor: experts are [E, out, in], gate and up one below the other; a
+    convolution [out, in, height, width] is a product over all of its patch. A vector is a row."""
+    if len(shape) == 4:
+        return shape[0], math.prod(shape[1:])
+    *_, out, into = (1, *shape)
+    return (out // 2 if name.endswith(".gate_up_proj") else out), into
+
+
+def _standard_deviation(scheme: str, sides: tuple[int, int], architecture: Architecture) -> float:
+    """`sides`: (out, in) of a matrix."""
     if scheme == "scaledNormal":
         return architecture.initializer_range / math.sqrt(2 * architecture.num_hidden_layers)
     if scheme.startswith("xavier"):
-        return math.sqrt(2 / (shape[-1] + shape[-2]))
+        return math.sqrt(2 / sum(sides))
     if scheme.startswith("kaiming"):
-        return math.sqrt(2 / shape[-1])
+        return math.sqrt(2 / sides[1])
     return architecture.initializer_range
 
 

@@ -80,6 +80,20 @@ def long_conversations(run: TrainingRun) -> Iterator[Problem]:
         )
 
 
+def capacity_of_documents(run: TrainingRun) -> Iterator[Problem]:
+    """Conversations and documents of one row would take room from those behind them."""
+    moe, apart = run.architecture.moe, run.masks_documents
+    if apart and moe is not None and moe.expert_capacity_factor is not None:
+        yield Problem(
+            field="spec.model.architecture.moe.expertCapacityFactor",
+            value=f"{moe.expert_capacity_factor:g}",
+            rule="counts the tokens of a whole sequence: with objective sft or documentMask, which keep its "
+            "documents apart, one would take the room of another",
+            remedy="leave it away, or use objective pretrain without documentMask",
+            reason=INVALID_TRAINING,
+        )
+
+
 def document_mask(run: TrainingRun) -> Iterator[Problem]:
     """As of objective sft (`training_rules`): the mask is of whole rows, and of one micro-batch."""
     if not run.data.document_mask or run.training.objective == "sft":

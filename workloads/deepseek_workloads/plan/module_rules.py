@@ -13,6 +13,7 @@ from deepseek_workloads.plan.modules import (
     module_names,
 )
 from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
+from deepseek_workloads.plan.tensors import parameter_shapes
 
 
 def precision_overrides(run: TrainingRun) -> Iterator[Problem]:
@@ -22,6 +23,14 @@ def precision_overrides(run: TrainingRun) -> Iterator[Problem]:
         for index, override in enumerate(run.training.precision_overrides)
     }
     yield from _unknown(run.architecture, patterns)
+
+
+def initialization(run: TrainingRun) -> Iterator[Problem]:
+    names = list(parameter_shapes(run.architecture)) if run.architecture.initialization else []
+    for index, rule in enumerate(run.architecture.initialization):
+        if not fitting(names, [rule.pattern]):
+            field = f"spec.model.architecture.initialization[{index}].pattern"
+            yield _fits_none(field, rule.pattern, "a weight", names)
 
 
 def lora(run: TrainingRun) -> Iterator[Problem]:

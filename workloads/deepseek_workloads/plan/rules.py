@@ -85,6 +85,8 @@ _OF_A_NEW_RUN = (
     effect_rules.alert_shares,
     effect_rules.keep_best,
     distillation_rules.has_effect,
+    module_rules.initialization,
+    data_rules.capacity_of_documents,
 )
 
 _OF_ARCHITECTURE = (

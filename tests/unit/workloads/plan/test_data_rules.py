@@ -2,6 +2,7 @@
 
 import pytest
 
+from deepseek_workloads.contract.architecture import Initialization
 from deepseek_workloads.contract.run_config import (
     Data,
     Owner,
@@ -126,3 +127,28 @@ def test_a_model_of_the_users_own_gets_no_mask_but_an_entrypoint_does() -> None:
     assert problem.field == "spec.data.documentMask"
     given = run.training.model_copy(update={"entrypoint": "own.code:train"})
     assert check_training(run.model_copy(update={"training": given})) == []
+
+
+@pytest.mark.parametrize(("document_mask", "fields"), [(False, []), (True, ["moe.expertCapacityFactor"])])
+def test_experts_with_a_capacity_would_mix_documents_of_a_row(document_mask: bool, fields: list[str]) -> None:
+    run = _run(document_mask=document_mask)
+    moe = run.architecture.moe
+    assert moe is not None
+    limited = moe.model_copy(update={"expert_capacity_factor": 1.5})
+    run = run.model_copy(update={"architecture": run.architecture.model_copy(update={"moe": limited})})
+    assert [
+        problem.field.removeprefix("spec.model.architecture.") for problem in check_training(run)
+    ] == fields
+    assert check_training(run, begun=True) == []
+
+
+def test_a_pattern_of_first_weights_must_fit_some() -> None:
+    rules = (
+        Initialization(pattern="model.layers.*.down_proj*", scheme="xavierNormal"),
+        Initialization(pattern="model.layer.*", scheme="xavierNormal"),
+    )
+    run = _run()
+    architecture = run.architecture.model_copy(update={"initialization": rules})
+    (problem,) = check_training(run.model_copy(update={"architecture": architecture}))
+    assert problem.field == "spec.model.architecture.initialization[1].pattern"
+    assert "model.embed_tokens.weight" in problem.remedy

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from deepseek_workloads.contract.optimization import Optimizer
+from deepseek_workloads.model.experts import RoutedExperts
 from deepseek_workloads.model.head import LanguageModelHead
 from deepseek_workloads.model.vision import PatchEmbeddings
 from deepseek_workloads.train.optimizers.amf import AMF
@@ -47,6 +48,7 @@ def build_optimizer(model: nn.Module, config: Optimizer) -> torch.optim.Optimize
             orthogonal=_filled(hidden),
             others=_filled(outer, vectors),
             momentum=config.momentum_or(Muon.MOMENTUM),
+            pairs={id(each.gate_up_proj) for each in model.modules() if isinstance(each, RoutedExperts)},
             **common,
         )
     return torch.optim.AdamW(_filled(matrices, vectors), **common)

@@ -1,10 +1,10 @@
 """Muon (Jordan et al. 2024): the momentum of each matrix, made orthogonal, is its update; AdamW for the rest.
 
-Experts are batches of matrices, [E, out, in], each made orthogonal by itself. Works on plain tensors and on
-DTensors of any placement.
+Experts are batches of matrices, [E, out, in], each made orthogonal by itself, as are gate and up that lie one
+below the other in a tensor. Works on plain tensors and on DTensors of any placement.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -31,13 +31,17 @@ class Muon(torch.optim.AdamW):
         orthogonal: list[dict[str, Any]],
         others: list[dict[str, Any]],
         momentum: float,
+        pairs: Collection[int] = (),
         **adamw: Any,
     ) -> None:
+        """`pairs`: ids of parameters [..., 2 * out, in] of two matrices each. No setting of a group, which
+        checkpoints would ask for."""
         groups = [
             *({**group, "orthogonal": True, "momentum": momentum} for group in orthogonal),
             *({**group, "orthogonal": False} for group in others),
         ]
         super().__init__(groups, **adamw)
+        self._pairs = frozenset(pairs)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Loading ends here. AdamW's own renews what old versions of torch have pickled, and asks each state
@@ -68,9 +72,11 @@ class Muon(torch.optim.AdamW):
                 state["momentum_buffer"] = torch.zeros_like(gradient)
             buffer = state["momentum_buffer"]
             buffer.lerp_(gradient, 1 - group["momentum"])
-            update = _orthogonal(torch.lerp(gradient, buffer, group["momentum"]))
+            matrices = 2 if id(parameter) in self._pairs else 1
+            update = _orthogonal(torch.lerp(gradient, buffer, group["momentum"]), matrices)
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            scale = _ADAMW_RMS * max(parameter.shape[-2:]) ** 0.5
+            *_, rows, columns = parameter.shape
+            scale = _ADAMW_RMS * max(rows // matrices, columns) ** 0.5
             parameter.add_(update.to(parameter.dtype), alpha=-group["lr"] * scale)
 
 
@@ -89,15 +95,21 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     return result
 
 
-def _orthogonal(update: Tensor) -> Tensor:
+def _each(update: Tensor, matrices: int) -> Tensor:
+    """[..., matrices * M, N]: as many of them one below the other, each by itself."""
+    *batch, rows, columns = update.shape
+    return orthogonalise(update.reshape(*batch, matrices, rows // matrices, columns)).reshape(update.shape)
+
+
+def _orthogonal(update: Tensor, matrices: int) -> Tensor:
     """Batches that are sharded by whole matrices are worked on where they are; others are gathered first."""
     if not isinstance(update, DTensor):
-        return orthogonalise(update)
+        return _each(update, matrices)
     whole_matrices = update.ndim > 2 and all(
         (isinstance(place, Shard) and place.dim == 0) or place.is_replicate() for place in update.placements
     )
     if whole_matrices:
-        local = orthogonalise(update.to_local())
+        local = _each(update.to_local(), matrices)
         return DTensor.from_local(
             local,
             update.device_mesh,
@@ -106,6 +118,6 @@ def _orthogonal(update: Tensor) -> Tensor:
             shape=update.shape,
             stride=update.stride(),
         )
-    full = orthogonalise(update.full_tensor())
+    full = _each(update.full_tensor(), matrices)
     placed: Tensor = distribute_tensor(full, update.device_mesh, update.placements, src_data_rank=None)
     return placed

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from deepseek_workloads.contract.architecture import MoE
 from deepseek_workloads.contract.optimization import Optimizer
+from deepseek_workloads.model.experts import RoutedExperts
 from deepseek_workloads.train.optimizers.build import build_optimizer
 from deepseek_workloads.train.optimizers.muon import orthogonalise
 
@@ -58,3 +60,23 @@ def test_the_update_is_that_of_torch() -> None:
     moved, expected = (ours.weight - before).flatten(), (reference.weight - before).flatten()
     assert torch.cosine_similarity(moved, expected, dim=0) > 0.99
     assert moved.norm().item() == pytest.approx(expected.norm().item(), rel=0.02)
+
+
+def test_gate_and_up_of_an_expert_are_moved_as_those_of_a_network_with_a_matrix_for_each() -> None:
+    torch.manual_seed(0)
+    moe = MoE(n_routed_experts=3, num_experts_per_tok=1, moe_intermediate_size=6, n_group=1, topk_group=1)
+    experts = RoutedExperts(moe, hidden=10)
+    gates, ups = (
+        nn.ParameterList(matrix.clone() for matrix in half)
+        for half in experts.gate_up_proj.detach().chunk(2, dim=1)
+    )
+    gradient = torch.randn_like(experts.gate_up_proj)
+    experts.gate_up_proj.grad = gradient
+    experts.down_proj.grad = torch.randn_like(experts.down_proj)
+    for expert in range(3):
+        gates[expert].grad, ups[expert].grad = gradient[expert, :6], gradient[expert, 6:]
+    config = Optimizer(name="muon", learning_rate=0.02, weight_decay=0.1)
+    for model in (experts, gates, ups):
+        build_optimizer(model, config).step()
+    apart = torch.stack([torch.cat(pair) for pair in zip(gates, ups, strict=True)])
+    torch.testing.assert_close(experts.gate_up_proj, apart)
