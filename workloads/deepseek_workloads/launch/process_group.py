@@ -15,12 +15,14 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
 
+from deepseek_workloads.contract.run_config import TrainingRun
+
 LEAVE_SECONDS = 30.0  # for peers that are still there; a group that is broken is not waited for
 
 
 @dataclass
 class ProcessGroupConfig(BackendConfig):  # type: ignore[misc]
-    backend: str  # "gloo" or "nccl"
+    backend: str  # `backend_of` a run
     timeout_seconds: float  # of a collective
 
     @property
@@ -48,6 +50,14 @@ class ProcessGroupBackend(Backend):  # type: ignore[misc]
             ray.get(worker_group.execute_async(leave), timeout=LEAVE_SECONDS)
         except (GetTimeoutError, RayError) as error:
             print(f"the process group was not left in order: {error}", flush=True)
+
+
+def backend_of(run: TrainingRun) -> str:
+    """Shards of `cpuOffload` lie in the host's memory, where NCCL does not reach: what is gathered there, as
+    by Muon, goes by gloo (https://docs.pytorch.org/docs/stable/distributed.html, `init_process_group`)."""
+    if not run.workers.gpus_per_node:
+        return "gloo"
+    return "cpu:gloo,cuda:nccl" if run.training.parallelism.cpu_offload else "nccl"
 
 
 def join(*, address: str, port: int, backend: str, timeout_seconds: float) -> None:

@@ -18,7 +18,7 @@ from deepseek_workloads.contract.messages import Phase, Progress, Verdict
 from deepseek_workloads.contract.run_config import TrainingRun, parse_run
 from deepseek_workloads.launch import ray_cluster
 from deepseek_workloads.launch.arguments import Arguments, parse_arguments, write_verdict
-from deepseek_workloads.launch.process_group import ProcessGroupConfig
+from deepseek_workloads.launch.process_group import ProcessGroupConfig, backend_of
 from deepseek_workloads.launch.rank import RUN_DOCUMENT, TERM, run_rank
 from deepseek_workloads.launch.ray_failures import failure_of_group
 from deepseek_workloads.launch.report import report_client
@@ -85,7 +85,7 @@ def trainer_of(run: TrainingRun, arguments: Arguments) -> PodSetTrainer:
         run_rank,
         train_loop_config={RUN_DOCUMENT: arguments.run_document, TERM: [incarnation, arguments.attempt]},
         backend_config=ProcessGroupConfig(
-            backend="nccl" if gpus else "gloo", timeout_seconds=COLLECTIVE_TIMEOUT_SECONDS
+            backend=backend_of(run), timeout_seconds=COLLECTIVE_TIMEOUT_SECONDS
         ),
         scaling_config=ScalingConfig(
             num_workers=run.workers.world_size,
