@@ -28,8 +28,7 @@ from deepseek_workloads.model.rope import rotations, rotations_at
 from deepseek_workloads.model.router import Router
 from deepseek_workloads.model.trainable import LossParts, TrainableModel
 from deepseek_workloads.model.vision import MultiModalProjector, VisionTransformer
-
-INDEXER = ".self_attn.indexer."
+from deepseek_workloads.plan.modules import INDEXER
 
 
 class HiddenStates(NamedTuple):

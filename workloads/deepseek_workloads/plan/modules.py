@@ -5,10 +5,12 @@ It knows names only; that they are those of the trained module is for tests to h
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from typing import Final
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.plan.tensors import parameter_shapes
 
+INDEXER: Final = ".self_attn.indexer."  # in the names of its modules and tensors
 _ROUTER = ".mlp.gate"
 # Matrices whose module gives another thing than a product: rows, choices, gates, also a loss.
 _NOT_LINEAR = ("embed_tokens.weight", f"{_ROUTER}.weight", ".head_gate.weight", "lm_head.weight")

@@ -21,6 +21,7 @@ from deepseek_workloads.plan import (
     replicas,
     training_rules,
     vision_rules,
+    warmup_rules,
 )
 from deepseek_workloads.plan.architecture import ARCHITECTURE_FIELD
 from deepseek_workloads.plan.memory_rules import check_memory
@@ -62,6 +63,7 @@ _RULES = (
     training_rules.float8,
     training_rules.float8_products,
     training_rules.lora,
+    warmup_rules.trains_the_model,
     training_rules.quantisation,
     training_rules.curriculum,
     training_rules.pruning,
@@ -87,6 +89,7 @@ _OF_A_NEW_RUN = (
     distillation_rules.has_effect,
     module_rules.initialization,
     data_rules.capacity_of_documents,
+    warmup_rules.has_no_effect,
 )
 
 _OF_ARCHITECTURE = (

@@ -128,14 +128,6 @@ def lora(run: TrainingRun) -> Iterator[Problem]:
             "name the model in spec.model.initFrom, or train all weights",
             INVALID_TRAINING,
         )
-    if run.training.lora is not None and run.architecture.warming_up:
-        yield Problem(
-            "spec.training.lora",
-            f"rank {run.training.lora.rank}",
-            "does not go with indexer.stage warmup, which changes the indexer only",
-            "warm up first: train without lora, then with it from that export, in stage sparse",
-            INVALID_TRAINING,
-        )
 
 
 def quantisation(run: TrainingRun) -> Iterator[Problem]:

@@ -509,16 +509,6 @@ def test_lora_adapts_what_was_trained() -> None:
     assert check_training(run(training=training(lora=Lora()), init_from=Storage(uri="s3://models/x"))) == []
 
 
-def test_lora_and_the_warm_up_of_an_indexer_are_two_runs() -> None:
-    warming = resolve("deepseek-v3-tiny", {"indexer": {"stage": "warmup"}})
-    adapted = run(
-        architecture=warming, training=training(lora=Lora()), init_from=Storage(uri="s3://models/x")
-    )
-    (problem,) = check_training(adapted)
-    assert problem.field == "spec.training.lora"
-    assert "warmup" in problem.rule
-
-
 @pytest.mark.parametrize(
     ("rate", "fields"),
     [
