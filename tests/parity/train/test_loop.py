@@ -225,6 +225,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoi
     verdict = train_alone(run)
     assert (verdict.outcome, verdict.reason, verdict.exit_code) == ("Failed", "NumericFailure", 11)
     assert "must be finite" in verdict.message
+    assert "kept. Lower spec.training.optimizer.learningRate" in verdict.message
     assert checkpoints(run)[-1].step == verdict.step
     assert checkpoints(run)[-1].prefix == verdict.checkpoint_prefix
     assert checkpoints(run)[-1].step == verdict.checkpoint_step

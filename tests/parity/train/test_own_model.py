@@ -69,6 +69,13 @@ class Unsummed(SmallGru):
 def unsummed(config):
     return Unsummed(config.vocab_size, 32, 1)
 
+class NotFinite(SmallGru):
+    def forward(self, input_ids):
+        return super().forward(input_ids) * float("inf")
+
+def not_finite(config):
+    return NotFinite(config.vocab_size, 32, 1)
+
 def without_layers(config):
     return nn.Sequential(nn.Embedding(config.vocab_size, 32), nn.Linear(32, config.vocab_size))
 """
@@ -118,6 +125,14 @@ def test_it_learns_and_is_watched_and_evaluated_as_ours(folder: Path, dataset: s
     assert curve[12][0] < curve[1][0] - 0.1
     assert {"held_out_loss", "perplexity", "accuracy", "held_out_bits_per_byte"} <= whole.evaluation.keys()
     assert any(line["samples"][0]["prompt"] == "t1 t2" for line in metric_lines(storage) if "samples" in line)
+
+
+def test_a_loss_that_is_not_finite_leads_to_the_function_that_made_the_model(
+    folder: Path, dataset: str
+) -> None:
+    verdict = train_alone(own(folder, dataset, "not-finite", "own_models:not_finite"))
+    assert (verdict.outcome, verdict.reason) == ("Failed", "NumericFailure")
+    assert "whether spec.model.function 'own_models:not_finite' gives a finite loss" in verdict.message
 
 
 def test_its_export_is_its_own_state_and_says_that_nobody_else_computes_it(

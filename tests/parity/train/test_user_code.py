@@ -21,6 +21,9 @@ def smoothed(hidden, weight, labels):
 def by_label(hidden, weight, labels):
     return F.cross_entropy(F.linear(hidden, weight).float(), labels, reduction="none")
 
+def not_a_number(hidden, weight, labels):
+    return entropy(hidden, weight, labels) * float("nan")
+
 def adamw(groups, config):
     return torch.optim.AdamW(groups, betas=(config.beta1, config.beta2), eps=config.epsilon)
 
@@ -93,6 +96,12 @@ def test_state_of_their_optimizer_is_kept_over_a_restart(folder: Path, dataset: 
     assert train_alone(run, monitor=MonitorAt(3, stop)).outcome == "Stopped"
     assert train_alone(run).outcome == "Succeeded"
     assert final_curve(f"file://{folder}/twice") == final_curve(f"file://{folder}/whole")
+
+
+def test_a_loss_that_is_not_finite_leads_to_the_function_that_gave_it(folder: Path, dataset: str) -> None:
+    verdict = trained(folder, dataset, "not-finite", "not_a_number")
+    assert (verdict.outcome, verdict.reason) == ("Failed", "NumericFailure")
+    assert "whether spec.training.lossFunction 'own_functions:not_a_number' gives a finite" in verdict.message
 
 
 @pytest.mark.parametrize(

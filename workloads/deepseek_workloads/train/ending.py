@@ -7,6 +7,7 @@ from deepseek_workloads.contract import reasons
 from deepseek_workloads.contract.exit_codes import ExitCode
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.records import ExportRecord
+from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.load import open_export
 from deepseek_workloads.export.publish import Export
@@ -80,12 +81,27 @@ def numeric_failure(
         reason=reasons.NUMERIC_FAILURE,
         message=(
             f"step {position.step + 1}: loss {result.loss}, gradient norm {result.gradient_norm}: must be "
-            f"finite; {_last(entry)}. Lower spec.training.optimizer.learningRate or gradientClipNorm, or "
-            "lengthen schedule.warmupSteps"
+            f"finite; {_last(entry)}. {_remedy(setup.run)}"
         ),
         exit_code=ExitCode.NUMERIC_FAILURE,
         **place(setup.epoch.number, position, entry),
     )
+
+
+def _remedy(run: TrainingRun) -> str:
+    """Of numbers that are not finite: code of the user's image is the first to be looked at."""
+    settings = (
+        "Lower spec.training.optimizer.learningRate or spec.training.gradientClipNorm, or lengthen "
+        "spec.training.schedule.warmupSteps"
+    )
+    own = {
+        "spec.training.lossFunction": run.training.loss_function,
+        "spec.model.function": run.model_function,
+    }
+    named = [f"{field} {function!r}" for field, function in own.items() if function is not None]
+    if not named:
+        return settings
+    return f"See first whether {' and '.join(named)} gives a finite loss for these samples. {settings}"
 
 
 def stopped_by_alert(
