@@ -103,7 +103,7 @@ def take_steps(rank: int, ranks: int, steps: Steps) -> Observed | None:
             adapt=lambda model: _adapt(model, steps),
         )
     model.plain.init_weights(3)
-    for mixture in model.plain.mixtures():
+    for mixture in model.plain.mixtures() if steps.unreachable else ():
         mixture.gate.e_score_correction_bias[list(steps.unreachable)] -= 10.0
     optimizer = build_optimizer(model.plain, Optimizer(learning_rate=steps.learning_rate))
     trainer = Trainer(

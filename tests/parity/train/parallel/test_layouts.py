@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rank_pool import RankPool
 from training_cases import run_config
 
-from deepseek_workloads.contract.architecture import Architecture, Dropout, HeadGate, Indexer
+from deepseek_workloads.contract.architecture import Architecture, Attention, Dropout, HeadGate, Indexer
 from deepseek_workloads.contract.run_config import Parallelism
 from deepseek_workloads.plan.pipeline import STAGES_PER_RANK
 from deepseek_workloads.plan.rules import check_training
@@ -38,6 +38,15 @@ SPARSE = LOOKING_AHEAD.model_copy(
 
 WARMING_UP = SPARSE.model_copy(
     update={"indexer": Indexer(index_n_heads=2, index_head_dim=8, index_topk=6, stage="warmup")}
+)
+
+MIXTRAL = ARCHITECTURE.model_copy(
+    update={
+        "attention": Attention(kind="gqa", num_key_value_heads=2),
+        "moe": ARCHITECTURE.moe.model_copy(
+            update={"scoring_func": "softmax", "n_group": 1, "topk_group": 1, "bias_update_speed": 0.0}
+        ),
+    }
 )
 
 GATED = LOOKING_AHEAD.model_copy(
@@ -68,6 +77,8 @@ def degrees(
 QUICK: dict[str, Case] = {
     "experts of 2": (2, degrees(ep=2), LOOKING_AHEAD),
     "experts of 2, frozen": (2, degrees(ep=2), WARMING_UP),
+    "experts of 2, sparse attention": (2, degrees(zero=3, ep=2), SPARSE),
+    "experts of 2, softmax": (2, degrees(ep=2), MIXTRAL),
     "pipeline of 2": (2, degrees(pp=2), LOOKING_AHEAD),
     "tensor 2, experts 4 over copies": (8, degrees(zero=3, copies=2, tp=2, ep=4), LOOKING_AHEAD),
     "gates and dropout, experts over copies": (4, degrees(zero=3, copies=2, ep=2), DROPPED),
@@ -75,6 +86,11 @@ QUICK: dict[str, Case] = {
 }
 WIDE: dict[str, Case] = {
     "sparse attention, experts": (4, degrees(zero=3, ep=2), SPARSE),
+    "sparse attention, ZeRO 1": (2, degrees(zero=1), SPARSE),
+    "sparse attention, shards": (4, degrees(zero=3), SPARSE),
+    "sparse attention, copies of shards": (4, degrees(copies=2), SPARSE),
+    "softmax, shards": (4, degrees(zero=3), MIXTRAL),
+    "softmax, pipeline, experts": (4, degrees(pp=2, ep=2), MIXTRAL),
     "sparse attention, pipeline, experts": (8, degrees(pp=2, ep=4, order=INTERLEAVED), SPARSE),
     "dropout of replicas": (2, degrees(zero=0), DROPPED),
     "gates, pipeline": (2, degrees(pp=2), GATED),
@@ -231,8 +247,9 @@ def test_a_process_none_of_whose_experts_gets_a_token_takes_part(
 
 
 @st.composite
-def layouts(draw: st.DrawFn) -> tuple[int, dict[str, Any]]:
-    """Any one of 2, 4 or 8 processes that the rules accept."""
+def layouts(draw: st.DrawFn) -> Case:
+    """Any one of 2, 4 or 8 processes that the rules accept of a model."""
+    architecture = draw(st.sampled_from([ARCHITECTURE, LOOKING_AHEAD, SPARSE, MIXTRAL]))
     ranks = draw(st.sampled_from([2, 4, 8]))
     degree = st.sampled_from([1, 2, 4])
     order = draw(st.sampled_from(sorted(STAGES_PER_RANK)))
@@ -250,13 +267,13 @@ def layouts(draw: st.DrawFn) -> tuple[int, dict[str, Any]]:
         "file:///anywhere",
         "file:///anywhere",
         world_size=ranks,
-        architecture=ARCHITECTURE,
+        architecture=architecture,
         global_batch_size=SEQUENCES,
         micro_batch_size=1,
         parallelism=asked,
     )
     assume(not check_training(run))
-    return ranks, asked
+    return ranks, asked, architecture
 
 
 @pytest.mark.slow
@@ -266,9 +283,7 @@ def layouts(draw: st.DrawFn) -> tuple[int, dict[str, Any]]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
 )
 @given(drawn=layouts())
-def test_any_valid_layout_has_the_gradients_of_one_process(
-    pool: RankPool, alone: Any, drawn: tuple[int, dict[str, Any]]
-) -> None:
-    ranks, asked = drawn
+def test_any_valid_layout_has_the_gradients_of_one_process(pool: RankPool, alone: Any, drawn: Case) -> None:
+    ranks, asked, architecture = drawn
 
-    check(pool, alone, ranks, Steps(Parallelism(**asked)), PROOF)
+    check(pool, alone, ranks, Steps(Parallelism(**asked), architecture=architecture), PROOF)
