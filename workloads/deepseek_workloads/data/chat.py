@@ -4,6 +4,7 @@ It does not know files or windows.
 """
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -30,8 +31,8 @@ class Conversation:
 
     ids: Ids
     predicted: npt.NDArray[np.bool_]
-    text_bytes: int  # of UTF-8
-    predicted_bytes: int
+    text_bytes: int  # of UTF-8, without special tokens
+    predicted_bytes: int  # of answers
 
 
 def read_messages(record: Mapping[str, Any]) -> list[Message]:
@@ -74,11 +75,14 @@ class ConversationEncoder:
         """`tokenizer` reads special tokens in text, as templates write them; messages may hold `allowed`
         ones."""
         self._tokenizer, self._template, self._eos = tokenizer, template, eos_token_id
-        self._special = [
+        marks = [
             token.content
-            for token in tokenizer.get_added_tokens_decoder().values()
-            if token.special and token.content not in allowed
+            for number, token in tokenizer.get_added_tokens_decoder().items()
+            if token.special or number == eos_token_id or token.content in allowed
         ]
+        self._special = [mark for mark in marks if mark not in allowed]
+        longest_first = sorted(marks, key=len, reverse=True)
+        self._marks = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
     def encode(self, messages: Sequence[Message]) -> Conversation:
         """Raises ConversationRefused, and the template's TemplateError."""
@@ -92,7 +96,7 @@ class ConversationEncoder:
         if not len(encoded[-1]) or encoded[-1][-1] != self._eos:  # a document ends so, whatever its template
             encoded.append(np.array([self._eos], dtype=np.uint32))
             marks.append(np.array([answers[-1]]))
-        sizes = [len(text.encode()) for text in texts]
+        sizes = [self.text_bytes(text) for text in texts]
         return Conversation(
             ids=np.concatenate(encoded),
             predicted=np.concatenate(marks),
@@ -120,6 +124,10 @@ class ConversationEncoder:
         if text.startswith(done) and len(text) > len(done):
             segments.append((text[len(done) :], False))
         return segments
+
+    def text_bytes(self, text: str) -> int:
+        """Of UTF-8, without special tokens: an end of text is no text, nor is a placeholder of an image."""
+        return len(self._marks.sub("", text).encode())
 
     def require_plain(self, messages: Sequence[Message]) -> None:
         """Raises ConversationRefused where a message holds a special token."""

@@ -127,15 +127,8 @@ class ImageTextEncoder:
         encoded = self._text(words) if document.is_text else self._conversations.encode(words.messages)
         is_image = encoded.ids == self._id
         places = self._places(is_image, images=len(document.images))
-        in_answers = int((is_image & encoded.predicted).sum())
-        size = len(self._token.encode())
-        plain = Conversation(
-            ids=encoded.ids,
-            predicted=encoded.predicted & ~is_image,
-            text_bytes=encoded.text_bytes - size * int(is_image.sum()),
-            predicted_bytes=encoded.predicted_bytes - size * in_answers,
-        )
-        return EncodedImageText(plain, places)
+        said = replace(encoded, predicted=encoded.predicted & ~is_image)
+        return EncodedImageText(said, places)
 
     def _text(self, words: ImageText) -> Conversation:
         """All of it is to be predicted."""
@@ -144,7 +137,7 @@ class ImageTextEncoder:
         ids = np.array(
             [*self._tokenizer.encode(text, add_special_tokens=False).ids, self._eos], dtype=np.uint32
         )
-        size = len(text.encode())
+        size = self._conversations.text_bytes(text)
         return Conversation(ids, np.ones(len(ids), dtype=bool), size, size)
 
     def _places(self, is_image: npt.NDArray[np.bool_], *, images: int) -> npt.NDArray[np.int64]:

@@ -66,12 +66,22 @@ def test_a_message_after_the_last_answer_is_not_predicted() -> None:
     assert texts([QUESTION, ANSWER, QUESTION], predicted=False).endswith("assistant:user: 2+2?\n<eos>")
 
 
-def test_bytes_are_those_of_the_text_and_of_its_answers() -> None:
-    done = encoder().encode([QUESTION, {"role": "assistant", "content": "vier"}])
+def test_bytes_are_those_of_the_text_and_of_its_answers_without_special_tokens() -> None:
+    messages = [QUESTION, {"role": "assistant", "content": "fünf"}, QUESTION, ANSWER]
+    done = encoder().encode(messages)
     assert (done.text_bytes, done.predicted_bytes) == (
-        len("user: 2+2?\nassistant: vier<eos>"),
-        len(" vier<eos>"),
+        len("user: 2+2?\nassistant: fünfuser: 2+2?\nassistant: 4".encode()),
+        len(" fünf 4".encode()),
     )
+
+
+def test_what_marks_roles_has_no_bytes_either() -> None:
+    made = tokenizer()
+    made.add_special_tokens(["<|user|>", "<|user|>!"])
+    template = "{% for m in messages %}<|{{ m.role }}|>!{{ m.content }}{% endfor %}"
+    chat = ChatTemplate(template, special_tokens={})
+    done = ConversationEncoder(made, chat, eos_token_id=EOS).encode([QUESTION, ANSWER])
+    assert done.text_bytes == len("2+2?<|assistant|>!4")
 
 
 def test_a_special_token_in_a_message_is_refused() -> None:
