@@ -22,6 +22,7 @@ from deepseek_workloads.export.safetensors_index import SafetensorsError, Stored
 from deepseek_workloads.export.stored_numbers import numbers
 from deepseek_workloads.plan.hugging_face_names import Place
 from deepseek_workloads.plan.stored_tensors import Comparison, compare
+from deepseek_workloads.plan.tensors import buffer_shapes, parameter_shapes
 from deepseek_workloads.plan.vision_checkpoint import compare_vision
 from deepseek_workloads.store.interface import (
     BATCH_BYTES,
@@ -113,9 +114,9 @@ class WeightSource(Protocol):
 
 class WeightStream:
     def __init__(self, source: WeightSource, model: nn.Module, architecture: Architecture) -> None:
-        """`architecture` of the model; that of the folder may lack an indexer or eyes, and have more modules
-        for more than the next token. Raises ExportError when tensors are missing, too many or of other
-        shapes."""
+        """`model` may be a stage of a pipeline, which takes what it has. `architecture` is the whole's; the
+        folder's may lack an indexer or eyes, and have more modules for more than the next token. Raises
+        ExportError when tensors are missing, too many or of other shapes."""
         self._source, self._architecture = source, architecture
         self._targets = _targets(model)
         try:
@@ -124,6 +125,11 @@ class WeightStream:
         except SafetensorsError as error:
             raise ExportError(str(error)) from error
         self._places = self._checked_places()
+
+    @property
+    def taken(self) -> frozenset[str]:
+        """The names of what this rank takes from there, whole or its shard."""
+        return frozenset(place.parameter for place in self._places.values()) & self._targets.keys()
 
     def load(self) -> Iterator[str]:
         """Copies every part of this rank; yields the names on disk of tensors that are not finite."""
@@ -156,10 +162,14 @@ class WeightStream:
         return found.places
 
     def _compared(self, stored: Mapping[str, tuple[int, ...]]) -> Comparison:
-        theirs = self._source.architecture()
+        theirs, mine = self._source.architecture(), self._architecture
         return compare(
             stored,
-            {name: tuple(target.shape) for name, target in self._targets.items()},
+            {
+                **parameter_shapes(mine),
+                **buffer_shapes(mine),
+                **{name: tuple(target.shape) for name, target in self._targets.items()},
+            },
             architecture=self._architecture,
             lacks_indexer=theirs.indexer is None,
             lacks_vision=theirs.vision is None,
@@ -167,7 +177,9 @@ class WeightStream:
 
     def _pieces(self, limit: int) -> Iterator[Piece]:
         for name, place in self._places.items():
-            target, stored = self._targets[place.parameter], self._stored[name]
+            target, stored = self._targets.get(place.parameter), self._stored[name]
+            if target is None:  # of another stage
+                continue
             mine = _box(target)
             whole = Box(place.offset, place.shape)
             part = None if mine is None else mine.meet(whole)
@@ -241,10 +253,10 @@ def _copy(piece: Piece, content: bytes, scales: bytes | None) -> Iterator[str]:
 
 def load_weights(
     source: WeightSource, model: nn.Module, architecture: Architecture, *, group: Agreement
-) -> None:
-    """A collective: into the parameters of every rank, plain tensors or DTensors. Raises ExportError on every
-    rank when one finds a reason to."""
-    _load(WeightStream, source, model, architecture, group=group)
+) -> frozenset[str]:
+    """A collective: into the parameters of every rank, plain tensors or DTensors. Returns the names of this
+    rank's; what the source lacks stays as it is. Raises ExportError on every rank when one finds a reason."""
+    return _load(WeightStream, source, model, architecture, group=group)
 
 
 def load_vision_weights(
@@ -261,7 +273,7 @@ def _load(
     architecture: Architecture,
     *,
     group: Agreement,
-) -> None:
+) -> frozenset[str]:
     found: list[str] = []
     try:
         stream = kind(source, model, architecture)
@@ -275,3 +287,4 @@ def _load(
         raise ExportError(f"{source.uri}: {'; '.join(dict.fromkeys(found[:_NAMED]))}: write the model again")
     if failed.item():
         raise ExportError(f"{source.uri}: another rank found it damaged; its log says where")
+    return stream.taken

@@ -4,7 +4,7 @@ It knows neither optimizers nor ranks; first weights are made by `initialize`, H
 `hugging_face`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import torch
@@ -195,9 +195,10 @@ class DeepseekV3ForCausalLM(TrainableModel):
         left, all_labels = ((part != IGNORED).sum() for part in (wanted, labels))
         return mean * (left / all_labels.clamp(min=1))
 
-    def init_weights(self, seed: int) -> None:
-        """Deterministic in `seed` whatever the device, the sharding and the number of ranks."""
-        initialize(self, self.architecture, seed=seed)
+    def init_weights(self, seed: int, *, but: Collection[str] = ()) -> None:
+        """Deterministic in `seed` whatever the device, the sharding and the number of ranks. `but` names what
+        stays as it is."""
+        initialize(self, self.architecture, seed=seed, but=but)
 
     def caches(self) -> list[LayerCache]:
         """Empty ones for one prompt, to be given with each pass."""

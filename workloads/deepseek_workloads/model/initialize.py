@@ -5,11 +5,13 @@ It knows names and shapes, not modules.
 
 import hashlib
 import math
+from collections.abc import Collection
 from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
 from deepseek_workloads.contract.architecture import Architecture
 
@@ -17,13 +19,16 @@ _NORMS = ("norm.weight", "layernorm_before.weight", "layernorm_after.weight")
 
 
 @torch.no_grad()
-def initialize(model: nn.Module, architecture: Architecture, *, seed: int) -> None:
-    """Norms are one, biases zero, everything else normal, or as `initialization` says of its name. Parameters
-    may be DTensors; each rank draws the whole tensor on the CPU and keeps its shard, one tensor at a time."""
+def initialize(model: nn.Module, architecture: Architecture, *, seed: int, but: Collection[str] = ()) -> None:
+    """Norms are one, biases zero, everything else normal, or as `initialization` says of its name. `but`:
+    names that have their values already. Parameters may be DTensors; each rank draws the whole tensor on the CPU and
+    keeps its shard, one tensor at a time."""
     for name, parameter in model.named_parameters():
-        assign(parameter, _first_value(name, parameter.shape, seed=seed, architecture=architecture))
-    for buffer in model.buffers():
-        buffer.zero_()
+        if name not in but:
+            assign(parameter, _first_value(name, parameter.shape, seed=seed, architecture=architecture))
+    for name, buffer in model.named_buffers():
+        if name not in but:
+            buffer.zero_()
 
 
 def _first_value(name: str, shape: torch.Size, *, seed: int, architecture: Architecture) -> Tensor:
@@ -68,11 +73,13 @@ def _standard_deviation(scheme: str, sides: tuple[int, int], architecture: Archi
 
 @torch.no_grad()
 def assign(parameter: Tensor, value: Tensor) -> None:
-    """The whole `value`, which every rank has, into a tensor that may be a DTensor: each keeps its part."""
-    if isinstance(parameter, DTensor):
-        local = parameter.to_local()
-        placed = value.to(local.device)
-        shard = distribute_tensor(placed, parameter.device_mesh, parameter.placements, src_data_rank=None)
-        local.copy_(shard.to_local())
-    else:
+    """The whole `value`, which every rank has, into a tensor that may be a DTensor: each keeps its part, and
+    no more of it goes to the parameter's device."""
+    if not isinstance(parameter, DTensor):
         parameter.copy_(value)
+        return
+    shape, offset = compute_local_shape_and_global_offset(
+        parameter.shape, parameter.device_mesh, parameter.placements
+    )
+    mine = tuple(slice(start, start + size) for start, size in zip(offset, shape, strict=True))
+    parameter.to_local().copy_(value[mine])

@@ -7,7 +7,7 @@ zeroStage 1-3: weights, gradients and optimizer states are kept in shards (FSDP2
 The other degrees are plans of `train.parallel`, which are applied before the shards are made.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ from deepseek_workloads.train.parallel.gradients import clip_gradients, gradient
 from deepseek_workloads.train.parallel.meshes import make_meshes
 from deepseek_workloads.train.parallel.shard import sharding_of
 from deepseek_workloads.train.parallel.spread import Adapt, mixture_layers, spread_model
-from deepseek_workloads.train.parallel.whole import gather_stages, spread_to_stages
+from deepseek_workloads.train.parallel.whole import gather_stages
 
 if TYPE_CHECKING:
     from deepseek_workloads.train.parallel.pipeline import Pipeline
@@ -142,10 +142,6 @@ class ParallelModel:
             rows = [row for row, layer in enumerate(self.mixture_layers) if layer in own]
             expert_counts = expert_counts[rows]
         self.plain.update_router_bias(expert_counts)
-
-    def load_stages(self, state: Mapping[str, Tensor], group: Group) -> None:
-        """Where there is a pipeline: rank 0's `state`, whole, into the parts of every rank. A collective."""
-        spread_to_stages(self.plain, state, group.device)
 
     def whole_state(self, group: Group) -> dict[str, Tensor]:
         """A collective: every tensor whole on rank 0's CPU, by the plain model's names; nothing elsewhere."""

@@ -98,15 +98,15 @@ def set_up(run: TrainingRun, context: TrainContext) -> Setup:
 
 
 def _first_weights(run: TrainingRun, context: TrainContext, group: Group, model: ParallelModel) -> None:
-    """Random ones; with `init_from` those that lie there. Both before any checkpoint exists only."""
-    model.plain.init_weights(run.data.seed)
-    if run.init_from is not None:
+    """Random ones; with `init_from` those that lie there, and random ones only of what it lacks: to draw a
+    large model takes long. Both before any checkpoint exists only."""
+    if run.init_from is None:
+        model.plain.init_weights(run.data.seed)
+    else:
         with closing(context.open_store(run.init_from)) as store:
             reader = open_initial_model(store, recorded=run.init_from.digest)
-            if model.pipeline is None:
-                load_weights(reader, model.deepseek, run.architecture, group=group)
-            else:
-                model.load_stages(reader.state(run.architecture) if group.rank == 0 else {}, group)
+            taken = load_weights(reader, model.deepseek, run.architecture, group=group)
+        model.deepseek.init_weights(run.data.seed, but=taken)
     if run.vision_init_from is not None:
         with closing(context.open_store(run.vision_init_from)) as store:
             encoder = open_vision_checkpoint(store, run.architecture)

@@ -35,7 +35,10 @@ RUNS: dict[str, tuple[int, dict[str, Any], str | None]] = {
     "alone to context": (2, CONTEXT, "alone"),
     "tensor to experts": (4, EXPERTS, "tensor"),
     "tensor to alone": (1, {}, "tensor"),
+    "alone, from an export": (1, {}, None),
+    "pipeline, from an export": (2, PIPELINE, None),
 }
+STARTED = ("alone, from an export", "pipeline, from an export")  # from the export of "alone"
 SLOW = {"tensor to pipeline", "alone to context", "tensor to experts"}
 
 
@@ -62,8 +65,18 @@ def trained(name: str, pool: RankPool, folder: Path, dataset: str, done: dict[st
     if before is not None:
         trained(before, pool, folder, dataset, done)
         rewound(uri(folder, before), uri(folder, name), to_step=BREAK)
+    changes = {}
+    if name in STARTED:
+        export = trained("alone", pool, folder, dataset, done)
+        changes = {"init_from": {"uri": export.uri, "digest": export.digest}}
     run = run_config(
-        uri(folder, name), dataset, world_size=ranks, steps=STEPS, checkpoint_every=2, parallelism=degrees
+        uri(folder, name),
+        dataset,
+        world_size=ranks,
+        steps=STEPS,
+        checkpoint_every=2,
+        parallelism=degrees,
+        **changes,
     )
     document = pool.run(train_run, ranks=ranks, argument=run.to_json())
     done[name] = Verdict.model_validate_json(document)
@@ -76,7 +89,11 @@ def uri(folder: Path, name: str) -> str:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in RUNS if n != "alone"],
+    [
+        pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n
+        for n in RUNS
+        if n != "alone" and n not in STARTED
+    ],
 )
 def test_a_run_in_any_layout_is_that_of_one_process(
     name: str, pool: RankPool, folder: Path, dataset: str, verdicts: dict[str, Verdict]
@@ -92,6 +109,18 @@ def test_a_run_in_any_layout_is_that_of_one_process(
     held_out = alone.evaluation["held_out_loss"]
     assert found.evaluation["held_out_loss"] == pytest.approx(held_out, abs=LOSS_TOLERANCE)
     assert samples(uri(folder, name)) == samples(uri(folder, "alone"))
+
+
+def test_stages_begin_with_the_weights_of_an_export(
+    pool: RankPool, folder: Path, dataset: str, verdicts: dict[str, Verdict]
+) -> None:
+    for name in STARTED:
+        assert trained(name, pool, folder, dataset, verdicts).outcome == "Succeeded"
+    fresh, alone, pipeline = (final_curve(uri(folder, name)) for name in ("alone", *STARTED))
+    assert alone[1][0] < fresh[1][0] - 0.01, "it has learnt before"
+    for step, (loss, ids) in alone.items():
+        assert pipeline[step][1] == ids
+        assert pipeline[step][0] == pytest.approx(loss, abs=LOSS_TOLERANCE)
 
 
 @pytest.mark.parametrize("name", ["pipeline", "tensor"])

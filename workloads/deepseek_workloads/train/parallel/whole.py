@@ -1,16 +1,13 @@
-"""The whole weights of a model whose layers lie on different ranks: to rank 0, and from it.
+"""The whole weights of a model whose layers lie on different ranks, to rank 0.
 
 Models whose ranks all have every name need none of this (`export.gather`).
 """
-
-from collections.abc import Mapping
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from deepseek_workloads.model.initialize import assign
 from deepseek_workloads.plan.layout import Layout, Place
 
 Described = tuple[str, torch.Size, torch.dtype]
@@ -37,26 +34,6 @@ def gather_stages(model: nn.Module, layout: Layout, place: Place, device: torch.
             if dist.get_rank() == 0:
                 state[name] = whole.cpu()
     return state
-
-
-def spread_to_stages(model: nn.Module, state: Mapping[str, Tensor], device: torch.device) -> None:
-    """A collective: rank 0's `state` into the parameters and buffers of every rank, by name. Raises
-    ValueError on the ranks that have a tensor which it lacks."""
-    own = model.state_dict()
-    described: list[list[Described] | None] = [
-        [(name, tensor.shape, tensor.dtype) for name, tensor in state.items()]
-    ]
-    dist.broadcast_object_list(described, src=0, device=device)
-    every = described[0] or []
-    missing = sorted(own.keys() - {name for name, _, _ in every})
-    if missing:
-        raise ValueError(f"{len(missing)} tensors of the model are missing, the first is {missing[0]}")
-    for name, shape, dtype in every:
-        value = state[name].to(device).contiguous() if name in state else None
-        whole = torch.empty(shape, dtype=dtype, device=device) if value is None else value
-        dist.broadcast(whole, src=0)
-        if name in own:
-            assign(own[name], whole)
 
 
 def _whole(tensor: Tensor) -> Tensor:
