@@ -21,8 +21,8 @@ _NORMS = ("norm.weight", "layernorm_before.weight", "layernorm_after.weight")
 @torch.no_grad()
 def initialize(model: nn.Module, architecture: Architecture, *, seed: int, but: Collection[str] = ()) -> None:
     """Norms are one, biases zero, everything else normal, or as `initialization` says of its name. `but`:
-    names that have their values already. Parameters may be DTensors; each rank draws the whole tensor on the CPU and
-    keeps its shard, one tensor at a time."""
+    names that have their values already. Parameters may be DTensors; each rank draws the whole tensor on the
+    CPU and keeps its shard, one tensor at a time."""
     for name, parameter in model.named_parameters():
         if name not in but:
             assign(parameter, _first_value(name, parameter.shape, seed=seed, architecture=architecture))
