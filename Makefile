@@ -76,7 +76,7 @@ test-unit: setup ## Pure functions, properties, golden files
 	@$(TEST_ENV) pytest tests/unit --numprocesses=2 --durations=5
 
 test-parity: setup ## Model, gradients, checkpoints, the loop: against reference libraries and against themselves
-	@$(TEST_ENV) pytest tests/parity -m "not slow" --numprocesses=2 --dist=loadgroup --durations=15
+	@$(TEST_ENV) pytest tests/parity -m "not slow" --numprocesses=2 --durations=15
 
 test-parity-full: setup ## The wider matrix
 	@$(TEST_ENV) pytest tests/parity

@@ -23,8 +23,6 @@ from training_cases import (
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 
-pytestmark = pytest.mark.xdist_group("groups")  # the ranks are started once, by one process of the test run
-
 LOSS_TOLERANCE = 2e-6  # nats; float32
 HALF_TOLERANCE = 2e-3  # bf16, fp16, fp8
 TIED = ARCHITECTURE.model_copy(update={"tie_word_embeddings": True})

@@ -22,8 +22,6 @@ from training_cases import (
 from deepseek_workloads.contract.messages import Verdict
 from deepseek_workloads.contract.run_config import TrainingRun
 
-pytestmark = pytest.mark.xdist_group("horovod")  # likewise by one process of the test run
-
 TOLERANCE = 1e-6  # nats; float32
 FP16_TOLERANCE = 1e-4
 BFLOAT16_TOLERANCE = 2e-3
