@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.architecture import Architecture, Attention
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.layout import digest_in_uri, join_uri
 from deepseek_workloads.contract.recipe import differences
@@ -14,6 +14,7 @@ from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.export.folder import CONFIG, TOKENIZER, HuggingFaceFolder, open_folder
 from deepseek_workloads.launch.initial_folder import folder_problems
 from deepseek_workloads.launch.initial_vision import kept_random
+from deepseek_workloads.plan.architecture import unread_sizes
 from deepseek_workloads.plan.hugging_face_config import architecture_of, config_json
 from deepseek_workloads.plan.memory_rules import check_memory
 from deepseek_workloads.plan.training_rules import mixes_conversations
@@ -166,11 +167,12 @@ def _differences(ours: Architecture, theirs: Architecture) -> Iterator[str]:
 
 
 def _with_sizes(architecture: Architecture) -> Architecture:
-    """Of attention: what is left to follow from other sizes may also be written out."""
-    sizes: dict[str, int | None] = {"num_key_value_heads": None, "head_dim": None}  # latent: they say nothing
-    if not architecture.latent:
-        sizes = {"num_key_value_heads": architecture.key_value_heads, "head_dim": architecture.head_dim}
-    return architecture.model_copy(update={"attention": architecture.attention.model_copy(update=sizes)})
+    """Of attention: what is left to follow from other sizes may also be written out, and what its kind does
+    not read says nothing."""
+    attention = architecture.attention
+    sizes = {"num_key_value_heads": architecture.key_value_heads, "head_dim": architecture.head_dim}
+    sizes |= {name: Attention.model_fields[name].default for name in unread_sizes(attention)}
+    return architecture.model_copy(update={"attention": attention.model_copy(update=sizes)})
 
 
 def _tokenizer_problems(datasets: Sequence[DatasetManifest], store: ObjectStore) -> Iterator[str]:

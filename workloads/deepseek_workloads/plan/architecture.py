@@ -5,6 +5,7 @@ It knows names and types; whether the numbers go together is `rules`' business.
 
 import difflib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
@@ -40,6 +41,18 @@ _NESTED: dict[str, type[BaseModel]] = {
 }
 
 
+# Of attention: which kinds read a size. The others pass it over.
+KINDS_THAT_READ: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "num_key_value_heads": ("gqa", "slidingWindow", "lsh"),
+        "head_dim": ("gqa", "slidingWindow", "lsh"),
+        "sliding_window": ("slidingWindow",),
+        "num_buckets": ("lsh",),
+        "num_hashes": ("lsh",),
+    }
+)
+
+
 class ArchitectureRefused(ValueError):
     """The preset or the overrides name no architecture; `problems` says why, one by one."""
 
@@ -53,11 +66,12 @@ def resolve(preset: str | None, overrides: Mapping[str, Any] | None = None) -> A
 
     Names are camelCase (as in `spec.model.architecture`) or snake_case; decimals may be strings. A null takes
     an optional part away (`qLoraRank: null` is one full query projection, `ropeScaling: null` plain RoPE).
-    Without a preset the overrides must be complete. Raises ArchitectureRefused with every problem found.
+    Where they choose another `attention.kind`, the preset's sizes that it does not read are left out. Without
+    a preset the overrides must be complete. Raises ArchitectureRefused with every problem found.
     """
     if preset is not None and preset not in PRESETS:
         raise ArchitectureRefused([_unknown_preset(preset)])
-    base = PRESETS[preset].model_dump() if preset is not None else {}
+    base = _base(PRESETS[preset], overrides or {}) if preset is not None else {}
     problems: list[Problem] = []
     merged = _merge(base, overrides or {}, Architecture, ARCHITECTURE_FIELD, problems)
     if problems:
@@ -66,6 +80,20 @@ def resolve(preset: str | None, overrides: Mapping[str, Any] | None = None) -> A
         return Architecture.model_validate(merged)
     except ValidationError as error:
         raise ArchitectureRefused(_problems_of(error)) from error
+
+
+def unread_sizes(attention: Attention) -> list[str]:
+    """Names of those that this kind passes over."""
+    return [name for name, kinds in KINDS_THAT_READ.items() if attention.kind not in kinds]
+
+
+def _base(preset: Architecture, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    base, chosen = preset.model_dump(), overrides.get("attention")
+    kind = chosen.get("kind") if isinstance(chosen, Mapping) else None
+    for name, kinds in KINDS_THAT_READ.items():
+        if kind is not None and kind not in kinds:
+            base["attention"].pop(name)
+    return base
 
 
 def _unknown_preset(preset: str) -> Problem:

@@ -6,11 +6,21 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from math import lcm
 
+from pydantic.alias_generators import to_camel
+
+from deepseek_workloads.contract.architecture import Architecture, Attention
 from deepseek_workloads.contract.retention import ANSWER_METRICS, HELD_OUT_METRICS, STEP_METRICS
 from deepseek_workloads.contract.run_config import TrainingRun
+from deepseek_workloads.plan.architecture import (
+    ARCHITECTURE_FIELD,
+    INVALID_ARCHITECTURE,
+    KINDS_THAT_READ,
+    unread_sizes,
+)
 from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
 
 _KEEP_BEST = "spec.checkpoint.keepBest.metric"
+_MTP_LOSS_WEIGHT = Architecture.model_fields["mtp_loss_weight"].default
 
 
 def of_another(run: TrainingRun) -> Iterator[Problem]:
@@ -31,6 +41,33 @@ def of_another(run: TrainingRun) -> Iterator[Problem]:
                 f"leave it away, or choose {owner}",
                 INVALID_TRAINING,
             )
+
+
+def unread_by_the_model(run: TrainingRun) -> Iterator[Problem]:
+    """Sizes of attention that is not the chosen one, and weights of losses that there are not. What code of
+    the user's own reads, is not known."""
+    a = run.architecture
+    if run.model_function or run.training.entrypoint:
+        return
+    for name in unread_sizes(a.attention):
+        value = getattr(a.attention, name)
+        if value != Attention.model_fields[name].default:
+            kinds = " or ".join(KINDS_THAT_READ[name])
+            yield Problem(
+                f"{ARCHITECTURE_FIELD}.attention.{to_camel(name)}",
+                str(value),
+                f"belongs to attention.kind {kinds}, and {a.attention.kind} is chosen",
+                f"leave it away, or choose {kinds}",
+                INVALID_ARCHITECTURE,
+            )
+    if not a.num_nextn_predict_layers and a.mtp_loss_weight != _MTP_LOSS_WEIGHT:
+        yield Problem(
+            f"{ARCHITECTURE_FIELD}.mtpLossWeight",
+            f"{a.mtp_loss_weight:g}",
+            "weighs the loss of modules for more than the next token, and numNextnPredictLayers is 0",
+            "leave it away, or set numNextnPredictLayers",
+            INVALID_ARCHITECTURE,
+        )
 
 
 def beyond_the_end(run: TrainingRun) -> Iterator[Problem]:

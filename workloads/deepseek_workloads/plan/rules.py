@@ -82,6 +82,7 @@ _RULES = (
 _OF_A_NEW_RUN = (
     entrypoint_rules.around,
     effect_rules.of_another,
+    effect_rules.unread_by_the_model,
     effect_rules.beyond_the_end,
     effect_rules.activation_alert,
     effect_rules.alert_shares,

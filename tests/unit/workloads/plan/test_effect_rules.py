@@ -22,6 +22,7 @@ from deepseek_workloads.contract.run_config import (
     Workers,
 )
 from deepseek_workloads.contract.sample_order import MixtureStage, SampleRange
+from deepseek_workloads.plan.architecture import resolve
 from deepseek_workloads.plan.presets import PRESETS
 from deepseek_workloads.plan.rules import check_training
 
@@ -43,6 +44,10 @@ def run(**changes: object) -> TrainingRun:
 
 def training(**changes: object) -> TrainingRun:
     return run(training=run().training.model_copy(update=changes))
+
+
+def model(preset: str, overrides: dict[str, object]) -> TrainingRun:
+    return run(architecture=resolve(preset, overrides))
 
 
 def data(**changes: object) -> TrainingRun:
@@ -185,3 +190,44 @@ def test_a_share_above_one_would_never_be_reached(given: TrainingRun, setting: s
 def test_shares_up_to_one_are_taken_and_so_are_those_that_are_not_judged() -> None:
     assert check_training(shares(memory=1, token=1, idle=1)) == []
     assert check_training(shares(token=None, idle=None)) == []
+
+
+TINY, GROUPED = "deepseek-v3-tiny", "transformer-5m"
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "field"),
+    [
+        (GROUPED, {"attention": {"slidingWindow": 8}}, "attention.slidingWindow"),
+        (GROUPED, {"attention": {"kind": "slidingWindow", "numHashes": 2}}, "attention.numHashes"),
+        (GROUPED, {"attention": {"kind": "lsh", "slidingWindow": 8}}, "attention.slidingWindow"),
+        (TINY, {"attention": {"numBuckets": 8}}, "attention.numBuckets"),
+        (TINY, {"attention": {"headDim": 32}}, "attention.headDim"),
+        (TINY, {"attention": {"numKeyValueHeads": 2}}, "attention.numKeyValueHeads"),
+        (GROUPED, {"attention": {"kind": "mla", "headDim": 32}}, "attention.headDim"),
+        (TINY, {"mtpLossWeight": "0.1"}, "mtpLossWeight"),
+    ],
+)
+def test_sizes_and_weights_that_the_model_does_not_read_are_refused(
+    preset: str, overrides: dict[str, object], field: str
+) -> None:
+    given = model(preset, overrides)
+    (problem,) = check_training(given)
+    assert problem.field == f"spec.model.architecture.{field}"
+    assert "leave it away" in problem.remedy
+    assert check_training(given, begun=True) == []
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides"),
+    [
+        (GROUPED, {"attention": {"kind": "slidingWindow", "slidingWindow": 8}}),
+        (GROUPED, {"attention": {"kind": "lsh", "numBuckets": 8, "numHashes": 2}}),
+        (GROUPED, {"attention": {"slidingWindow": 4096}}),  # the default, written out
+        (GROUPED, {"attention": {"kind": "mla"}}),  # what the preset says of the kind it has, no one wrote
+        (TINY, {"attention": {"kind": "gqa", "numKeyValueHeads": 2, "headDim": 32}}),
+        (TINY, {"numNextnPredictLayers": 1, "mtpLossWeight": "0.1"}),
+    ],
+)
+def test_sizes_and_weights_that_the_model_reads_are_not(preset: str, overrides: dict[str, object]) -> None:
+    assert check_training(model(preset, overrides)) == []
