@@ -169,6 +169,17 @@ def test_what_cannot_be_computed_is_refused_by_name(
     assert not files(folder, "refused", "")
 
 
+def test_a_folder_without_a_manifest_is_refused_with_what_takes_it(
+    folder: Path, dataset: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(folder, dataset, f"file://{folder}/nothing", "refused")) == ExitCode.BAD_INPUT
+    told = capsys.readouterr().err
+    assert "--teacher" in told
+    assert "manifest.json" in told
+    assert "name it in training.distillation.teacher" in told
+    assert not files(folder, "refused", "")
+
+
 def test_a_dataset_of_another_tokenizer_is_refused(
     tmp_path: Path, teacher: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -225,7 +225,7 @@ def load_export(
         raise ExportError(f"{uri}: the weights are not those of {CONFIG}: {error}") from error
     eos: int | None = reader.document(CONFIG).get("eos_token_id")
     return LoadedExport(
-        model=_cast(model, dtype).to(device).eval(),
+        model=lowered(model, dtype).to(device).eval(),
         tokenizer=reader.tokenizer(),
         manifest=reader.manifest,
         digest=reader.digest,
@@ -235,8 +235,9 @@ def load_export(
     )
 
 
-def _cast(model: DeepseekV3ForCausalLM, dtype: torch.dtype) -> DeepseekV3ForCausalLM:
-    """Router biases stay float32, as exports have them: in bf16 some would be equal, and others be chosen."""
+def lowered(model: DeepseekV3ForCausalLM, dtype: torch.dtype) -> DeepseekV3ForCausalLM:
+    """The same module. Router biases stay float32, as exports have them: in bf16 some would be equal, and
+    others be chosen."""
     gates = [mixture.gate for mixture in model.mixtures() if mixture.gate.biased]
     exact = [gate.e_score_correction_bias.float() for gate in gates]
     model.to(dtype)

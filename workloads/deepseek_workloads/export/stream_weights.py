@@ -156,8 +156,8 @@ class WeightStream:
         found = self._compared({name: stored.shape for name, stored in self._stored.items()})
         if found.problem:
             raise ExportError(
-                f"{self._source.uri}: its tensors are not those of spec.model: {found.problem}; name its own "
-                "preset and values, or another model"
+                f"{self._source.uri}: its tensors are not those of its architecture: {found.problem}; name "
+                "its own preset and values, or another model"
             )
         return found.places
 

@@ -1,5 +1,5 @@
-"""Whether an export, or a folder of Hugging Face, can be the start of a run: its architecture, tokenizer,
-and of a folder, which nothing vouches for, its tensors (`initial_folder`)."""
+"""Whether an export, or a folder of Hugging Face, can be the start or the teacher of a run: its architecture,
+tokenizer, and of a folder, which nothing vouches for, its tensors (`initial_folder`)."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,13 +43,8 @@ def initial_model_problems(
     """`store` is at the prefix of an export or of a Hugging Face folder; of this `read_weights` says whether
     its numbers are looked at. Raises StoreErrors."""
     recorded = run.init_from.digest if run.init_from else None
-    folder: HuggingFaceFolder | None = None
     try:
-        if _is_export(store, recorded):
-            config = _config_of_export(store, recorded)
-        else:
-            folder = open_folder(store)
-            config = folder.config
+        config, folder = _opened(store, recorded)
     except ValueError as error:
         yield str(error)
         return
@@ -82,15 +77,18 @@ def initial_model_problems(
 def teacher_problems(
     run: TrainingRun, datasets: Sequence[DatasetManifest], store: ObjectStore
 ) -> Iterator[str]:
-    """Whether an export can teach the run's model: the same tokens, whatever its size. `store` is at the
-    export's prefix. Raises StoreErrors."""
+    """Whether a model can teach the run's: the same tokens, whatever its size. `store` is at the prefix of an
+    export or of a Hugging Face folder. Raises StoreErrors."""
     wanted = run.training.distillation
     teacher = wanted.teacher if wanted else None
     try:
-        theirs = architecture_of(_config_of_export(store, teacher.digest if teacher else None))
+        config, folder = _opened(store, teacher.digest if teacher else None)
+        theirs = architecture_of(config).model_copy(update={"num_nextn_predict_layers": 0})
     except ValueError as error:
         yield f"{store.uri}: cannot teach: {error}"
         return
+    if folder is not None:
+        yield from folder_problems(folder, theirs, lacks_indexer=False)
     if theirs.vocab_size != run.architecture.vocab_size:
         yield (
             f"{store.uri}: its vocabulary has {theirs.vocab_size} entries, that of spec.model "
@@ -115,7 +113,17 @@ def teacher_problems(
             f"{store.uri}: its attention lsh would sort padding in among the tokens: use a teacher of "
             "another attention.kind"
         )
-    yield from _tokenizer_problems(datasets, store)
+    if folder is None or folder.has_tokenizer:
+        yield from _tokenizer_problems(datasets, store)
+
+
+def _opened(store: ObjectStore, recorded: str | None) -> tuple[Mapping[str, Any], HuggingFaceFolder | None]:
+    """Its config.json, and the folder where it is no export. Raises ValueError that says what is wrong, and
+    StoreErrors."""
+    if _is_export(store, recorded):
+        return _config_of_export(store, recorded), None
+    folder = open_folder(store)
+    return folder.config, folder
 
 
 def _is_export(store: ObjectStore, recorded: str | None) -> bool:

@@ -11,7 +11,6 @@ from deepseek_workloads.data.conversations import run_on, sample_plan
 from deepseek_workloads.data.manifest import DatasetError
 from deepseek_workloads.data.top_k import mismatches, read_teacher_logits
 from deepseek_workloads.data.top_k_reader import TopKReader
-from deepseek_workloads.export.load import load_export
 from deepseek_workloads.export.start import open_initial_model, open_vision_checkpoint
 from deepseek_workloads.export.stream_weights import load_vision_weights, load_weights
 from deepseek_workloads.plan.estimate import choose_micro_batch_size
@@ -28,6 +27,7 @@ from deepseek_workloads.train.opened import Opened, open_run
 from deepseek_workloads.train.optimizers.build import build_optimizer
 from deepseek_workloads.train.parallelise import ParallelModel
 from deepseek_workloads.train.prune import ChannelPruning
+from deepseek_workloads.train.teacher import load_teacher
 from deepseek_workloads.train.watch.guard import Guard
 from deepseek_workloads.train.watch.idle_experts import IdleExperts
 from deepseek_workloads.train.watch.memory import memory_share
@@ -118,7 +118,8 @@ def _first_weights(run: TrainingRun, context: TrainContext, group: Group, model:
 def _distillation(
     run: TrainingRun, context: TrainContext, model: ParallelModel, group: Group
 ) -> Distillation | None:
-    """Every rank reads the whole teacher, in what the run computes in; none where its logits were stored."""
+    """A collective: every rank reads the whole teacher, in what the run computes in; none where its logits
+    were stored."""
     wanted = run.training.distillation
     if wanted is None:
         return None
@@ -126,9 +127,8 @@ def _distillation(
     if wanted.teacher is None:
         return Distillation(student, None, alpha=wanted.alpha, temperature=wanted.temperature)
     dtype = DTYPES[run.training.precision]
-    with closing(context.open_store(wanted.teacher)) as store:
-        teacher = load_export(store, recorded=wanted.teacher.digest, dtype=dtype, device=str(group.device))
-    return Distillation(student, teacher.model, alpha=wanted.alpha, temperature=wanted.temperature)
+    teacher = load_teacher(wanted.teacher, context.open_store, dtype=dtype, group=group)
+    return Distillation(student, teacher, alpha=wanted.alpha, temperature=wanted.temperature)
 
 
 def _stored_teacher(run: TrainingRun, context: TrainContext, opened: Opened) -> TopKReader | None:

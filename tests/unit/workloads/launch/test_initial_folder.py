@@ -1,4 +1,5 @@
-"""A Hugging Face folder without our manifest is judged by what lies in it, before any worker exists."""
+"""A Hugging Face folder without our manifest is judged by what lies in it, before any worker exists: to start
+from, and to learn from."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,9 +10,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.objective import Consolidation
+from deepseek_workloads.contract.records import DatasetManifest
 from deepseek_workloads.contract.run_config import (
     Data,
+    Distillation,
     InitialExport,
     Owner,
     Source,
@@ -21,7 +25,7 @@ from deepseek_workloads.contract.run_config import (
     Workers,
 )
 from deepseek_workloads.launch.epochs import epoch_beginner
-from deepseek_workloads.launch.initial_model import initial_model_problems
+from deepseek_workloads.launch.initial_model import initial_model_problems, teacher_problems
 from deepseek_workloads.launch.preflight import preflight
 from deepseek_workloads.plan.hugging_face_config import config_json
 from deepseek_workloads.plan.presets import PRESETS
@@ -148,3 +152,64 @@ def test_weights_in_pickle_are_not_read(problems_of: Write, tmp_path: Path) -> N
 def test_where_nothing_lies_both_kinds_are_named(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"config\.json does not exist, nor a manifest\.json"):
         list(initial_model_problems(_run(tmp_path), [], FileObjectStore(tmp_path)))
+
+
+def _taught(folder: Path, **architecture: object) -> TrainingRun:
+    """A student of the model in `folder`, of its architecture with these changes."""
+    run = _run(folder)
+    distillation = Distillation(teacher=InitialExport(uri=f"file://{folder}"))
+    return run.model_copy(
+        update={
+            "init_from": None,
+            "architecture": run.architecture.model_copy(update=architecture),
+            "training": run.training.model_copy(update={"distillation": distillation}),
+            "storage": Storage(uri=f"file://{folder}/run"),
+        }
+    )
+
+
+def test_a_folder_may_teach_a_model_of_another_size(problems_of: Write, tmp_path: Path) -> None:
+    problems_of()
+    student = _taught(tmp_path, hidden_size=8, num_hidden_layers=1)
+    assert list(teacher_problems(student, [], FileObjectStore(tmp_path))) == []
+
+
+_TEACHING = [case for case in _cases() if case[1] != "hiddenSize"]  # a student's may be another
+
+
+@pytest.mark.parametrize(("change", "expected"), _TEACHING)
+def test_what_is_wrong_with_a_folder_is_named_where_it_is_to_teach(
+    problems_of: Write, tmp_path: Path, change: dict[str, Any], expected: str
+) -> None:
+    problems_of(**change)
+    (problem,) = teacher_problems(_taught(tmp_path), [], FileObjectStore(tmp_path))
+    assert expected in problem
+
+
+def test_a_folder_that_teaches_has_the_tokenizer_of_the_data_or_none(
+    problems_of: Write, tmp_path: Path
+) -> None:
+    store = FileObjectStore(tmp_path)
+    dataset = DatasetManifest(
+        tokenizer_key="tokenizer.json",
+        tokenizer_digest=sha256_digest(b"of the data"),
+        vocab_size=ARCHITECTURE.vocab_size,
+        eos_token_id=0,
+        train=[],
+        held_out=[],
+        statistics={},
+    )
+    problems_of()
+    assert list(teacher_problems(_taught(tmp_path), [dataset], store)) == []
+    problems_of(files={"tokenizer.json": b"of the data"})
+    assert list(teacher_problems(_taught(tmp_path), [dataset], store)) == []
+    problems_of(files={"tokenizer.json": b"another"})
+    (problem,) = teacher_problems(_taught(tmp_path), [dataset], store)
+    assert "spec.tokenizer.uri" in problem
+
+
+def test_where_no_teacher_lies_the_field_and_both_kinds_are_named(tmp_path: Path) -> None:
+    refusals = preflight(_taught(tmp_path), lambda storage: open_store(storage, environ={}))
+    (message,) = [each.message for each in refusals if "distillation" in each.message]
+    assert message.startswith("spec.training.distillation.teacher: ")
+    assert "config.json does not exist, nor a manifest.json" in message

@@ -33,7 +33,7 @@ from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.files import TOKENIZER
 from deepseek_workloads.export.load import ExportReader, load_export, open_export
 from deepseek_workloads.plan.training_rules import mixes_conversations
-from deepseek_workloads.store.interface import ObjectStore, StoreError
+from deepseek_workloads.store.interface import NotFound, ObjectStore, StoreError
 from deepseek_workloads.store.open import open_store
 from deepseek_workloads.train.adapt import DTYPES
 from deepseek_workloads.train.json_lines import json_line
@@ -55,7 +55,7 @@ def run(asked: Asked, open_store: Callable[[Storage], ObjectStore] = open_store)
 
         stores = [opened(uri) for uri in asked.datasets]
         pinned = [pin_manifest(store, None) for store in stores]
-        export = open_export(opened(asked.teacher))
+        export = _export(opened(asked.teacher))
         wanted = _wanted(asked, export, pinned)
         plan = _plan(asked, pinned, stores)
         positions = max(1, asked.part_bytes // position_bytes(asked.top_k))
@@ -75,6 +75,17 @@ def run(asked: Asked, open_store: Callable[[Storage], ObjectStore] = open_store)
         if missing := _missing(parts, finished):
             return {"uri": asked.uri, "parts": len(parts), "missingParts": missing}
         return _told(asked, stored.publish(parts, finished))
+
+
+def _export(store: ObjectStore) -> ExportReader:
+    """Its digest says which teacher the logits are of; a folder of Hugging Face has none."""
+    try:
+        return open_export(store)
+    except NotFound as error:
+        raise NotFound(
+            f"--teacher {error}: must be the prefix of an export (status.export.uri of a job); a folder of "
+            "Hugging Face has no manifest: name it in training.distillation.teacher, which takes both"
+        ) from error
 
 
 def _missing(parts: Sequence[Part], finished: Mapping[int, TopKFile]) -> int:
