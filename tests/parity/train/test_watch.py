@@ -162,7 +162,8 @@ def test_a_run_some_of_whose_experts_get_no_tokens_says_so(
     assert told == {WINDOW_STEPS: 0.25, WINDOW_STEPS + 1: 0.25}
     (alert,) = monitor.published[-1].alerts
     assert (alert.kind, alert.action, alert.step) == ("ExpertCollapse", "warn", WINDOW_STEPS + 1)
-    assert alert.message == "share of a layer's experts with next to no tokens in 32 steps 0.25: above 0.1"
+    words = "share of a layer's experts with next to no tokens in 32 steps 0.25 (layer 1): above 0.1"
+    assert alert.message == words
 
 
 def test_a_run_shows_what_it_was_asked_for(run: TrainingRun, tmp_path: Path) -> None:

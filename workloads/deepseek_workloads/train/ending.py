@@ -20,7 +20,6 @@ from deepseek_workloads.train.quantise import quantise_weights
 from deepseek_workloads.train.reporting import Reporter
 from deepseek_workloads.train.setup import Setup
 from deepseek_workloads.train.stopwatch import Stopwatch
-from deepseek_workloads.train.trainer import StepResult
 
 _COMPARED: Final = {"held_out_loss", "held_out_bits_per_byte"}
 
@@ -72,17 +71,12 @@ def stopped(setup: Setup, position: Position, entry: CheckpointEntry | None) -> 
     )
 
 
-def numeric_failure(
-    setup: Setup, position: Position, entry: CheckpointEntry | None, result: StepResult
-) -> Verdict:
-    """The step was not applied: the last good checkpoint stays the newest."""
+def numeric_failure(setup: Setup, position: Position, entry: CheckpointEntry | None, message: str) -> Verdict:
+    """The step was not applied: the last good checkpoint stays the newest. `message`: the alert's."""
     return Verdict(
         outcome="Failed",
         reason=reasons.NUMERIC_FAILURE,
-        message=(
-            f"step {position.step + 1}: loss {result.loss}, gradient norm {result.gradient_norm}: must be "
-            f"finite; {_last(entry)}. {_remedy(setup.run)}"
-        ),
+        message=(f"step {position.step + 1}: {message}; {_last(entry)}. {_remedy(setup.run)}"),
         exit_code=ExitCode.NUMERIC_FAILURE,
         **place(setup.epoch.number, position, entry),
     )

@@ -156,7 +156,7 @@ class TrainingLoop:
                 self._keeper.settle()
             action = self._guard.action(result)
             if action == "stop":
-                return self._stop_for(result)
+                return self._stop_for_alert()
             if action == "rollback" and self._roll_back():
                 return "rolled back"
             self._advance(result, rate)
@@ -205,12 +205,12 @@ class TrainingLoop:
                 )
         return result, rate
 
-    def _stop_for(self, result: StepResult) -> Verdict:
+    def _stop_for_alert(self) -> Verdict:
         self._tell_alerts(self._position.step + 1)
         self._keeper.settle()
         worst = self._guard.alerts[-1]
         if worst.kind == "NotANumber":
-            return numeric_failure(self._setup, self._position, self._keeper.entry, result)
+            return numeric_failure(self._setup, self._position, self._keeper.entry, worst.message)
         message = f"{worst.message}, {self._guard.reason_to_stop}"
         return stopped_by_alert(self._setup, self._position, self._keeper.entry, message)
 

@@ -23,6 +23,7 @@ from deepseek_workloads.train.optimizers.build import set_learning_rate
 from deepseek_workloads.train.parallelise import ParallelModel
 from deepseek_workloads.train.prune import ChannelPruning
 from deepseek_workloads.train.watch.activations import ActivationRange
+from deepseek_workloads.train.watch.expert_load import busiest
 from deepseek_workloads.train.watch.idle_experts import IdleExperts
 
 
@@ -37,7 +38,9 @@ class StepResult:
     sample_ids: tuple[int, ...]  # of the global batch, by rank and micro-batch
     expert_load: float  # the largest share of tokens of an expert, over the mean share; 1 is even
     dropped: int  # choices that no expert had room for, over the layers of mixtures
+    busiest: tuple[int, int] | None = None  # the layer and the expert of `expert_load`; None: no mixture
     idle_share: float | None = None  # of a layer's experts (`watch.idle_experts`); None: not known yet
+    idle_layer: int | None = None  # of `idle_share`
     overflow: bool = False  # of float16 gradients: nothing was updated, the next step scales less
     leading: tuple[float, ...] = ()  # rank 0's numbers
     activation_range: float | None = None  # the largest absolute value that left a layer; None: not looked
@@ -225,26 +228,30 @@ class Trainer:
         of_rank = self._group.gather(ids).view(self._group.world_size, -1)
         ids = of_rank[[rank for rank in range(self._group.world_size) if layout.leads_data(rank)]].flatten()
         totals.expert_counts.copy_(over_ranks[local.numel() :].view_as(counts))
-        experts = torch.stack([_load(totals.expert_counts), self._idle(totals.expert_counts)])
-        *figures, dropped, load, idle = torch.cat([over_ranks[: local.numel()], experts]).tolist()
+        experts = torch.cat([busiest(totals.expert_counts), self._idle(totals.expert_counts)])
+        told = torch.cat([over_ranks[: local.numel()], experts]).tolist()
+        *figures, dropped, load, row, expert, idle, idle_row = told
+        layers = self._model.mixture_layers
         loss, *rest = figures
-        parts, (gradient_norm, *told) = rest[: len(names)], rest[len(names) :]
+        parts, (gradient_norm, *rest) = rest[: len(names)], rest[len(names) :]
         return StepResult(
             loss=loss,
             auxiliary=dict(zip(names, parts, strict=True)),
             gradient_norm=gradient_norm,
-            votes=tuple(round(raised_by) for raised_by in told[: len(flags)]),
-            leading=tuple(told[len(flags) :]),
+            votes=tuple(round(raised_by) for raised_by in rest[: len(flags)]),
+            leading=tuple(rest[len(flags) :]),
             sample_ids=tuple(ids.tolist()),
             expert_load=load,
             dropped=round(dropped),
+            busiest=(layers[round(row)], round(expert)) if row >= 0 else None,
             idle_share=idle if idle >= 0 else None,
+            idle_layer=layers[round(idle_row)] if idle >= 0 else None,
         )
 
     def _idle(self, counts: Tensor) -> Tensor:
-        """float64 scalar; below 0 where there is nothing to say."""
+        """float64 [2]; below 0 where there is nothing to say."""
         if self._idle_experts is None:
-            return torch.full((), -1.0, dtype=torch.float64, device=counts.device)
+            return torch.full((2,), -1.0, dtype=torch.float64, device=counts.device)
         return self._idle_experts.after_step(counts)
 
 
@@ -260,14 +267,6 @@ def _to_device(ids: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
         return ids
     return ids.pin_memory().to(device, non_blocking=True)
-
-
-def _load(counts: Tensor) -> Tensor:
-    """float64 scalar; 1 where there is no mixture."""
-    if counts.numel() == 0:
-        return torch.ones((), dtype=torch.float64, device=counts.device)
-    shares = counts.double() / counts.double().mean(dim=1, keepdim=True).clamp(min=1)
-    return shares.max()
 
 
 def _mix(seed: int, step: int, rank: int) -> int:

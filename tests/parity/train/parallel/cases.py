@@ -87,6 +87,7 @@ class Observed:
     auxiliary: list[dict[str, float]]
     norms: list[float]
     loads: list[float]
+    busiest: list[tuple[int, int] | None]  # layer and expert
     sample_ids: list[tuple[int, ...]]
     gradients: dict[str, Tensor]  # of the last step, whole
     weights: dict[str, Tensor]  # and buffers, after it
@@ -261,6 +262,7 @@ def _observed(model: ParallelModel, results: list[StepResult]) -> Observed:
         auxiliary=[dict(result.auxiliary) for result in results],
         norms=[result.gradient_norm for result in results],
         loads=[result.expert_load for result in results],
+        busiest=[result.busiest for result in results],
         sample_ids=[result.sample_ids for result in results],
         gradients={name: value for parts, _ in of_ranks for name, value in parts.items()},
         weights={name: value for _, parts in of_ranks for name, value in parts.items()},

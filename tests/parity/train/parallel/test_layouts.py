@@ -151,6 +151,7 @@ def check(pool: RankPool, alone: Any, ranks: int, asked: Steps, tolerance: dict[
         assert mine == pytest.approx(theirs, rel=close * 10)
     assert found.norms == pytest.approx(expected.norms, rel=tolerance["rtol"])
     assert found.loads == pytest.approx(expected.loads)
+    assert found.busiest == expected.busiest
     assert found.sample_ids == expected.sample_ids
     torch.testing.assert_close(found.gradients, expected.gradients, **tolerance)
 

@@ -2,8 +2,8 @@
 
 import math
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Final, get_args
 
@@ -25,22 +25,26 @@ _RULES: Final = ("gradient_norm", "activation_range", "memory", "loss_spike", "e
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one step, before its update. None: not measured at this step."""
+    """Of one step, before its update. None: not measured at this step. Layers are numbered from 0, as in the
+    names of weights."""
 
     loss: float
     gradient_norm: float
     expert_load: float  # over the mean load of a layer's experts
     token_share: float | None = None  # of the busiest expert; None: the model's experts are not known
     idle_share: float | None = None  # of a layer's experts; None: not known, or too few tokens to say
-    activation_range: float | None = None
+    activation_ranges: Sequence[float] = ()  # by layer; none: not looked
     ranks_short_of_memory: int = 0
+    busiest: tuple[int, int] | None = None  # the layer and the expert of `expert_load`
+    idle_layer: int | None = None  # of `idle_share`
+    auxiliary: Mapping[str, float] = field(default_factory=dict)  # parts of what is minimised, by name
 
 
 @dataclass(frozen=True)
 class Alert:
     kind: AlertKind
     action: AlertAction
-    message: str  # what, how much, the limit
+    message: str  # what, how much, where, the limit
 
 
 class AlertWatch:
@@ -68,11 +72,10 @@ class AlertWatch:
     def judge(self, step: Measured, rules: Alerts) -> list[Alert]:
         """What is not ignored, the mildest first."""
         if not (math.isfinite(step.loss) and math.isfinite(step.gradient_norm)):
-            words = f"loss {step.loss}, gradient norm {step.gradient_norm}: must be finite"
-            return [Alert("NotANumber", rules.not_a_number.action, words)]
+            return [Alert("NotANumber", rules.not_a_number.action, _not_finite(step))]
         found = [
             _above("GradientNorm", "gradient norm", step.gradient_norm, rules.gradient_norm),
-            _above("ActivationRange", "activation range", step.activation_range, rules.activation_range),
+            _too_wide(step.activation_ranges, rules.activation_range),
             _collapse(step, rules.expert_load),
             self._spike(step.loss, rules.loss_spike),
             _short_of_memory(step.ranks_short_of_memory, rules.memory),
@@ -127,10 +130,32 @@ def from_numbers(numbers: Sequence[float]) -> Alerts:
     )
 
 
-def _above(kind: AlertKind, what: str, value: float | None, rule: AlertRule) -> Alert | None:
+def _above(
+    kind: AlertKind, what: str, value: float | None, rule: AlertRule, *, where: str | None = None
+) -> Alert | None:
     if value is None or value <= rule.threshold:
         return None
-    return Alert(kind, rule.action, f"{what} {value:.4g}: above {rule.threshold:g}")
+    place = "" if where is None else f" ({where})"
+    return Alert(kind, rule.action, f"{what} {value:.4g}{place}: above {rule.threshold:g}")
+
+
+def _not_finite(step: Measured) -> str:
+    figures = {"loss": step.loss, "gradient norm": step.gradient_norm}
+    figures |= {name: part for name, part in step.auxiliary.items() if not math.isfinite(part)}
+    words = ", ".join(f"{name} {value}" for name, value in figures.items()) + ": must be finite"
+    layers = (layer for layer, value in enumerate(step.activation_ranges) if not math.isfinite(value))
+    first = next(layers, None)
+    return words if first is None else f"{words}; the first layer whose output is not: {first}"
+
+
+def _too_wide(ranges: Sequence[float], rule: AlertRule) -> Alert | None:
+    """Numbers grow from layer to layer: the largest tells how far, the first above the limit from where."""
+    if not ranges:
+        return None
+    largest = max(range(len(ranges)), key=ranges.__getitem__)
+    first = next((layer for layer, value in enumerate(ranges) if value > rule.threshold), largest)
+    where = f"layer {largest}" if first == largest else f"layer {largest}; from layer {first} on"
+    return _above("ActivationRange", "activation range", ranges[largest], rule, where=where)
 
 
 def _collapse(step: Measured, rule: ExpertLoadRule) -> Alert | None:
@@ -139,15 +164,18 @@ def _collapse(step: Measured, rule: ExpertLoadRule) -> Alert | None:
     the run."""
     idle = f"share of a layer's experts with next to no tokens in {WINDOW_STEPS} steps"
     of_idle: AlertAction = "warn" if rule.action in ("skip", "rollback") else rule.action
+    share = "share of its layer's tokens that an expert takes"
+    busiest = None if step.busiest is None else "layer {}, expert {}".format(*step.busiest)
+    layer = None if step.idle_layer is None else f"layer {step.idle_layer}"
     figures = (
-        ("load of an expert, over the mean", step.expert_load, rule.threshold, rule.action),
-        ("share of its layer's tokens that an expert takes", step.token_share, rule.token_share, rule.action),
-        (idle, step.idle_share, rule.idle_share, of_idle),
+        ("load of an expert, over the mean", step.expert_load, busiest, rule.threshold, rule.action),
+        (share, step.token_share, busiest, rule.token_share, rule.action),
+        (idle, step.idle_share, layer, rule.idle_share, of_idle),
     )
-    for what, value, limit, action in figures:
+    for what, value, where, limit, action in figures:
         if limit is None:
             continue
-        alert = _above("ExpertCollapse", what, value, AlertRule(threshold=limit, action=action))
+        alert = _above("ExpertCollapse", what, value, AlertRule(threshold=limit, action=action), where=where)
         if alert is not None:
             return alert
     return None

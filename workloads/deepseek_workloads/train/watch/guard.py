@@ -77,11 +77,14 @@ class Guard:
         largest = self._largest_expert_load
         measured = Measured(
             loss=result.loss,
+            auxiliary=result.auxiliary,
             gradient_norm=result.gradient_norm,
             expert_load=result.expert_load,
+            busiest=result.busiest,
             token_share=result.expert_load / largest if largest is not None else None,
             idle_share=result.idle_share,
-            activation_range=result.activation_range,
+            idle_layer=result.idle_layer,
+            activation_ranges=result.activation_ranges,
             ranks_short_of_memory=ranks_short_of_memory,
         )
         self._alerts = self._watch.judge(measured, self.rules)

@@ -27,19 +27,20 @@ class IdleExperts:
         self._steps = 0  # of which are there
 
     def after_step(self, counts: Tensor) -> Tensor:
-        """`counts` int64 [mixture layers, E]: the choices of one global batch. -> float64 scalar, on the
+        """`counts` int64 [mixture layers, E]: the choices of one global batch. -> float64 [2], on the
         device of `counts`: over the layers the largest share of experts that got less than IDLE_OF_MEAN of
-        their layer's mean in the last WINDOW_STEPS; below 0 where these are not there yet, or have fewer than
-        MIN_MEAN_TOKENS an expert."""
+        their layer's mean in the last WINDOW_STEPS, and the row of that layer. The share is below 0 where
+        these are not there yet, or have fewer than MIN_MEAN_TOKENS an expert."""
         self._window = torch.cat([self._window[1:], counts.to(self._window).unsqueeze(0)])
         self._steps = min(self._steps + 1, WINDOW_STEPS)
-        unknown = counts.new_full((), -1.0, dtype=torch.float64)
+        unknown = counts.new_full((2,), -1.0, dtype=torch.float64)
         if self._steps < WINDOW_STEPS:
             return unknown
         tokens = self._window.sum(0, dtype=torch.float64)
         mean = tokens.mean(1, keepdim=True)
         idle = (tokens < IDLE_OF_MEAN * mean).double().mean(1)
-        return torch.where(mean.squeeze(1) >= MIN_MEAN_TOKENS, idle, unknown).max()
+        largest = torch.where(mean.squeeze(1) >= MIN_MEAN_TOKENS, idle, unknown[0]).max(dim=0)
+        return torch.stack([largest.values, largest.indices.double()])
 
     def state(self) -> dict[str, Tensor]:
         """int32 [WINDOW_STEPS, mixture layers, E] on the CPU, whatever there is of it."""

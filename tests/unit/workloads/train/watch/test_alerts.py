@@ -48,7 +48,7 @@ def test_an_ordinary_step_is_no_alert() -> None:
     ("step", "kind"),
     [
         (Measured(2.0, 10.1, 1.0), "GradientNorm"),
-        (Measured(2.0, 1.0, 1.0, activation_range=15.1), "ActivationRange"),
+        (Measured(2.0, 1.0, 1.0, activation_ranges=[15.1]), "ActivationRange"),
         (Measured(2.0, 1.0, 10.1), "ExpertCollapse"),
         (Measured(2.0, 1.0, 1.0, ranks_short_of_memory=1), "Memory"),
         (Measured(math.nan, 1.0, 1.0), "NotANumber"),
@@ -60,7 +60,7 @@ def test_each_figure_has_its_limit(step: Measured, kind: str) -> None:
 
 
 def test_at_the_limit_it_is_still_well() -> None:
-    assert kinds(Measured(2.0, 10.0, 10.0, activation_range=15.0)) == []
+    assert kinds(Measured(2.0, 10.0, 10.0, activation_ranges=[15.0])) == []
 
 
 def test_an_expert_that_takes_most_tokens_is_a_collapse_in_a_model_of_few_experts() -> None:
@@ -116,6 +116,46 @@ def test_what_is_ignored_is_not_told() -> None:
 def test_the_message_has_the_figure_and_its_limit() -> None:
     (alert,) = AlertWatch().judge(Measured(2.0, 12.5, 1.0), Alerts())
     assert alert.message == "gradient norm 12.5: above 10"
+
+
+LIMIT = ExpertLoadRule(threshold=10, token_share=0.75, idle_share=0.25)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (
+            Measured(2.0, 1.0, 1.0, activation_ranges=[9.0, 40.0, 3.0]),
+            "activation range 40 (layer 1): above 15",
+        ),
+        (
+            Measured(2.0, 1.0, 1.0, activation_ranges=[9.0, 16.0, 40.0]),
+            "activation range 40 (layer 2; from layer 1 on): above 15",
+        ),
+        (
+            Measured(2.0, 1.0, 12.0, busiest=(3, 17)),
+            "load of an expert, over the mean 12 (layer 3, expert 17): above 10",
+        ),
+        (
+            Measured(2.0, 1.0, 3.6, token_share=0.9, busiest=(3, 17)),
+            "share of its layer's tokens that an expert takes 0.9 (layer 3, expert 17): above 0.75",
+        ),
+        (
+            Measured(2.0, 1.0, 1.0, idle_share=0.5, busiest=(3, 17), idle_layer=2),
+            "share of a layer's experts with next to no tokens in 32 steps 0.5 (layer 2): above 0.25",
+        ),
+        (
+            Measured(math.nan, math.nan, 1.0, auxiliary={"balanceLoss": 0.1, "mtpLoss": math.nan}),
+            "loss nan, gradient norm nan, mtpLoss nan: must be finite",
+        ),
+        (
+            Measured(math.nan, math.nan, 1.0, activation_ranges=[3.0, math.inf, math.nan]),
+            "loss nan, gradient norm nan: must be finite; the first layer whose output is not: 1",
+        ),
+    ],
+)
+def test_the_message_says_where(step: Measured, message: str) -> None:
+    assert [alert.message for alert in watch().judge(step, Alerts(expert_load=LIMIT))] == [message]
 
 
 def test_the_severest_action_wins() -> None:
