@@ -53,7 +53,7 @@ class HeldOutSample:
 class Baseline:
     """What a model that knows only the frequencies of tokens needs, on the same mixture of held-out text."""
 
-    unigram_bits_per_byte: float | None  # None: nobody has counted
+    unigram_bits_per_byte: float | None  # None: not counted, or of answers only
     tokens_per_byte: float  # turns bits a token into bits a byte
 
     def bits_per_byte(self, nats_per_token: float) -> float:
@@ -176,7 +176,7 @@ def baseline(plan: SamplePlan, *, max_samples: int) -> Baseline | None:
         counts[sample.source] += 1
     held_out = [manifest.statistics.get("heldOut", SplitStatistics()) for manifest in plan.manifests]
     parts = [
-        (count * size / tokens, count, split.unigram_bits_per_byte)
+        (count * size / tokens, count, None if plan.packed else split.unigram_bits_per_byte)
         for count, split in zip(counts, held_out, strict=True)
         for tokens, size in [_measured(split, answers_only=plan.packed)]
         if count and tokens and size

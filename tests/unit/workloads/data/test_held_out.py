@@ -1,4 +1,6 @@
 import math
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from deepseek_workloads.contract.records import SplitStatistics
 from deepseek_workloads.data.blocks import TokenReader
 from deepseek_workloads.data.cursor import DocumentStarts, SamplePlan
-from deepseek_workloads.data.held_out import HeldOutReader, baseline, held_out_samples
+from deepseek_workloads.data.held_out import Baseline, HeldOutReader, baseline, held_out_samples
 from deepseek_workloads.data.token_space import TokenSpace
 from deepseek_workloads.store.interface import ObjectChanged, ObjectStore
 
@@ -86,6 +88,21 @@ def test_the_baseline_mixes_sources_by_the_bytes_of_their_samples(
     assert mixed.unigram_bits_per_byte == pytest.approx((4 * 2.0 + 2 * 5.0) / 6)
     assert mixed.tokens_per_byte == pytest.approx(2 / 6)
     assert mixed.bits_per_byte(math.log(2) * 3) == pytest.approx(1.0)
+
+
+def test_of_answers_there_is_no_unigram_baseline_for_all_text_was_counted() -> None:
+    split = SplitStatistics(
+        tokens=400, bytes=1600, predicted_tokens=100, predicted_bytes=200, unigram_bits_per_byte=2.0
+    )
+    source = SimpleNamespace(weight=1.0)
+    plan = SimpleNamespace(
+        packed=True,
+        manifests=[SimpleNamespace(statistics={"heldOut": split})],
+        held_out_windows=[SimpleNamespace(count=8)],
+        data=SimpleNamespace(sources=[source]),
+    )
+    of_answers = baseline(cast(SamplePlan, plan), max_samples=4)
+    assert of_answers == Baseline(unigram_bits_per_byte=None, tokens_per_byte=0.5)
 
 
 class CountingStore:
