@@ -118,6 +118,24 @@ def test_a_model_that_sees_gives_the_same_logits_with_and_without_images(
         theirs(ids, pixel_values=pixels.float())
 
 
+def test_what_our_own_class_does_not_compute_is_refused(
+    export_tokenizer: ExportTokenizer, provenance: Provenance, tmp_path: Path
+) -> None:
+    architecture = OWN["gates of heads"].model_copy(update={"vocab_size": 320})
+    theirs, ours = loaded_by_hugging_face(architecture, export_tokenizer, provenance, tmp_path)
+    ids, ones = torch.arange(64).reshape(2, 32), torch.ones(2, 32, dtype=torch.int64)
+    padded = ones.clone()
+    padded[0, :3] = 0
+
+    with torch.no_grad():
+        masked = theirs(ids, attention_mask=ones).logits
+        torch.testing.assert_close(masked, ours(ids), atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"attention_mask: hides 3 tokens: .* group sequences of one length"):
+        theirs(ids, attention_mask=padded)
+    with pytest.raises(ValueError, match="labels: this model gives logits and no loss"):
+        theirs(ids, labels=ids)
+
+
 def loaded_by_hugging_face(
     architecture: Architecture, tokenizer: ExportTokenizer, provenance: Provenance, path: Path
 ) -> tuple[torch.nn.Module, DeepseekV3ForCausalLM]:

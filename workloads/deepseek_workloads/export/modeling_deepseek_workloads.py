@@ -42,11 +42,28 @@ class DeepseekWorkloadsForCausalLM(PreTrainedModel):  # type: ignore[misc]
         """Every weight is in the export."""
 
     def forward(
-        self, input_ids: torch.Tensor, pixel_values: torch.Tensor | None = None, **_others: Any
+        self,
+        input_ids: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **_others: Any,
     ) -> CausalLMOutput:
-        """`input_ids` int64 [B, T], without padding -> logits [B, T, V]. A model that sees takes images as
-        well: `pixel_values` uint8 [N, 3, side, side], as they are, whose placeholder tokens (one a patch,
-        `vision.image_token_id`) `input_ids` hold in the same order."""
+        """`input_ids` int64 [B, T], without padding -> logits [B, T, V]. An `attention_mask` of ones says
+        nothing; one that hides a token, and `labels`, are refused by ValueError. A model that sees takes
+        images as well: `pixel_values` uint8 [N, 3, side, side], as they are, whose placeholder tokens (one a
+        patch, `vision.image_token_id`) `input_ids` hold in the same order."""
+        if attention_mask is not None and not attention_mask.bool().all():
+            hidden = int((attention_mask == 0).sum())
+            raise ValueError(
+                f"attention_mask: hides {hidden} tokens: must be all ones, since this model reads whole "
+                "sequences without padding: group sequences of one length, or give them one by one"
+            )
+        if labels is not None:
+            raise ValueError(
+                "labels: this model gives logits and no loss: leave labels away and compute the loss of the "
+                "logits, or train on from the export by spec.model.initFrom of a DeepSeekTrainingJob"
+            )
         images = None if pixel_values is None else self._images(input_ids, pixel_values)
         with self.model.images.within(images):
             return CausalLMOutput(logits=self.lm_head(self.model(input_ids).last))
