@@ -6,6 +6,7 @@ import pytest
 from training_cases import MonitorAt, final_curve, run_config, train_alone, write_dataset
 
 from deepseek_workloads.contract.messages import Control, Verdict
+from deepseek_workloads.contract.monitoring import Alerts, NotANumberRule
 from deepseek_workloads.train.refused import SettingRefused
 
 CODE = """
@@ -102,6 +103,14 @@ def test_a_loss_that_is_not_finite_leads_to_the_function_that_gave_it(folder: Pa
     verdict = trained(folder, dataset, "not-finite", "not_a_number")
     assert (verdict.outcome, verdict.reason) == ("Failed", "NumericFailure")
     assert "whether spec.training.lossFunction 'own_functions:not_a_number' gives a finite" in verdict.message
+
+
+def test_a_loss_that_stays_not_finite_says_that_no_rollback_is_left(folder: Path, dataset: str) -> None:
+    run = run_config(f"file://{folder}/no-rollback", dataset, **settings("not_a_number", None))  # type: ignore[arg-type]
+    alerts = Alerts(not_a_number=NotANumberRule(action="rollback"), max_rollbacks=0)
+    verdict = train_alone(run.model_copy(update={"alerts": alerts}))
+    assert verdict.reason == "NumericFailure"
+    assert "must be finite, after 0 rollbacks, as many as spec.alerts.maxRollbacks allows" in verdict.message
 
 
 @pytest.mark.parametrize(

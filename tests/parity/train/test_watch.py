@@ -118,6 +118,14 @@ def test_a_rollback_over_a_damaged_checkpoint_says_so(run: TrainingRun) -> None:
     assert [(record.step, record.reason) for record in live] == [(2, "rollback")]
 
 
+def test_a_rollback_that_is_to_go_further_back_than_checkpoints_are_kept_says_so(run: TrainingRun) -> None:
+    monitor = RulesDuring(5, strict("rollback", rollback_checkpoints=50))
+    sync = run.checkpoint.model_copy(update={"mode": "sync", "keep_last": 1})  # that of step 4
+    assert train_alone(run.model_copy(update={"checkpoint": sync}), monitor=monitor).outcome == "Succeeded"
+    (said,) = (warning for warning in monitor.published[-1].warnings if "rolled back" in warning)
+    assert "of step 4, the oldest of 1 that there are: spec.alerts.rollbackCheckpoints asks for 50" in said
+
+
 def test_without_a_checkpoint_a_rollback_is_a_skipped_step(run: TrainingRun) -> None:
     monitor = RulesDuring(1, strict("rollback"))
     rare = run.model_copy(update={"checkpoint": run.checkpoint.model_copy(update={"every_steps": 5})})

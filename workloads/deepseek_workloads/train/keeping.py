@@ -25,6 +25,21 @@ from deepseek_workloads.train.stopwatch import Stopwatch
 MOST_FAILURES = 2  # of checkpoints in a row that a run goes on after
 
 
+@dataclass(frozen=True)
+class Earlier:
+    loaded: Loaded
+    checkpoints: int  # that it went back, 1 is the newest; a damaged one may have led further
+
+    def short_of(self, wanted: int) -> str:
+        """Words to be said where fewer were there than a rollback was to go back."""
+        if self.checkpoints >= wanted:
+            return ""
+        return (
+            f", the oldest of {self.checkpoints} that there are: spec.alerts.rollbackCheckpoints asks for "
+            f"{wanted}, and spec.checkpoint.keepLast says how many are kept"
+        )
+
+
 @dataclass
 class CheckpointKeeper:
     """Of one rank. `reporter` is rank 0's; what writes is a collective."""
@@ -138,7 +153,7 @@ class CheckpointKeeper:
             self.reporter.warn(warning)
         self.reporter.checkpoint(durable.entry, durable.live, seconds=durable.seconds)
 
-    def go_back(self, checkpoints: int) -> Loaded | None:
+    def go_back(self, checkpoints: int) -> Earlier | None:
         """The state of so many checkpoints ago, 1 is the newest, or of the oldest. None: there is none. A
         collective."""
         self.settle()
@@ -146,13 +161,14 @@ class CheckpointKeeper:
         live = self.opened.group.on_rank_zero(lambda: live_checkpoints(writer.entries if writer else ()))
         if not live:
             return None
-        back = live[-min(checkpoints, len(live))]
+        count = min(checkpoints, len(live))
+        back = live[-count]
         loaded = self._load(
             [LogEntry(entry.index, entry.record) for entry in live if entry.index <= back.index]
         )
         self._damaged |= set(loaded.damaged)
         self._warn_of(loaded)
-        return loaded
+        return Earlier(loaded, checkpoints=count)
 
     def _warn_of(self, loaded: Loaded) -> None:
         if self.reporter is not None:

@@ -210,7 +210,9 @@ class TrainingLoop:
         self._keeper.settle()
         worst = self._guard.alerts[-1]
         if worst.kind == "NotANumber":
-            return numeric_failure(self._setup, self._position, self._keeper.entry, worst.message)
+            given_up = self._guard.given_up
+            message = f"{worst.message}, {given_up}" if given_up else worst.message
+            return numeric_failure(self._setup, self._position, self._keeper.entry, message)
         message = f"{worst.message}, {self._guard.reason_to_stop}"
         return stopped_by_alert(self._setup, self._position, self._keeper.entry, message)
 
@@ -220,18 +222,19 @@ class TrainingLoop:
         were given up. False: there is no checkpoint to go back to, the step is only not taken. A collective.
         """
         setup, step = self._setup, self._position.step + 1
+        wanted = self._guard.rules.rollback_checkpoints
         with self._watch.part("rollback"):
-            loaded = self._keeper.go_back(self._guard.rules.rollback_checkpoints)
-        if loaded is None:
+            back = self._keeper.go_back(wanted)
+        if back is None:
             self._warn(f"step {step}: no checkpoint to roll back to: its update is not taken")
             return False
         self._tell_alerts(step)
         samples = self._position.consumed_samples + setup.run.training.global_batch_size
-        self._position = replace(loaded.position, consumed_samples=samples)
+        self._position = replace(back.loaded.position, consumed_samples=samples)
         self._guard.rolled_back()
         self._warn(
-            f"step {step}: rolled back to the checkpoint of step {loaded.position.step}; "
-            "the batches since then are left out"
+            f"step {step}: rolled back to the checkpoint of step {self._position.step}"
+            f"{back.short_of(wanted)}; the batches since then are left out"
         )
         self._checkpoint("rollback", durable=True)
         return True

@@ -104,9 +104,14 @@ class Guard:
     @property
     def reason_to_stop(self) -> str | None:
         """Of the newest step, to be said after what its alert says."""
-        action = worst(self._alerts)
-        if action == "stop":
+        if worst(self._alerts) == "stop":
             return "whose action in spec.alerts is stop"
+        return self.given_up
+
+    @property
+    def given_up(self) -> str | None:
+        """Why nothing milder than to stop is left for the newest step, where its action was milder."""
+        action = worst(self._alerts)
         if action == "rollback" and self._rollbacks >= self.rules.max_rollbacks:
             return f"after {self._rollbacks} rollbacks, as many as spec.alerts.maxRollbacks allows"
         if self._skipped >= MOST_SKIPPED_STEPS:

@@ -53,6 +53,7 @@ def test_a_run_that_takes_no_step_any_more_is_stopped(action: str, bad: float) -
     assert [step(watching, bad) for _ in range(MOST_SKIPPED_STEPS - 1)] == [action] * (MOST_SKIPPED_STEPS - 1)
     assert watching.reason_to_stop is None
     assert step(watching, bad) == "stop"
+    assert watching.given_up == watching.reason_to_stop
     assert f"none of the last {MOST_SKIPPED_STEPS} steps" in str(watching.reason_to_stop)
 
 
@@ -83,6 +84,13 @@ def test_the_rollbacks_of_an_epoch_are_bounded() -> None:
         watching.rolled_back()
     assert step(watching, STEEP) == "stop"
     assert "after 2 rollbacks" in str(watching.reason_to_stop)
+
+
+def test_nothing_was_given_up_where_the_rule_itself_is_to_stop() -> None:
+    watching = guard("stop")
+    assert step(watching, NO_NUMBER) == "stop"
+    assert watching.given_up is None
+    assert "action in spec.alerts is stop" in str(watching.reason_to_stop)
 
 
 def test_a_guard_that_goes_on_from_a_checkpoint_judges_as_the_one_before() -> None:
