@@ -7,7 +7,7 @@ equal.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.run_config import PipelineSchedule, TrainingRun
@@ -16,8 +16,10 @@ from deepseek_workloads.plan.estimate import Estimate, flops_per_token
 from deepseek_workloads.plan.layout import layout_of
 from deepseek_workloads.plan.pipeline import STAGES_PER_RANK
 
+_OF_FORWARD = 3  # a step's products over those of its forward pass
 _BYTES = 2  # of an activation that travels
 _EXCHANGES = 4  # of a layer of experts: there and back, forward and backward
+_EXCHANGES_AGAIN = 2  # forward, where layers run again
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Pass:
     tensor: int = 1
     context: int = 1
     expert: int = 1
+    # full: layers run forward again before their backward pass; selective: all but products and attention,
+    # so that what is exchanged travels again in both (`train.adapt`)
+    recompute: Literal["none", "selective", "full"] = "none"
 
     @property
     def tokens(self) -> int:
@@ -64,6 +69,8 @@ def tokens_per_second(
 ) -> float:
     """Of one GPU."""
     needed = flops_per_token(architecture, sequence_length=work.sequence_length)
+    if work.recompute == "full":
+        needed += _forward_of_layers(architecture, work.sequence_length)
     seconds = needed / (gpu.flops(precision) * fitted.product_share)
     shared_by = work.tensor * work.context
     layers = architecture.num_hidden_layers
@@ -71,7 +78,9 @@ def tokens_per_second(
     if architecture.moe is not None:
         mixtures = layers - architecture.moe.first_k_dense_replace
         seconds += fitted.expert_layer_seconds * mixtures * shared_by / work.tokens
-        seconds += mixtures * _exchange_seconds(architecture, work.expert, gpu) / fitted.network_share
+        exchanges = _EXCHANGES + (0 if work.recompute == "none" else _EXCHANGES_AGAIN)
+        exchanged = exchanges * _exchange_seconds(architecture, work.expert, gpu)
+        seconds += mixtures * exchanged / fitted.network_share
     return 1 / (seconds * (1 + work.bubble))
 
 
@@ -89,19 +98,26 @@ def estimated_tokens_per_second(run: TrainingRun, needed: Estimate, gpu: Acceler
         tensor=layout.tensor,
         context=layout.context,
         expert=layout.expert,
+        recompute=run.training.activation_checkpointing,
     )
     rate = tokens_per_second(run.architecture, work, precision=run.training.precision, gpu=gpu)
     return rate * run.workers.world_size
 
 
+def _forward_of_layers(a: Architecture, sequence_length: int) -> int:
+    """FLOPs of one token; the heads, which are not computed again, aside."""
+    heads = 2 * (1 + a.num_nextn_predict_layers) * a.vocab_size * a.hidden_size
+    return flops_per_token(a, sequence_length=sequence_length) // _OF_FORWARD - heads
+
+
 def _exchange_seconds(a: Architecture, degree: int, gpu: Accelerator) -> float:
-    """Of a token in one layer of experts. To another node it travels once, whatever the experts that want it
-    there, and to no more nodes than its groups of experts are on."""
+    """Of a token in one layer of experts, one way. To another node it travels once, whatever the experts that
+    want it there, and to no more nodes than its groups of experts are on."""
     moe = a.moe
     assert moe is not None
     nodes, neighbours = max(1, degree // GPUS_PER_NODE), min(degree, GPUS_PER_NODE)
     groups = moe.topk_group if moe.n_group > 1 else nodes
     to_nodes = min(moe.num_experts_per_tok, nodes, groups) * (nodes - 1) / nodes
     to_neighbours = moe.num_experts_per_tok * (neighbours - 1) / neighbours
-    sent = _EXCHANGES * _BYTES * a.hidden_size
+    sent = _BYTES * a.hidden_size
     return sent * (to_nodes / gpu.network_bytes + to_neighbours / gpu.link_bytes)

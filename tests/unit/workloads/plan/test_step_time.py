@@ -57,5 +57,18 @@ def test_larger_passes_hide_what_each_layer_costs() -> None:
     assert rate(WORK) < rate(replace(WORK, sequences=2))
 
 
+def test_layers_that_run_forward_again_cost_at_most_a_third_more_products() -> None:
+    """Their products are a third of a step's; heads run once, and so does what each layer costs beside."""
+    slower = rate(WORK) / rate(replace(WORK, recompute="full"))
+    assert 1.2 < slower < 4 / 3
+    assert rate(replace(WORK, recompute="selective")) == rate(WORK), "products are kept"
+
+
+def test_experts_of_other_ranks_are_asked_again_by_layers_that_run_again() -> None:
+    far = replace(WORK, expert=16)
+    selective, full = replace(far, recompute="selective"), replace(far, recompute="full")
+    assert rate(far) > rate(selective) > rate(full)
+
+
 def test_float8_is_faster_and_never_twice_as_fast() -> None:
     assert 1 < rate(WORK, precision="fp8") / rate(WORK) < 2
