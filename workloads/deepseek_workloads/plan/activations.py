@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
 from deepseek_workloads.contract.architecture import Architecture, MoE
 
 EXACT_BYTES = 4
+_ONE = Fraction(1)
 _INDEX_ROWS = 256  # queries whose scores are made at a time: a block sees the keys up to its last query
 
 
@@ -29,6 +31,15 @@ class Kept:
             self.bytes + other.bytes,
         )
 
+    def __mul__(self, times: Fraction) -> "Kept":
+        return Kept(
+            round(self.computed * times),
+            round(self.normed * times),
+            round(self.raised * times),
+            round(self.exact * times),
+            round(self.bytes * times),
+        )
+
     def size(self, compute: int, *, exact_weights: bool) -> int:
         """Bytes. `exact_weights`: a pass is handed float32 weights and lowers them itself (autocast)."""
         norm = EXACT_BYTES if exact_weights else compute
@@ -44,10 +55,18 @@ class Kept:
 
 @lru_cache(maxsize=256)
 def kept_per_token(
-    a: Architecture, *, length: int, gpu: bool = False, recompute: bool = False, experts_shared: bool = False
+    a: Architecture,
+    *,
+    length: int,
+    gpu: bool = False,
+    recompute: bool = False,
+    experts_shared: bool = False,
+    passes_held: Fraction = _ONE,
 ) -> Kept:
     """`length` of a sequence; `recompute`: layers keep their input only, and run again one by one;
-    `experts_shared`: tokens travel to experts of other ranks, and as many come."""
+    `experts_shared`: tokens travel to experts of other ranks, and as many come; `passes_held`: how often all
+    layers' share is there at once (`plan.pipeline`); a layer that runs again, and what follows the layers,
+    are there once."""
     modules = a.num_nextn_predict_layers
     layers = [_layer(a, index, length, gpu=gpu) for index in range(a.num_hidden_layers + modules)]
     if experts_shared or (a.moe is not None and a.moe.expert_capacity_factor is not None):
@@ -59,8 +78,8 @@ def kept_per_token(
     seen = _images(a)
     if recompute:
         largest = max(layers, key=lambda layer: layer.size(EXACT_BYTES, exact_weights=True))
-        return kept + Kept(normed=len(layers) * a.hidden_size) + largest + seen
-    return sum(layers, start=kept + seen)
+        return kept + Kept(normed=len(layers) * a.hidden_size) * passes_held + largest + seen
+    return kept + seen + sum(layers, start=Kept()) * passes_held
 
 
 def _images(a: Architecture) -> Kept:

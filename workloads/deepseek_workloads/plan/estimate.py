@@ -184,6 +184,8 @@ def _memory(run: TrainingRun, micro_batch_size: int) -> MemoryEstimate:
         staging_ranks=_staging_ranks(run),
         cpu_offload=run.training.parallelism.cpu_offload,
         gradients_stay=replicas or _passes(run, micro_batch_size) > 1,
+        passes=_passes(run, micro_batch_size),
+        schedule=run.training.parallelism.pipeline_parallel_schedule,
     )
 
 

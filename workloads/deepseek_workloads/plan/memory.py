@@ -9,8 +9,10 @@ from functools import lru_cache
 from math import prod
 
 from deepseek_workloads.contract.architecture import Architecture
+from deepseek_workloads.contract.run_config import PipelineSchedule
 from deepseek_workloads.plan.activations import kept_per_token
 from deepseek_workloads.plan.layout import Layout
+from deepseek_workloads.plan.pipeline import buffers, passes_held
 from deepseek_workloads.plan.tensors import ROUTED_EXPERTS, elements, layer_shapes, parameter_shapes
 from deepseek_workloads.plan.vision_tensors import vision_shapes
 
@@ -81,14 +83,16 @@ def estimate_memory(
     staging_ranks: int = 0,
     gradients_stay: bool = True,
     cpu_offload: bool = False,
+    passes: int = 1,
+    schedule: PipelineSchedule = "1F1B",
 ) -> MemoryEstimate:
     """Of one rank of the layout. `precision`: what computes (float32 is kept and reduced whatever it is);
     `recompute`: layers keep their input only, and run again in the backward pass; `optimizer`: its name in
     the run config; `trained`: share of the parameters that have gradients; `copies` of what is trained are
     held beside it; `staging_ranks`: among how many ranks with the same state the copy for a checkpoint is
     divided, 0: there is none; `gradients_stay`: over several passes of a step, or in the buckets of replicas,
-    so that they are there beside all activations; `cpu_offload`: shards lie in the host's memory. Stages of a
-    pipeline count as equal; a stage has fewer layers and as many more passes under way."""
+    so that they are there beside all activations; `cpu_offload`: shards lie in the host's memory;
+    `passes` of a step, and the `schedule` by which they go through a pipeline. Its stages count as equal."""
     compute = COMPUTE_BYTES[precision]
     tokens = micro_batch_size * sequence_length // layout.context
     optimizer_bytes = round(trained * MASTER_BYTES * _moments(architecture, layout, optimizer))
@@ -99,12 +103,14 @@ def estimate_memory(
         gpu=gpu,
         recompute=recompute,
         experts_shared=layout.expert > 1,
+        passes_held=passes_held(passes, ranks=layout.pipeline, schedule=schedule),
     )
+    received = buffers(passes, ranks=layout.pipeline, schedule=schedule) * architecture.hidden_size * compute
     memory = MemoryEstimate(
         weights=_weights(architecture, zero_stage, layout, compute),
         gradients=round(trained * _gradients(architecture, zero_stage, layout, compute)),
         optimizer=optimizer_bytes,
-        activations=tokens * kept.size(compute, exact_weights=not layout.sharded),
+        activations=tokens * (kept.size(compute, exact_weights=not layout.sharded) + received),
         logits=_logits(architecture, tokens, compute, gpu=gpu),
         copies=round(trained * copies * stored_bytes),
         staged=estimate_staged(

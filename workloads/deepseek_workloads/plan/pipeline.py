@@ -1,6 +1,7 @@
 """How the layers of a model become the stages of a pipeline, and which rank runs which. Pure."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from deepseek_workloads.contract.run_config import PipelineSchedule
 
@@ -13,6 +14,8 @@ STAGES_PER_RANK: dict[PipelineSchedule, int] = {
 }
 # The second stage of these lies mirrored: the rank of the first one also has the last.
 MIRRORED: frozenset[PipelineSchedule] = frozenset({"ZBVZeroBubble", "DualPipeV"})
+# These compute gradients of inputs and of weights apart, so that those of weights fill gaps.
+SPLIT_BACKWARD: frozenset[PipelineSchedule] = frozenset({"ZBVZeroBubble", "DualPipeV"})
 
 
 @dataclass(frozen=True)
@@ -61,3 +64,25 @@ def passes_rule(*, ranks: int, schedule: PipelineSchedule) -> str:
     if schedule == "DualPipeV":
         return f"at least {2 * ranks}, the stages of the pipeline"
     return f"at least {ranks}, the ranks of the pipeline"
+
+
+def passes_held(passes: int, *, ranks: int, schedule: PipelineSchedule) -> Fraction:
+    """Of a step's `passes`, how many wait for their backward pass at once on the rank that holds most,
+    measured in passes through all layers: with 1F1B the first of P ranks holds P passes through 1/P of them,
+    which is 1. Without a pipeline always 1. As torch.distributed.pipelining orders them."""
+    if ranks == 1:
+        return Fraction(1)
+    stages_held = {
+        "1F1B": ranks,
+        "Interleaved1F1B": 3 * ranks - 1,
+        "ZBVZeroBubble": 2 * ranks,
+        "DualPipeV": 2 * ranks + 1,
+    }
+    of_rank = STAGES_PER_RANK[schedule]
+    return Fraction(min(stages_held[schedule], passes * of_rank), ranks * of_rank)
+
+
+def buffers(passes: int, *, ranks: int, schedule: PipelineSchedule) -> int:
+    """Of a rank, each for the hidden states of a micro-batch: torch.distributed.pipelining makes one for what
+    each stage receives of each pass, and one for the gradient that comes back, and keeps them."""
+    return 2 * STAGES_PER_RANK[schedule] * passes if ranks > 1 else 0

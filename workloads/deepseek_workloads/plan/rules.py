@@ -53,6 +53,7 @@ _RULES = (
     module_rules.quantisation,
     module_rules.pruning,
     training_rules.undivided,
+    training_rules.recomputed_stages,
     compile_rules.compiled,
     entrypoint_rules.entrypoint,
     training_rules.own_loss,

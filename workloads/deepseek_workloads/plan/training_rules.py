@@ -7,6 +7,7 @@ from deepseek_workloads.contract.run_config import Training, TrainingRun
 from deepseek_workloads.plan.accelerators import accelerator_of
 from deepseek_workloads.plan.layout_rules import INVALID_PARALLELISM
 from deepseek_workloads.plan.nearest import divisors_near, either
+from deepseek_workloads.plan.pipeline import SPLIT_BACKWARD
 from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
 
 _TENSOR, _PIPELINE, _CONTEXT, _EXPERT = (
@@ -48,8 +49,6 @@ def _of_whole(t: Training) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         yield "precision", "fp8", (_TENSOR, _PIPELINE)
     if t.precision_overrides:
         yield "precisionOverrides", f"{len(t.precision_overrides)} patterns", (_TENSOR, _PIPELINE, _EXPERT)
-    if t.activation_checkpointing != "none":  # schedules divide the backward pass of a stage
-        yield "activationCheckpointing", t.activation_checkpointing, (_PIPELINE,)
     if t.objective == "sft":  # its mask of conversations is of whole rows, and of one micro-batch
         yield "objective", "sft", (_TENSOR, _PIPELINE, _CONTEXT)
     if t.lora is not None:
@@ -68,6 +67,22 @@ def _of_whole(t: Training) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         yield "consolidation", f"source {t.consolidation.source!r}", (_TENSOR, _PIPELINE, _CONTEXT)
     if any(stage.sequence_length is not None for stage in t.curriculum):
         yield "curriculum", f"{len(t.curriculum)} stages", (_PIPELINE, _CONTEXT)
+
+
+def recomputed_stages(run: TrainingRun) -> Iterator[Problem]:
+    """What is computed again belongs to one backward pass. Where that is split, `full` computes each layer
+    once more for either half, which costs what the schedule saves, and torch refuses `selective`."""
+    t, p = run.training, run.training.parallelism
+    split = p.pipeline_parallel_degree > 1 and p.pipeline_parallel_schedule in SPLIT_BACKWARD
+    if t.activation_checkpointing != "none" and split:
+        yield Problem(
+            "spec.training.parallelism.pipelineParallelSchedule",
+            p.pipeline_parallel_schedule,
+            "must be 1F1B or Interleaved1F1B with training.activationCheckpointing "
+            f"({t.activation_checkpointing}): it splits the backward pass",
+            "use Interleaved1F1B, or activationCheckpointing none",
+            INVALID_PARALLELISM,
+        )
 
 
 def float8(run: TrainingRun) -> Iterator[Problem]:

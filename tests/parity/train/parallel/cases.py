@@ -10,6 +10,7 @@ from unittest.mock import patch
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.pipelining import PipelineStage
 from torch.distributed.tensor import DTensor
 from training_cases import run_config, train_alone
 
@@ -225,6 +226,55 @@ def answer(rank: int, ranks: int, asked: Asked) -> Answered:
     of_ranks: list[Any] = [None] * ranks
     dist.all_gather_object(of_ranks, (found, sum(length > 1 for length in begun)))
     return Answered([answers for answers, _ in of_ranks], [passes for _, passes in of_ranks])
+
+
+@dataclass(frozen=True)
+class Held:
+    """By a rank's stages, in a step."""
+
+    passes: int  # that waited for their backward pass at once, of all its stages
+    buffers: int  # for what they receive, both ways
+
+
+def held(rank: int, ranks: int, asked: Steps) -> list[Held]:
+    """Of each rank."""
+    waiting, most, stages = 0, 0, set()
+    forward, backward = PipelineStage.forward_one_chunk, PipelineStage.backward_one_chunk
+    of_weights = PipelineStage.backward_weight_one_chunk
+
+    def told_forward(stage: PipelineStage, *arguments: Any, **keywords: Any) -> Any:
+        nonlocal waiting, most
+        stages.add(stage)
+        waiting += 1
+        most = max(most, waiting)
+        return forward(stage, *arguments, **keywords)
+
+    def told_backward(
+        stage: PipelineStage, *arguments: Any, full_backward: bool = True, **keywords: Any
+    ) -> Any:
+        nonlocal waiting
+        waiting -= full_backward
+        return backward(stage, *arguments, full_backward=full_backward, **keywords)
+
+    def told_of_weights(stage: PipelineStage, *arguments: Any, **keywords: Any) -> Any:
+        nonlocal waiting
+        waiting -= 1
+        return of_weights(stage, *arguments, **keywords)
+
+    with patch.multiple(
+        PipelineStage,
+        forward_one_chunk=told_forward,
+        backward_one_chunk=told_backward,
+        backward_weight_one_chunk=told_of_weights,
+    ):
+        take_steps(rank, ranks, asked)
+    assert waiting == 0
+    received = [[*stage.args_recv_info.values(), *stage.grad_recv_info.values()] for stage in stages]
+    infos = [info for of_stage in received for of_pass in of_stage for info in of_pass]
+    mine = Held(most, sum(info.buffer is not None for info in infos))
+    of_ranks: list[Any] = [None] * ranks
+    dist.all_gather_object(of_ranks, mine)
+    return of_ranks
 
 
 def order_of_an_exchange(_rank: int, ranks: int, _argument: None) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import ARCHITECTURE, SEQUENCES, Observed, Steps, order_of_an_exchange, take_steps
+from cases import ARCHITECTURE, SEQUENCES, Observed, Steps, held, order_of_an_exchange, take_steps
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from rank_pool import RankPool
@@ -16,7 +16,7 @@ from training_cases import run_config
 
 from deepseek_workloads.contract.architecture import Architecture, Attention, Dropout, HeadGate, Indexer
 from deepseek_workloads.contract.run_config import Parallelism
-from deepseek_workloads.plan.pipeline import STAGES_PER_RANK
+from deepseek_workloads.plan.pipeline import STAGES_PER_RANK, buffers, passes_held
 from deepseek_workloads.plan.rules import check_training
 
 PROOF = {"atol": 1e-11, "rtol": 1e-8}
@@ -123,6 +123,11 @@ WIDE: dict[str, Case] = {
     "pipeline, context, experts": (8, degrees(pp=2, cp=2, ep=4, order=INTERLEAVED), ARCHITECTURE),
     "pipeline, zero bubble, tensor": (8, degrees(pp=2, tp=2, ep=2, order=ZERO_BUBBLE), ARCHITECTURE),
 }
+# Of schedules that run a stage's backward pass whole: the others may not recompute layers.
+RECOMPUTED_STAGES: dict[str, Case] = {
+    "pipeline, experts": (4, degrees(zero=1, pp=2, ep=2), LOOKING_AHEAD),  # as DeepSeek-V3's, but for sizes
+    "pipeline, interleaved, ZeRO 3": (4, degrees(zero=3, pp=2, order=INTERLEAVED), LOOKING_AHEAD),
+}
 
 
 @pytest.fixture(scope="session")
@@ -154,6 +159,14 @@ def check(pool: RankPool, alone: Any, ranks: int, asked: Steps, tolerance: dict[
     assert found.busiest == expected.busiest
     assert found.sample_ids == expected.sample_ids
     torch.testing.assert_close(found.gradients, expected.gradients, **tolerance)
+
+
+def check_curve(pool: RankPool, alone: Any, ranks: int, asked: Steps) -> None:
+    expected, found = alone(asked), pool.run(take_steps, ranks=ranks, argument=asked)
+
+    assert found.losses == pytest.approx(expected.losses, rel=1e-8)
+    assert found.losses[-1] < found.losses[0]
+    torch.testing.assert_close(found.weights, expected.weights, atol=1e-6, rtol=1e-6)
 
 
 def named(cases: dict[str, Case], *, slow: bool = False) -> Any:
@@ -194,20 +207,50 @@ def test_twenty_steps_give_the_same_curve_and_weights(
     pool: RankPool, alone: Any, ranks: int, parallelism: dict[str, Any], architecture: Architecture
 ) -> None:
     """AdamW multiplies differences of gradients below its epsilon by learning rate / epsilon at each step."""
-    asked = Steps(Parallelism(**parallelism), architecture=architecture, steps=20)
-    expected, found = alone(asked), pool.run(take_steps, ranks=ranks, argument=asked)
+    check_curve(pool, alone, ranks, Steps(Parallelism(**parallelism), architecture=architecture, steps=20))
 
-    assert found.losses == pytest.approx(expected.losses, rel=1e-8)
-    assert found.losses[-1] < found.losses[0]
-    torch.testing.assert_close(found.weights, expected.weights, atol=1e-6, rtol=1e-6)
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["full", "selective"])
+@pytest.mark.parametrize(
+    ("ranks", "parallelism", "architecture"),
+    named({"1F1B": QUICK["pipeline of 2"], "interleaved": WIDE["pipeline, interleaved"]}),
+)
+def test_twenty_steps_of_stages_that_compute_layers_twice_give_the_same_curve_and_weights(
+    pool: RankPool, alone: Any, ranks: int, parallelism: dict[str, Any], architecture: Architecture, mode: Any
+) -> None:
+    asked = Steps(Parallelism(**parallelism), architecture=architecture, steps=20, recomputed=mode)
+    check_curve(pool, alone, ranks, asked)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "order"),
+    [
+        (2, INTERLEAVED),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((4, "1F1B"), (2, ZERO_BUBBLE), (2, DUAL))),
+    ],
+)
+def test_a_pipeline_holds_as_many_passes_and_buffers_as_the_plan_counts(
+    pool: RankPool, ranks: int, order: Any
+) -> None:
+    """Of all stages but two: the first receives no hidden states, the last no gradients."""
+    found = pool.run(held, ranks=ranks, argument=Steps(Parallelism(**degrees(pp=ranks, order=order))))
+
+    of_rank = STAGES_PER_RANK[order]
+    planned = passes_held(SEQUENCES, ranks=ranks, schedule=order) * ranks * of_rank
+    assert max(each.passes for each in found) == planned
+    all_buffers = buffers(SEQUENCES, ranks=ranks, schedule=order) * ranks
+    assert sum(each.buffers for each in found) == all_buffers - 2 * SEQUENCES
 
 
 @pytest.mark.parametrize(
     ("ranks", "parallelism", "architecture"),
     [
-        *named({"experts of 2": QUICK["experts of 2"]}),
+        *named({n: QUICK[n] for n in ("experts of 2", "pipeline of 2")}),
         *named({n: WIDE[n] for n in ("ZeRO 3", "tensor", "context", "sparse attention, experts")}, slow=True),
         *named({n: QUICK[n] for n in ("tensor 2, experts 4 over copies",)}, slow=True),
+        *named({n: WIDE[n] for n in ("pipeline, interleaved", "pipeline of replicas")}, slow=True),
+        *named(RECOMPUTED_STAGES, slow=True),
     ],
 )
 @pytest.mark.parametrize("mode", ["full", "selective"])

@@ -76,6 +76,10 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "offloaded": ("--cpu-offload", {"parallelism": {"zeroStage": 3, "cpuOffload": True}}),
     "muon": ("--optimizer muon", {"optimizer": {"name": "muon"}}),
+    "recomputed pipeline": (
+        "--pipeline-parallel 2 --activation-checkpointing full",
+        {"parallelism": {"zeroStage": 3, "pipelineParallelDegree": 2}, "activationCheckpointing": "full"},
+    ),
     "recomputed": ("--activation-checkpointing full", {"activationCheckpointing": "full"}),
 }
 ASKED = (
@@ -119,6 +123,24 @@ def test_without_a_batch_a_pipeline_has_passes_enough_for_its_schedule(
     assert main(["deepseek-v3-1b", *degree]) == ExitCode.DONE, capsys.readouterr().err
 
 
+PUBLISHED = (  # of DeepSeek-V3, arXiv:2412.19437
+    *("deepseek-v3", "--gpus", "2048", "--gpu-product", "H800", "--zero-stage", "1"),
+    *("--expert-parallel", "64", "--pipeline-parallel", "16"),
+)
+
+
+def test_tokens_a_second_of_gpus_that_a_layout_does_not_fit_are_marked(capsys: Captured) -> None:
+    assert main([*PUBLISHED, "--activation-checkpointing", "full"]) == ExitCode.DONE
+    assert capsys.readouterr().err == ""
+
+    assert main(PUBLISHED) == ExitCode.DONE
+
+    (remark,) = capsys.readouterr().err.splitlines()
+    assert remark.startswith("deepseek-v3: a rank needs ")
+    assert "more than GPUs of 80 GiB have" in remark
+    assert "no job would reach its tokens/s/GPU" in remark
+
+
 def test_shards_of_cpu_offload_are_in_a_column_of_their_own(capsys: Captured) -> None:
     row = row_of(capsys, "deepseek-v3-1b", "--cpu-offload")
     assert row["hostMemoryPerRank"] >= 16 * row["parameters"] / 8  # float32: weight, gradient, two moments
@@ -160,10 +182,10 @@ def test_the_table_says_of_which_layout_it_is(capsys: Captured) -> None:
         ("--cpu-offload --gpus 1", "--cpu-offload", "needs zeroStage 1, 2 or 3", "use false"),
         ("--cpu-offload --zero-stage 0", "--cpu-offload", "not zeroStage 0", "use false"),
         (
-            "--activation-checkpointing full --pipeline-parallel 2",
-            "--pipeline-parallel",
-            "must be 1 with training.activationCheckpointing (full)",
-            "use pipelineParallelDegree 1",
+            "--activation-checkpointing full --pipeline-parallel 2 --pipeline-schedule DualPipeV",
+            "--pipeline-schedule",
+            "must be 1F1B or Interleaved1F1B with training.activationCheckpointing (full)",
+            "use Interleaved1F1B",
         ),
         (
             "--precision fp8 --tensor-parallel 2",

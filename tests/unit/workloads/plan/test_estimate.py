@@ -11,6 +11,7 @@ from deepseek_workloads.contract.run_config import (
     Checkpoint,
     Data,
     Owner,
+    PipelineSchedule,
     Source,
     Storage,
     Training,
@@ -159,6 +160,49 @@ def test_the_estimate_of_a_run_adds_up() -> None:
     assert plan.tokens_per_step == 64 * 512
     memory = plan.memory
     assert plan.memory_bytes_per_rank == memory.states + memory.activations + memory.logits + memory.held
+
+
+def activations_of_v3(*, passes: int = 64, schedule: PipelineSchedule = "1F1B", **settings: bool) -> int:
+    return estimate_memory(
+        PRESETS["deepseek-v3"],
+        zero_stage=1,
+        layout=Layout(pipeline=16, shard=128, expert=64),
+        precision="bf16",
+        micro_batch_size=1,
+        sequence_length=4096,
+        gpu=True,
+        passes=passes,
+        schedule=schedule,
+        **settings,
+    ).activations
+
+
+def test_a_recomputed_stage_keeps_inputs_of_layers_buffers_and_one_layer() -> None:
+    hidden_states = 2 * 4096 * 7168
+    kept = 62 * hidden_states  # 16 passes through the 4 layers of a stage are as one through all, and MTP's
+    received = 2 * 64 * hidden_states
+
+    last = 12 * hidden_states  # norms after the layers, and what joins MTP's layer to them
+
+    recomputed = activations_of_v3(recompute=True)
+
+    of_a_layer = (activations_of_v3() - received - last) / 62
+    assert recomputed - kept - received - last == pytest.approx(of_a_layer, rel=0.05)
+
+
+def test_every_pass_more_of_a_step_takes_two_buffers_of_a_stage() -> None:
+    more = activations_of_v3(passes=80) - activations_of_v3(passes=64)
+    assert more == 16 * 2 * 2 * 4096 * 7168
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_interleaved_stages_keep_half_as_many_passes_more(recompute: bool) -> None:
+    plain, interleaved = (
+        activations_of_v3(schedule=schedule, recompute=recompute) for schedule in ("1F1B", "Interleaved1F1B")
+    )
+    buffers = 2 * 64 * 2 * 4096 * 7168  # of a rank's second stage
+    held = 62 * 2 * 4096 * 7168 if recompute else plain - buffers
+    assert interleaved - plain - buffers == pytest.approx(held * 15 / 32, rel=0.02)
 
 
 def test_gradients_of_a_single_pass_come_as_activations_go() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from deepseek_workloads.contract.run_config import Parallelism
 from deepseek_workloads.plan.layout import Layout, layout_of
-from deepseek_workloads.plan.pipeline import STAGES_PER_RANK, enough_passes, stages
+from deepseek_workloads.plan.pipeline import STAGES_PER_RANK, buffers, enough_passes, passes_held, stages
 
 degrees = st.sampled_from([1, 2, 3, 4])
 
@@ -100,3 +100,22 @@ def test_mirrored_stages_end_where_they_began() -> None:
 def test_twice_the_ranks_are_passes_enough_for_every_schedule(ranks: int, schedule: str, rounds: int) -> None:
     assert enough_passes(ranks * rounds, ranks=ranks, schedule=schedule)
     assert not enough_passes(ranks - 1, ranks=ranks, schedule=schedule)
+
+
+@given(ranks=st.integers(2, 16), schedule=schedules, rounds=st.integers(2, 9))
+def test_a_pipeline_holds_all_layers_once_or_up_to_half_as_often_again(
+    ranks: int, schedule: str, rounds: int
+) -> None:
+    held = passes_held(ranks * rounds, ranks=ranks, schedule=schedule)
+
+    assert 1 <= held < 1.5
+    assert (held == 1) == (schedule in ("1F1B", "ZBVZeroBubble"))
+    assert passes_held(1, ranks=ranks, schedule=schedule) * ranks == 1
+
+
+@given(passes=st.integers(1, 64), schedule=schedules)
+def test_a_model_that_is_whole_waits_for_one_pass_at_a_time_and_receives_none(
+    passes: int, schedule: str
+) -> None:
+    assert passes_held(passes, ranks=1, schedule=schedule) == 1
+    assert buffers(passes, ranks=1, schedule=schedule) == 0

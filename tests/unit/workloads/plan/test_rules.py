@@ -26,7 +26,9 @@ from deepseek_workloads.plan.architecture import resolve
 from deepseek_workloads.plan.estimate import estimate
 from deepseek_workloads.plan.layout import layout_of
 from deepseek_workloads.plan.nearest import divisors_near, multiples
+from deepseek_workloads.plan.pipeline import STAGES_PER_RANK
 from deepseek_workloads.plan.presets import PRESETS
+from deepseek_workloads.plan.problem import Problem
 from deepseek_workloads.plan.replicas import replica_bytes, replica_limit
 from deepseek_workloads.plan.rules import check_architecture, check_tokenizer, check_training
 
@@ -608,7 +610,6 @@ def test_conversations_are_not_cut() -> None:
             "precisionOverrides",
             "pipelineParallelDegree",
         ),
-        ({"activation_checkpointing": "full"}, "activationCheckpointing", "pipelineParallelDegree"),
         ({"objective": "sft"}, "objective", "pipelineParallelDegree"),
         ({"lora": Lora()}, "lora", "pipelineParallelDegree"),
         ({"entrypoint": "own.code:train"}, "entrypoint", "pipelineParallelDegree"),
@@ -639,6 +640,27 @@ def test_what_works_on_whole_layers_and_rows_is_refused_where_they_are_divided(
     assert (problem.field, problem.reason) == (f"spec.training.parallelism.{degree}", "InvalidParallelism")
     assert f"training.{setting}" in problem.rule
     assert f"use {degree} 1" in problem.remedy
+
+
+@pytest.mark.parametrize("mode", ["selective", "full"])
+@pytest.mark.parametrize("schedule", sorted(STAGES_PER_RANK))
+def test_layers_are_computed_twice_where_a_schedule_leaves_backward_passes_whole(
+    schedule: str, mode: str
+) -> None:
+    def refused(activation_checkpointing: str) -> list[Problem]:
+        parallelism = Parallelism(pipeline_parallel_degree=2, pipeline_parallel_schedule=schedule)
+        asked = training(parallelism=parallelism, activation_checkpointing=activation_checkpointing)
+        return check_training(run(training=asked))
+
+    assert refused("none") == []
+    if schedule in ("1F1B", "Interleaved1F1B"):
+        assert refused(mode) == []
+        return
+    (problem,) = refused(mode)
+    assert problem.field == "spec.training.parallelism.pipelineParallelSchedule"
+    assert (problem.value, problem.reason) == (schedule, "InvalidParallelism")
+    assert f"training.activationCheckpointing ({mode})" in problem.rule
+    assert "use Interleaved1F1B" in problem.remedy
 
 
 @pytest.mark.parametrize(

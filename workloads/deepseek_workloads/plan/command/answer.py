@@ -66,13 +66,20 @@ def for_programs(answer: Answer) -> dict[str, Any]:
 
 def remarks(answers: Sequence[Answer], asked: Asked) -> list[str]:
     """What the figures alone do not say: of which length they are where it is not the one of the others, and
-    what a job would be refused for memory."""
+    what a job would be refused for memory, or would end for lack of it."""
     length = asked.sequence_length or DEFAULT_SEQUENCE_LENGTH
     cut = [f"{a.name} {a.sequence_length}" for a in answers if a.sequence_length < length]
     shorter = [f"sequences of {length} tokens are cut to the positions of the model: {', '.join(cut)}"]
     return [
         *(shorter if cut else ()),
         *(f"{a.name}: a job would be refused: {a.too_large}" for a in answers if a.too_large),
+        *(
+            f"{a.name}: a rank needs {a.needed.memory.total / GIB:.1f} GiB, more than GPUs of "
+            f"{asked.gpu_memory_bytes / GIB:g} GiB have: no job would reach its tokens/s/GPU in this layout"
+            for a in answers
+            if not a.too_large and a.tokens_per_second is not None
+            if a.needed.memory.total > asked.gpu_memory_bytes
+        ),
     ]
 
 
