@@ -1,6 +1,7 @@
 """An export goes tensor by tensor into a model that is there; what is not as it must be is named."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,12 +12,15 @@ from small_architectures import ARCHITECTURES, BASE, NEXTN, OWN, PLAIN, SPARSE
 
 from deepseek_workloads.contract.architecture import Architecture
 from deepseek_workloads.contract.records import Provenance
+from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.data.checksum import object_checksum
 from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.files import ExportTokenizer
 from deepseek_workloads.export.load import ExportReader, open_export
 from deepseek_workloads.export.publish import export_model
+from deepseek_workloads.export.start import open_initial_model
 from deepseek_workloads.export.stream_weights import WeightStream, load_weights
+from deepseek_workloads.launch.initial_model import initial_model_problems
 from deepseek_workloads.store.file import FileObjectStore
 from deepseek_workloads.store.interface import ByteRange
 
@@ -107,19 +111,56 @@ def test_a_model_with_an_indexer_begins_from_an_export_without(export) -> None:
         assert torch.equal(tensor, before[name]) == (".indexer." in name or "norm" in name), name
 
 
-def test_tensors_that_are_missing_too_many_or_of_another_shape_are_named_and_nothing_is_loaded(
-    export,
-) -> None:
-    reader = export(BASE)
-    wider = reader.architecture().model_copy(update={"num_hidden_layers": 4, "intermediate_size": 52})
-    model, before = made(wider, seed=2), made(wider, seed=2).state_dict()
+def test_tensors_that_are_too_many_or_of_another_shape_are_named_and_nothing_is_loaded(export) -> None:
+    wrong = {"model.layers.0.mlp.gate_proj.weight": torch.ones(52, 32), "model.extra": torch.ones(3)}
+    reader = export(BASE, changes=wrong)
+    architecture = reader.architecture()
+    model, before = made(architecture, seed=2), made(architecture, seed=2).state_dict()
 
     with pytest.raises(ExportError) as refusal:
-        load_weights(reader, model, wider, group=Alone())
+        load_weights(reader, model, architecture, group=Alone())
 
-    assert "missing: model.layers" in str(refusal.value)
-    assert "model.layers.0.mlp.gate_proj.weight of [48, 32] (the model has [52, 32])" in str(refusal.value)
+    assert "model.layers.0.mlp.gate_proj.weight of [52, 32] (the model has [48, 32])" in str(refusal.value)
+    assert "model.extra of [3] (the model has no such tensor)" in str(refusal.value)
     torch.testing.assert_close(dict(model.state_dict()), dict(before), atol=0, rtol=0)
+
+
+def starting(architecture: Architecture, uri: str) -> TrainingRun:
+    """From the export at `uri`."""
+    return TrainingRun.model_validate(
+        {
+            "owner": {"namespace": "tests", "name": "run", "uid": "0000"},
+            "architecture": architecture,
+            "init_from": {"uri": uri},
+            "data": {"sources": [{"name": "docs", "storage": {"uri": uri}}], "sequence_length": 16},
+            "training": {"steps": 1, "global_batch_size": 8},
+            "workers": {"num_nodes": 1},
+            "storage": {"uri": uri},
+        }
+    )
+
+
+ANOTHER = {
+    "fewer layers": {"num_hidden_layers": BASE.num_hidden_layers - 1},
+    "other rotations": {"rope_theta": 500.0},
+    "fewer experts for a token": {"moe": BASE.moe.model_copy(update={"num_experts_per_tok": 1})},
+    "another weight of experts": {"moe": BASE.moe.model_copy(update={"routed_scaling_factor": 1.75})},
+}
+
+
+@pytest.mark.parametrize("change", ANOTHER.values(), ids=ANOTHER.keys())
+def test_what_computes_something_else_is_refused_in_the_words_of_preflight(
+    change: dict[str, object], export, tmp_path: Path
+) -> None:
+    reader = export(BASE)
+    ours = reader.architecture().model_copy(update=change)
+    store = FileObjectStore(tmp_path / "storage" / reader.prefix)
+    (words,) = initial_model_problems(starting(ours, store.uri), [], store)
+    assert "its architecture is not that of spec.model" in words
+    source = open_initial_model(store)
+
+    with pytest.raises(ExportError, match=f"^{re.escape(words)}$"):
+        load_weights(source, made(ours, seed=2), ours, group=Alone())
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

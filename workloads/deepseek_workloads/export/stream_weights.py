@@ -21,6 +21,7 @@ from deepseek_workloads.export.error import ExportError
 from deepseek_workloads.export.safetensors_index import SafetensorsError, StoredTensor, stored_tensors
 from deepseek_workloads.export.stored_numbers import numbers
 from deepseek_workloads.plan.hugging_face_names import Place
+from deepseek_workloads.plan.initial_model_rules import architecture_problem
 from deepseek_workloads.plan.stored_tensors import Comparison, compare
 from deepseek_workloads.plan.tensors import buffer_shapes, parameter_shapes
 from deepseek_workloads.plan.vision_checkpoint import compare_vision
@@ -116,7 +117,8 @@ class WeightStream:
     def __init__(self, source: WeightSource, model: nn.Module, architecture: Architecture) -> None:
         """`model` may be a stage of a pipeline, which takes what it has. `architecture` is the whole's; the
         folder's may lack an indexer or eyes, and have more modules for more than the next token. Raises
-        ExportError when tensors are missing, too many or of other shapes."""
+        ExportError when it computes something else, and when tensors are missing, too many or of other
+        shapes."""
         self._source, self._architecture = source, architecture
         self._targets = _targets(model)
         try:
@@ -163,6 +165,9 @@ class WeightStream:
 
     def _compared(self, stored: Mapping[str, tuple[int, ...]]) -> Comparison:
         theirs, mine = self._source.architecture(), self._architecture
+        problem = architecture_problem(mine, theirs, uri=self._source.uri.rstrip("/"))
+        if problem is not None:
+            raise ExportError(problem)
         return compare(
             stored,
             {

@@ -5,36 +5,20 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from deepseek_workloads.contract.architecture import Architecture, Attention
 from deepseek_workloads.contract.digest import sha256_digest
 from deepseek_workloads.contract.layout import digest_in_uri, join_uri
-from deepseek_workloads.contract.recipe import differences
 from deepseek_workloads.contract.records import DatasetManifest, ExportManifest
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.export.folder import CONFIG, TOKENIZER, HuggingFaceFolder, open_folder
 from deepseek_workloads.launch.initial_folder import folder_problems
 from deepseek_workloads.launch.initial_vision import kept_random
-from deepseek_workloads.plan.architecture import unread_sizes
-from deepseek_workloads.plan.hugging_face_config import architecture_of, config_json
+from deepseek_workloads.plan.hugging_face_config import architecture_of
+from deepseek_workloads.plan.initial_model_rules import architecture_problem
 from deepseek_workloads.plan.memory_rules import check_memory
 from deepseek_workloads.plan.training_rules import mixes_conversations
 from deepseek_workloads.store.interface import NotFound, ObjectStore
 
 MANIFEST = "manifest.json"
-# Fields of training, not of the weights: a run may set them anew.
-_FREE = (
-    "dropout",
-    "attention.headGate.penaltyWeight",
-    "initializerRange",
-    "initialization",
-    "mtpLossWeight",
-    "indexer.stage",
-    "indexer.lossWeight",
-    "moe.biasUpdateSpeed",
-    "moe.sequenceBalanceLossWeight",
-    "moe.loadBalanceLossWeight",
-    "moe.expertCapacityFactor",
-)
 
 
 def initial_model_problems(
@@ -53,13 +37,9 @@ def initial_model_problems(
     except ValueError as error:
         yield f"{join_uri(store.uri, CONFIG)}: {error}: it is not of the family that can be trained"
         return
-    different = list(_differences(run.architecture, theirs))
-    if different:
-        yield (
-            f"{store.uri}: its architecture is not that of spec.model ({'; '.join(different[:8])}): name its "
-            "preset, and its values in spec.model.architecture (python -m deepseek_workloads.plan "
-            "--hugging-face config.json writes them)"
-        )
+    different = architecture_problem(run.architecture, theirs, uri=store.uri)
+    if different is not None:
+        yield different
     elif folder is not None:
         yield from folder_problems(
             folder,
@@ -155,32 +135,6 @@ def _config_of_export(store: ObjectStore, recorded: str | None) -> Mapping[str, 
             "(status.export.uri of a job)"
         ) from error
     return config
-
-
-def _differences(ours: Architecture, theirs: Architecture) -> Iterator[str]:
-    """In what decides the weights."""
-    wanted = ours.num_nextn_predict_layers
-    if theirs.num_nextn_predict_layers > wanted:  # what is left out is not missed
-        theirs = theirs.model_copy(update={"num_nextn_predict_layers": wanted})
-    if theirs.indexer is None:  # one that is added begins to learn
-        theirs = theirs.model_copy(update={"indexer": ours.indexer})
-    if theirs.vision is None:  # what sees begins to learn, or comes from another checkpoint
-        ours = ours.model_copy(update={"vision": None})
-    # By the same way, on which what is left to a default gets its value.
-    both = (theirs, architecture_of(config_json(ours)))
-    documents = (_with_sizes(each).model_dump(mode="json", by_alias=True) for each in both)
-    for line in differences(*documents):
-        if not line.startswith(_FREE):
-            yield line
-
-
-def _with_sizes(architecture: Architecture) -> Architecture:
-    """Of attention: what is left to follow from other sizes may also be written out, and what its kind does
-    not read says nothing."""
-    attention = architecture.attention
-    sizes = {"num_key_value_heads": architecture.key_value_heads, "head_dim": architecture.head_dim}
-    sizes |= {name: Attention.model_fields[name].default for name in unread_sizes(attention)}
-    return architecture.model_copy(update={"attention": attention.model_copy(update=sizes)})
 
 
 def _tokenizer_problems(datasets: Sequence[DatasetManifest], store: ObjectStore) -> Iterator[str]:
