@@ -12,7 +12,8 @@ from deepseek_workloads.model.block import FeedForward
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.experts import RoutedExperts
 from deepseek_workloads.plan.modules import gated_networks, holding_matrices, linear_names, module_names
-from deepseek_workloads.train.adapt import checkpoint_activations, override_precision
+from deepseek_workloads.train.adapt import checkpoint_activations
+from deepseek_workloads.train.precision import override_precision
 from deepseek_workloads.train.quantise import quantised_modules
 from deepseek_workloads.train.refused import SettingRefused
 

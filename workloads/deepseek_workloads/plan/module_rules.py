@@ -11,18 +11,39 @@ from deepseek_workloads.plan.modules import (
     holding_matrices,
     linear_names,
     module_names,
+    with_precision,
 )
 from deepseek_workloads.plan.problem import INVALID_TRAINING, Problem
 from deepseek_workloads.plan.tensors import parameter_shapes
 
 
 def precision_overrides(run: TrainingRun) -> Iterator[Problem]:
-    field = "spec.training.precisionOverrides"
-    patterns = {
-        f"{field}[{index}].modules": override.modules
+    yield from _unknown(run.architecture, _overridden(run))
+
+
+def precision_has_effect(run: TrainingRun) -> Iterator[Problem]:
+    """Each pattern names a product: its rounding is all that a precision changes."""
+    overridden = _overridden(run)
+    names = module_names(run.architecture) if overridden else []
+    products = with_precision(run.architecture) if overridden else []
+    for field, pattern in overridden.items():
+        if fitting(names, [pattern]) and not fitting(products, [pattern]):
+            yield Problem(
+                field,
+                pattern,
+                "names only what has no precision to choose: norms, routers and gates of heads are computed "
+                "in float32 always, and the embedding is looked up",
+                f"leave it away, or use names such as {examples(products)}",
+                INVALID_TRAINING,
+            )
+
+
+def _overridden(run: TrainingRun) -> dict[str, str]:
+    """The patterns by field."""
+    return {
+        f"spec.training.precisionOverrides[{index}].modules": override.modules
         for index, override in enumerate(run.training.precision_overrides)
     }
-    yield from _unknown(run.architecture, patterns)
 
 
 def initialization(run: TrainingRun) -> Iterator[Problem]:

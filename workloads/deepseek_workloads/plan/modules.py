@@ -14,15 +14,12 @@ INDEXER: Final = ".self_attn.indexer."  # in the names of its modules and tensor
 _ROUTER = ".mlp.gate"
 # Matrices whose module gives another thing than a product: rows, choices, gates, also a loss.
 _NOT_LINEAR = ("embed_tokens.weight", f"{_ROUTER}.weight", ".head_gate.weight", "lm_head.weight")
+_WITHOUT_PRECISION = ("embed_tokens", ".head_gate")  # of modules with matrices, beside the routers
 
 
 def module_names(architecture: Architecture) -> list[str]:
     """Every module that holds a trained tensor, itself or below it, in the order of the model."""
-    names: dict[str, None] = {}
-    for tensor in parameter_shapes(architecture):
-        parts = tensor.split(".")[:-1]
-        names.update(dict.fromkeys(".".join(parts[:end]) for end in range(1, len(parts) + 1)))
-    return list(names)
+    return _with_outer(tensor.rpartition(".")[0] for tensor in parameter_shapes(architecture))
 
 
 def linear_names(architecture: Architecture) -> list[str]:
@@ -50,6 +47,23 @@ def holding_matrices(architecture: Architecture) -> list[str]:
     matrices = (tensor for tensor, shape in parameter_shapes(architecture).items() if len(shape) >= 2)
     names = dict.fromkeys(tensor.rpartition(".")[0] for tensor in matrices)
     return [name for name in names if not name.endswith(_ROUTER)]
+
+
+def with_precision(architecture: Architecture) -> list[str]:
+    """Those with a product whose precision can be chosen, themselves or below them. The others are norms,
+    routers and gates of heads, which are computed in float32 always, and the embedding, which multiplies
+    nothing."""
+    products = (name for name in holding_matrices(architecture) if not name.endswith(_WITHOUT_PRECISION))
+    return _with_outer(products)
+
+
+def _with_outer(modules: Iterable[str]) -> list[str]:
+    """Each behind those that it is inside of, once."""
+    names: dict[str, None] = {}
+    for module in modules:
+        parts = module.split(".")
+        names.update(dict.fromkeys(".".join(parts[:end]) for end in range(1, len(parts) + 1)))
+    return list(names)
 
 
 def fitting(names: Iterable[str], patterns: Iterable[str]) -> list[str]:

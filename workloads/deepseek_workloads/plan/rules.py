@@ -90,6 +90,7 @@ _OF_A_NEW_RUN = (
     effect_rules.keep_best,
     distillation_rules.has_effect,
     module_rules.initialization,
+    module_rules.precision_has_effect,
     data_rules.capacity_of_documents,
     warmup_rules.has_no_effect,
 )

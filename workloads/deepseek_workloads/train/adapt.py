@@ -16,19 +16,15 @@ from torch.utils.checkpoint import (
     create_selective_checkpoint_contexts,
 )
 
-from deepseek_workloads.contract.optimization import PrecisionOverride
 from deepseek_workloads.contract.run_config import Training
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.head import LanguageModelHead
-from deepseek_workloads.plan.modules import examples, fitting, outermost
 from deepseek_workloads.train.freeze import freeze
 from deepseek_workloads.train.lora import add_lora
+from deepseek_workloads.train.precision import override_precision
 from deepseek_workloads.train.quantise import quantise_weights
-from deepseek_workloads.train.refused import SettingRefused
 from deepseek_workloads.train.user_code import load_loss
 
-# What is around the products; with fp8 only those of the layers are in float8.
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp8": torch.bfloat16}
 _aten = torch.ops.aten
 # What costs most to compute again: the products, and attention. Norms, rotations and gates are made anew.
 _KEPT_OPERATIONS = {
@@ -82,25 +78,6 @@ def checkpoint_activations(layers: Iterable[nn.Module], mode: Literal["none", "s
         _wrap(layer, partial(_recomputed, selective=mode == "selective"))
 
 
-def override_precision(model: nn.Module, override: PrecisionOverride) -> None:
-    """Products in the modules that the pattern names are in `override.precision`, whatever is around them."""
-    dtype = DTYPES[override.precision]
-    for module in matching(model, override.modules):
-        _wrap(module, partial(_in_precision, dtype=dtype))
-
-
-def matching(model: nn.Module, pattern: str) -> list[nn.Module]:
-    """By shell pattern; of a module and one inside it only the outer. Raises SettingRefused."""
-    names = [name for name, _ in model.named_modules() if name]
-    found = outermost(fitting(names, [pattern]))
-    if not found:
-        raise SettingRefused(
-            f"spec.training.precisionOverrides: {pattern!r}: fits no module of the model: use names such as "
-            f"{examples(names)}"
-        )
-    return [model.get_submodule(name) for name in found]
-
-
 def _wrap(module: nn.Module, wrapper: Callable[[_Forward], _Forward]) -> None:
     module.forward = wrapper(module.forward)
 
@@ -121,21 +98,3 @@ def _recomputed(forward: _Forward, *, selective: bool) -> _Forward:
 def _policy(_context: Any, operation: Any, *_arguments: Any, **_keywords: Any) -> CheckpointPolicy:
     kept = operation in _KEPT_OPERATIONS
     return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
-
-
-def _in_precision(forward: _Forward, *, dtype: torch.dtype) -> _Forward:
-    def call(*arguments: Any, **keywords: Any) -> Any:
-        device = next((a.device.type for a in arguments if isinstance(a, torch.Tensor)), "cpu")
-        lowered = dtype != torch.float32
-        with torch.autocast(device, dtype=dtype if lowered else None, enabled=lowered):
-            if lowered:
-                return forward(*arguments, **keywords)
-            exact = [_to_float32(argument) for argument in arguments]
-            return forward(*exact, **{name: _to_float32(value) for name, value in keywords.items()})
-
-    return call
-
-
-def _to_float32(value: Any) -> Any:
-    is_low = isinstance(value, torch.Tensor) and value.dtype in (torch.float16, torch.bfloat16)
-    return value.float() if is_low else value

@@ -7,10 +7,11 @@ from torch import nn
 
 from deepseek_workloads.contract.run_config import TrainingRun
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
-from deepseek_workloads.train.adapt import DTYPES, adapt_model, checkpoint_activations
+from deepseek_workloads.train.adapt import adapt_model, checkpoint_activations
 from deepseek_workloads.train.compile import compile_layers, configure_compiler
 from deepseek_workloads.train.group import Group
 from deepseek_workloads.train.parallelise import ParallelModel, parallelise, parallelise_whole
+from deepseek_workloads.train.precision import DTYPES
 from deepseek_workloads.train.refused import SettingRefused
 from deepseek_workloads.train.registered import MODEL_FIELD, ModelConfig, RegisteredModel
 from deepseek_workloads.train.user_code import load_model

@@ -24,7 +24,6 @@ from deepseek_workloads.model.caches import Cache
 from deepseek_workloads.model.causal_lm import DeepseekV3ForCausalLM
 from deepseek_workloads.model.trainable import LossParts, TrainableModel
 from deepseek_workloads.plan.layout import Layout, Place, layout_of
-from deepseek_workloads.train.adapt import DTYPES
 from deepseek_workloads.train.group import GradientAverage, Group
 from deepseek_workloads.train.parallel.context import ContextShard
 from deepseek_workloads.train.parallel.expert import correct_expert_gradients
@@ -33,6 +32,7 @@ from deepseek_workloads.train.parallel.meshes import make_meshes
 from deepseek_workloads.train.parallel.shard import sharding_of
 from deepseek_workloads.train.parallel.spread import Adapt, mixture_layers, spread_model
 from deepseek_workloads.train.parallel.whole import gather_stages
+from deepseek_workloads.train.precision import DTYPES
 
 if TYPE_CHECKING:
     from deepseek_workloads.train.parallel.pipeline import Pipeline

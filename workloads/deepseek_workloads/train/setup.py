@@ -15,7 +15,6 @@ from deepseek_workloads.export.start import open_initial_model, open_vision_chec
 from deepseek_workloads.export.stream_weights import load_vision_weights, load_weights
 from deepseek_workloads.plan.estimate import choose_micro_batch_size
 from deepseek_workloads.train import checkpoint
-from deepseek_workloads.train.adapt import DTYPES
 from deepseek_workloads.train.anchor import Anchor, make_anchor
 from deepseek_workloads.train.compile import whether_compiled
 from deepseek_workloads.train.context import TrainContext
@@ -26,6 +25,7 @@ from deepseek_workloads.train.models import model_of
 from deepseek_workloads.train.opened import Opened, open_run
 from deepseek_workloads.train.optimizers.build import build_optimizer
 from deepseek_workloads.train.parallelise import ParallelModel
+from deepseek_workloads.train.precision import DTYPES
 from deepseek_workloads.train.prune import ChannelPruning
 from deepseek_workloads.train.teacher import load_teacher
 from deepseek_workloads.train.watch.guard import Guard

@@ -489,6 +489,35 @@ def test_a_pattern_that_fits_no_module_is_refused_with_names_that_there_are() ->
     assert "model.layers.0" in problem.remedy
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "model.norm",
+        "*layernorm",
+        "model.layers.*.mlp.gate",
+        "model.embed_tokens",
+        "*.head_gate",
+        "*.shared_head",
+    ],
+)
+def test_what_has_no_precision_of_its_own_is_refused_of_a_new_run(pattern: str) -> None:
+    overrides = [PrecisionOverride(modules=pattern, precision="fp32")]
+    kinds = {"attention": Attention(head_gate=HeadGate()), "num_nextn_predict_layers": 1}
+    architecture = run().architecture.model_copy(update=kinds)
+    asked = run(training=training(precision_overrides=overrides), architecture=architecture)
+
+    (problem,) = check_training(asked)
+
+    assert (problem.field, problem.value) == ("spec.training.precisionOverrides[0].modules", pattern)
+    assert check_training(asked, begun=True) == []
+
+
+@pytest.mark.parametrize("pattern", ["*", "model.layers", "model.layers.*.mlp.gate*", "*.q_a_*", "*_proj"])
+def test_a_pattern_that_fits_a_product_beside_them_is_not(pattern: str) -> None:
+    overrides = [PrecisionOverride(modules=pattern, precision="fp32")]
+    assert check_training(run(training=training(precision_overrides=overrides))) == []
+
+
 def test_lora_names_matrices_of_the_model() -> None:
     def refused(*targets: str) -> tuple[str, str]:
         lora = Lora(targets=list(targets))

@@ -35,8 +35,8 @@ from deepseek_workloads.export.load import ExportReader, load_export, open_expor
 from deepseek_workloads.plan.training_rules import mixes_conversations
 from deepseek_workloads.store.interface import NotFound, ObjectStore, StoreError
 from deepseek_workloads.store.open import open_store
-from deepseek_workloads.train.adapt import DTYPES
 from deepseek_workloads.train.json_lines import json_line
+from deepseek_workloads.train.precision import DTYPES
 from deepseek_workloads.train.teacher_logits.arguments import Asked, parse
 from deepseek_workloads.train.teacher_logits.computing import Teacher, compute_share
 from deepseek_workloads.train.teacher_logits.parts import Part, plan_parts, share_of
