@@ -125,6 +125,21 @@ def test_tensors_that_are_too_many_or_of_another_shape_are_named_and_nothing_is_
     torch.testing.assert_close(dict(model.state_dict()), dict(before), atol=0, rtol=0)
 
 
+def test_a_layer_behind_those_that_the_config_tells_of_is_too_many(export) -> None:
+    name = f"model.layers.{BASE.num_hidden_layers}.mlp.experts.0.gate_proj.weight"
+    reader = export(BASE, changes={name: torch.ones(24, 32)})
+    architecture = reader.architecture()
+    with pytest.raises(ExportError, match=re.escape(name)):
+        load_weights(reader, made(architecture, seed=2), architecture, group=Alone())
+
+
+def test_modules_that_look_further_than_the_model_does_are_passed_over(export) -> None:
+    reader = export(NEXTN)
+    nearer = reader.architecture().model_copy(update={"num_nextn_predict_layers": 0})
+    model = made(nearer, seed=2)
+    assert load_weights(reader, model, nearer, group=Alone()) >= dict(model.named_parameters()).keys()
+
+
 def starting(architecture: Architecture, uri: str) -> TrainingRun:
     """From the export at `uri`."""
     return TrainingRun.model_validate(

@@ -178,6 +178,7 @@ class WeightStream:
             architecture=self._architecture,
             lacks_indexer=theirs.indexer is None,
             lacks_vision=theirs.vision is None,
+            declared_nextn=theirs.num_nextn_predict_layers,
         )
 
     def _pieces(self, limit: int) -> Iterator[Piece]:

@@ -20,6 +20,7 @@ def folder_problems(
     *,
     lacks_indexer: bool,
     lacks_vision: bool = False,
+    declared_nextn: int | None = None,
     read_weights: bool = True,
 ) -> Iterator[str]:
     """`architecture` of the model that is to take the weights; `read_weights`: whether it will. Raises
@@ -37,6 +38,7 @@ def folder_problems(
         architecture=architecture,
         lacks_indexer=lacks_indexer,
         lacks_vision=lacks_vision,
+        declared_nextn=declared_nextn,
     )
     if found.problem:
         yield (

@@ -46,6 +46,7 @@ def initial_model_problems(
             run.architecture,
             lacks_indexer=theirs.indexer is None,
             lacks_vision=theirs.vision is None,
+            declared_nextn=theirs.num_nextn_predict_layers,
             read_weights=read_weights,
         )
     if theirs.vision is None:
@@ -63,12 +64,15 @@ def teacher_problems(
     teacher = wanted.teacher if wanted else None
     try:
         config, folder = _opened(store, teacher.digest if teacher else None)
-        theirs = architecture_of(config).model_copy(update={"num_nextn_predict_layers": 0})
+        whole = architecture_of(config)
+        theirs = whole.model_copy(update={"num_nextn_predict_layers": 0})
     except ValueError as error:
         yield f"{store.uri}: cannot teach: {error}"
         return
     if folder is not None:
-        yield from folder_problems(folder, theirs, lacks_indexer=False)
+        yield from folder_problems(
+            folder, theirs, lacks_indexer=False, declared_nextn=whole.num_nextn_predict_layers
+        )
     if theirs.vocab_size != run.architecture.vocab_size:
         yield (
             f"{store.uri}: its vocabulary has {theirs.vocab_size} entries, that of spec.model "

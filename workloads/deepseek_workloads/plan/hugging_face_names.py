@@ -39,9 +39,11 @@ class Place:
     single: bool = False  # one expert: on disk without the first dimension
 
 
-def place_of(name: str, shape: tuple[int, ...], architecture: Architecture) -> Place | None:
+def place_of(
+    name: str, shape: tuple[int, ...], architecture: Architecture, *, declared_nextn: int | None = None
+) -> Place | None:
     """Of the tensor `name` on disk with this `shape`; None for what the model does not take from there."""
-    ours = in_memory(name, architecture)
+    ours = in_memory(name, architecture, declared_nextn=declared_nextn)
     if ours is None:
         return None
     if model_type_of(architecture) == own.MODEL_TYPE:
@@ -72,8 +74,10 @@ def to_mixtral(name: str) -> str:
     return name
 
 
-def in_memory(name: str, architecture: Architecture) -> str | None:
-    """None for what this architecture has no module for, makes itself, or has under another name already."""
+def in_memory(name: str, architecture: Architecture, *, declared_nextn: int | None = None) -> str | None:
+    """None for what this architecture has no module for, makes itself, or has under another name already.
+    `declared_nextn`: modules for more than the next token that the folder's config tells of; layers and
+    modules behind these keep their names, which no model has. None: of how many is not known."""
     if model_type_of(architecture) == "mixtral":
         for theirs, ours in _MIXTRAL:
             name = name.replace(theirs, ours)
@@ -81,11 +85,17 @@ def in_memory(name: str, architecture: Architecture) -> str | None:
         return None
     nextn = _NEXTN.match(name)  # under our own names; who loads a model may want fewer
     if nextn is not None and int(nextn["index"]) >= architecture.num_nextn_predict_layers:
-        return None
+        return None if _declared(int(nextn["index"]), declared_nextn) else name
     layer = _LAYER.match(name)
     index = -1 if layer is None else int(layer["index"]) - architecture.num_hidden_layers
     if layer is None or index < 0:
         return name
-    if index >= architecture.num_nextn_predict_layers or layer["rest"] in COPIES:
+    if index >= architecture.num_nextn_predict_layers:
+        return None if _declared(index, declared_nextn) else name
+    if layer["rest"] in COPIES:
         return None
     return f"model.nextn_predict_layers.{index}.{layer['rest']}"
+
+
+def _declared(index: int, declared_nextn: int | None) -> bool:
+    return declared_nextn is None or index < declared_nextn

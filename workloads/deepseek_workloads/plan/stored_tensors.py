@@ -35,15 +35,17 @@ def compare(
     architecture: Architecture,
     lacks_indexer: bool,
     lacks_vision: bool = False,
+    declared_nextn: int | None = None,
 ) -> Comparison:
     """`stored` by the name on disk, `expected` by the model's; `lacks_indexer`: those that are stored may,
-    since an indexer that is added to a model begins to learn; `lacks_vision`: so may what sees images."""
+    since an indexer that is added to a model begins to learn; `lacks_vision`: so may what sees images.
+    `declared_nextn`: see `hugging_face_names.in_memory`."""
     places, wrong = {}, []
     added = tuple([".indexer."] * lacks_indexer + [VISION_TOWER, PROJECTOR] * lacks_vision)
     if lacks_vision:  # then its names are those of a model of text
         architecture = architecture.model_copy(update={"vision": None})
     for name, shape in stored.items():
-        place = place_of(name, shape, architecture)
+        place = place_of(name, shape, architecture, declared_nextn=declared_nextn)
         if place is None:
             continue
         wanted = expected.get(place.parameter)

@@ -88,6 +88,8 @@ def _cases() -> Iterator[tuple[dict[str, Any], str]]:
     infinite[3, 5] = np.inf
     yield {"drop": last}, f"1 missing: {last}"
     yield {"tensors": {"model.extra": np.ones(3)}}, "too many or of another shape: model.extra"
+    behind = "model.layers.2.mlp.up_proj.weight"
+    yield {"tensors": {behind: np.ones((24, 16))}}, f"{behind} of [24, 16] (the model has no such tensor)"
     yield {"tensors": {last: np.ones((24, 17))}}, f"{last} of [24, 17] (the model has [24, 16])"
     yield {"tensors": {last: infinite}}, f"1 tensors hold NaN or infinite numbers: {last}"
     yield {"config": {"model_type": "gpt2"}}, "model_type is 'gpt2'"
