@@ -52,6 +52,9 @@ def _obstacles(run: TrainingRun) -> Iterator[tuple[str, str, str]]:
     if p.expert_parallel_degree > 1 and t.activation_checkpointing == "selective":
         why = "what is to be kept is not seen in layers that are compiled in parts"
         yield "activationCheckpointing selective and expertParallelDegree above 1", why, "use none or full"
+    if t.precision_overrides:
+        why = "layers of one kind share kernels, and these have other precisions"
+        yield "precisionOverrides", why, "leave them away"
     if run.masks_documents:
         setting = "objective sft" if t.objective == "sft" else "data.documentMask"
         why = "sizes of documents are those of a batch, and each batch would be compiled anew"

@@ -3,6 +3,7 @@
 import pytest
 
 from deepseek_workloads.contract.architecture import Dropout
+from deepseek_workloads.contract.optimization import PrecisionOverride
 from deepseek_workloads.contract.run_config import (
     Data,
     Owner,
@@ -43,6 +44,10 @@ IN_THE_WAY = {
     "contextParallelDegree": {"parallelism": Parallelism(context_parallel_degree=2)},
     "pipelineParallelDegree": {"parallelism": Parallelism(pipeline_parallel_degree=2)},
     "entrypoint": {"entrypoint": "mine:train"},
+    "precisionOverrides": {
+        "precision_overrides": [PrecisionOverride(modules="model.layers.0", precision="fp32")],
+        "precision": "bf16",
+    },
     "activationCheckpointing selective": {
         "parallelism": Parallelism(expert_parallel_degree=2),
         "activation_checkpointing": "selective",
