@@ -365,17 +365,21 @@ def measured(run: TrainingRun, monkeypatch: pytest.MonkeyPatch) -> dict[str, Ten
 
 @pytest.mark.parametrize("first_scale", [2.0**16, 2.0**26], ids=["as it is", "with overflows at first"])
 def test_the_older_data_needs_the_same_weights_in_float16(
-    folder: Path, dataset: str, plain: Verdict, monkeypatch: pytest.MonkeyPatch, first_scale: float
+    folder: Path, dataset: str, monkeypatch: pytest.MonkeyPatch, first_scale: float
 ) -> None:
     """A mean over 2048 tokens has gradients below float16's smallest number."""
+    architecture = ARCHITECTURE.model_copy(update={"max_position_embeddings": 2048})
+    start = train_alone(
+        run_config(f"file://{folder}/long-{first_scale:g}", dataset, architecture=architecture)
+    )
     monkeypatch.setattr(loss_scale, "FIRST_SCALE", first_scale)
     found = {}
     for precision in ("fp32", "fp16"):
         run = run_config(
             f"file://{folder}/measured-{precision}-{first_scale:g}",
             dataset,
-            architecture=ARCHITECTURE.model_copy(update={"max_position_embeddings": 2048}),
-            init_from={"uri": plain.uri},
+            architecture=architecture,
+            init_from={"uri": start.uri},
             precision=precision,
             consolidation={"source": "rule", "samples": 1},
         )
