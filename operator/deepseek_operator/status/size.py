@@ -5,9 +5,10 @@ A job with minNodes goes on with fewer where no node is found for a worker, and 
 pods: they wait for nodes while it trains, and once they have them it is resized.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Final
 
 from deepseek_operator.api.training_job import DeepSeekTrainingJob
@@ -53,21 +54,22 @@ def size_of(
     `refused_since`: pods that the run needs are refused by the API server (`conditions.refused_since`)."""
     workers, began = job.spec.workers, pinned.workers.num_nodes
     nodes, wanted = job.status.nodes or began, workers.num_nodes
+    rules = _Rules(pinned, nodes)
     size = Size(
         nodes,
         pinned=began,
-        problems=() if nodes == wanted else _Rules(pinned, nodes).problems(wanted),
+        problems=() if nodes == wanted else rules.problems(wanted),
         reduced=job.status.reduced and (workers.min_nodes or wanted) <= nodes < wanted,
     )
     if nodes != wanted and not size.problems and (job.spec.suspend or not size.reduced):
         return replace(size, nodes=wanted, reduced=False)
-    return _elastic(size, job, pinned, list(pods), now=now, patience=patience, refused_since=refused_since)
+    return _elastic(size, job, rules, list(pods), now=now, patience=patience, refused_since=refused_since)
 
 
 def _elastic(
     size: Size,
     job: DeepSeekTrainingJob,
-    pinned: TrainingRun,
+    rules: "_Rules",
     pods: list[PodFacts],
     *,
     now: datetime,
@@ -87,45 +89,48 @@ def _elastic(
     if refused_since is not None and len(workers) < size.nodes:
         since.append(max(refused_since, coordinator.created_at))
     if any(each is not None and (now - each).total_seconds() >= patience.shrink for each in since):
-        fewer = _largest(pinned, size.nodes, range(placed, least - 1, -1))
+        fewer = rules.largest(range(placed, least - 1, -1))
         return size if fewer == size.nodes else replace(size, nodes=fewer, reduced=fewer < wanted)
-    most = _largest(pinned, size.nodes, range(wanted, size.nodes, -1)) if size.reduced else size.nodes
     age = (now - coordinator.created_at).total_seconds()
-    if most == size.nodes or placed < size.nodes or not patience.looks(age):
+    if not size.reduced or placed < size.nodes or not patience.looks(age):
         return size
+    most = rules.largest(range(wanted, size.nodes, -1))
     standbys = [pod for pod in active if pod.role == ROLE_STANDBY]
     found = sum(bool(pod.node) for pod in standbys)
     if found and all(pod.node or pod.unschedulable for pod in standbys):
-        grown = _largest(pinned, size.nodes, range(min(most, size.nodes + found), size.nodes, -1))
+        grown = rules.largest(range(min(most, size.nodes + found), size.nodes, -1))
         if grown != size.nodes:
             return replace(size, nodes=grown, reduced=grown < wanted)
     return replace(size, standbys=most - size.nodes)
 
 
-def _largest(pinned: TrainingRun, present: int, candidates: Iterable[int]) -> int:
-    """The first that the rules allow; the present number where they allow none."""
-    rules = _Rules(pinned, present)
-    return next((nodes for nodes in candidates if not rules.problems(nodes)), present)
-
-
 class _Rules:
-    """Of a run that has begun. Those that the present number fails, too, have become stricter since, and do
-    not stand against another that needs no more."""
+    """Of a run that has begun, and has so many nodes. Those that this number fails, too, have become stricter
+    since, and do not stand against another that needs no more."""
 
     def __init__(self, pinned: TrainingRun, present: int) -> None:
-        self._pinned = pinned
-        self._known = run_of_size(pinned, present)
+        self._pinned, self._present = pinned, present
+
+    def largest(self, candidates: Iterable[int]) -> int:
+        """The first that is allowed; the present number where none is."""
+        return next((nodes for nodes in candidates if not self.problems(nodes)), self._present)
 
     def problems(self, nodes: int) -> tuple[Problem, ...]:
         """Why the run cannot have so many nodes; of its memory, where a layout of so many is possible."""
         run = run_of_size(self._pinned, nodes)
-        known = check_training(self._known, begun=True)
-        found = _new(check_training(run, begun=True), known)
-        return found or _new(check_memory(run), check_memory(self._known))
+        found = _new(check_training(run, begun=True), self._known)
+        return found or _new(check_memory(run), self._known_of_memory)
+
+    @cached_property
+    def _known(self) -> list[Problem]:
+        return check_training(run_of_size(self._pinned, self._present), begun=True)
+
+    @cached_property
+    def _known_of_memory(self) -> list[Problem]:
+        return check_memory(run_of_size(self._pinned, self._present))
 
 
-def _new(found: Iterable[Problem], known: Iterable[Problem]) -> tuple[Problem, ...]:
-    known = tuple(known)
+def _new(found: Iterable[Problem], known: Sequence[Problem]) -> tuple[Problem, ...]:
     return tuple(each for each in found if not any(_no_worse(each, other) for other in known))
 
 
