@@ -39,9 +39,9 @@ def validate_training_job(job: DeepSeekTrainingJob, *, worker_image: str) -> lis
         return problems
     waiting = job.spec.dataset_names
     run = _rendered(job, architecture, dict.fromkeys(waiting, _ANY_DATASET), problems)
-    if run is None or begun:
-        return problems if run is None else check_training(run, begun=True)
-    return check_training(run) or check_min_nodes(run)
+    if run is None:
+        return problems
+    return check_training(run, begun=True) if begun else check_training(run) or check_min_nodes(run)
 
 
 def training_run_of(

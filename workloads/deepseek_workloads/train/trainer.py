@@ -233,13 +233,13 @@ class Trainer:
         *figures, dropped, load, row, expert, idle, idle_row = told
         layers = self._model.mixture_layers
         loss, *rest = figures
-        parts, (gradient_norm, *rest) = rest[: len(names)], rest[len(names) :]
+        parts, (gradient_norm, *of_ranks) = rest[: len(names)], rest[len(names) :]
         return StepResult(
             loss=loss,
             auxiliary=dict(zip(names, parts, strict=True)),
             gradient_norm=gradient_norm,
-            votes=tuple(round(raised_by) for raised_by in rest[: len(flags)]),
-            leading=tuple(rest[len(flags) :]),
+            votes=tuple(round(raised_by) for raised_by in of_ranks[: len(flags)]),
+            leading=tuple(of_ranks[len(flags) :]),
             sample_ids=tuple(ids.tolist()),
             expert_load=load,
             dropped=round(dropped),
