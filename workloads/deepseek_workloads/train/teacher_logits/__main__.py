@@ -67,7 +67,8 @@ def run(asked: Asked, open_store: Callable[[Storage], ObjectStore] = open_store)
         load, report = partial(_load, asked, export), partial(_report, asked)
         share = share_of(parts, rank=asked.rank, world_size=asked.world_size)
         compute_share(share, stored, texts, load, report)
-        others = [part for part in parts if part not in share]
+        own = {part.number for part in share}
+        others = [part for part in parts if part.number not in own]
         if others and not _missing(parts, stored.finished()):
             report("all parts are finished: those of others are checked before they are published")
             compute_share(others, stored, texts, load, report)
