@@ -175,10 +175,8 @@ class WeightStream:
                 **buffer_shapes(mine),
                 **{name: tuple(target.shape) for name, target in self._targets.items()},
             },
-            architecture=self._architecture,
-            lacks_indexer=theirs.indexer is None,
-            lacks_vision=theirs.vision is None,
-            declared_nextn=theirs.num_nextn_predict_layers,
+            architecture=mine,
+            theirs=theirs,
         )
 
     def _pieces(self, limit: int) -> Iterator[Piece]:

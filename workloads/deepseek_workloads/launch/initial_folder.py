@@ -18,9 +18,7 @@ def folder_problems(
     folder: HuggingFaceFolder,
     architecture: Architecture,
     *,
-    lacks_indexer: bool,
-    lacks_vision: bool = False,
-    declared_nextn: int | None = None,
+    theirs: Architecture,
     read_weights: bool = True,
 ) -> Iterator[str]:
     """`architecture` of the model that is to take the weights; `read_weights`: whether it will. Raises
@@ -36,9 +34,7 @@ def folder_problems(
         stored,
         expected,
         architecture=architecture,
-        lacks_indexer=lacks_indexer,
-        lacks_vision=lacks_vision,
-        declared_nextn=declared_nextn,
+        theirs=theirs,
     )
     if found.problem:
         yield (

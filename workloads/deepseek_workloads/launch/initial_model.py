@@ -44,9 +44,7 @@ def initial_model_problems(
         yield from folder_problems(
             folder,
             run.architecture,
-            lacks_indexer=theirs.indexer is None,
-            lacks_vision=theirs.vision is None,
-            declared_nextn=theirs.num_nextn_predict_layers,
+            theirs=theirs,
             read_weights=read_weights,
         )
     if theirs.vision is None:
@@ -70,9 +68,7 @@ def teacher_problems(
         yield f"{store.uri}: cannot teach: {error}"
         return
     if folder is not None:
-        yield from folder_problems(
-            folder, theirs, lacks_indexer=False, declared_nextn=whole.num_nextn_predict_layers
-        )
+        yield from folder_problems(folder, theirs, theirs=whole)
     if theirs.vocab_size != run.architecture.vocab_size:
         yield (
             f"{store.uri}: its vocabulary has {theirs.vocab_size} entries, that of spec.model "

@@ -33,19 +33,18 @@ def compare(
     expected: Mapping[str, Shape],
     *,
     architecture: Architecture,
-    lacks_indexer: bool,
-    lacks_vision: bool = False,
-    declared_nextn: int | None = None,
+    theirs: Architecture,
 ) -> Comparison:
-    """`stored` by the name on disk, `expected` by the model's; `lacks_indexer`: those that are stored may,
-    since an indexer that is added to a model begins to learn; `lacks_vision`: so may what sees images.
-    `declared_nextn`: see `hugging_face_names.in_memory`."""
+    """`stored` by the name on disk, `expected` by the model's, which is of `architecture`. `theirs` is what
+    config.json beside them tells of: it may lack an indexer, since one that is added to a model begins to
+    learn, and what sees images; modules for more than the next token that it has may be left out."""
     places, wrong = {}, []
+    lacks_indexer, lacks_vision = theirs.indexer is None, theirs.vision is None
     added = tuple([".indexer."] * lacks_indexer + [VISION_TOWER, PROJECTOR] * lacks_vision)
     if lacks_vision:  # then its names are those of a model of text
         architecture = architecture.model_copy(update={"vision": None})
     for name, shape in stored.items():
-        place = place_of(name, shape, architecture, declared_nextn=declared_nextn)
+        place = place_of(name, shape, architecture, declared_nextn=theirs.num_nextn_predict_layers)
         if place is None:
             continue
         wanted = expected.get(place.parameter)
